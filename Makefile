@@ -1,0 +1,40 @@
+# The commands of the README. Everything is fetched once per machine, into the user's cache folder.
+
+PYTHON ?= python3
+CARGO ?= cargo
+# Beside the clone unless the user keeps target folders elsewhere.
+export CARGO_TARGET_DIR ?= $(CURDIR)/target
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/retort
+
+.PHONY: demo test libtorch demo-data golden lint
+
+## the main job, on a small public data set, from nothing to a report
+demo: libtorch demo-data
+	$(CARGO) build --release --locked
+	"$(CARGO_TARGET_DIR)/release/retort" demo
+
+## every test, with and without libtorch
+test: libtorch demo-data
+	$(CARGO) test --workspace --locked
+	$(CARGO) test --locked --no-default-features
+
+## libtorch 2.11.0, or the one that LIBTORCH names
+libtorch:
+	$(PYTHON) teachers/nn/libtorch.py
+
+## easy-VQA and all-MiniLM-L6-v2, checked by hash
+demo-data:
+	$(PYTHON) src/demo/fetch.py
+
+## formatting, lints and documentation, as CI checks them
+lint: libtorch
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	$(CARGO) clippy --all-targets --no-default-features --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --locked
+
+## make the golden files again (in a virtual environment of its own)
+golden: demo-data
+	$(PYTHON) -m venv $(CACHE)/golden-venv
+	$(CACHE)/golden-venv/bin/pip install --quiet --requirement tests/py/requirements.txt
+	$(CACHE)/golden-venv/bin/python tests/py/make_goldens.py

@@ -1,0 +1,113 @@
+//! Which tables a folder has, by schema and name.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use async_trait::async_trait;
+use datafusion::catalog::{CatalogProvider, SchemaProvider, TableProvider};
+use datafusion::common::Result;
+
+/// Name of the catalog that [`crate::open`] fills.
+pub(crate) const CATALOG: &str = "retort";
+
+/// Tables of one schema, in the order of their names; further ones can be registered.
+#[derive(Debug, Default)]
+pub(crate) struct Tables(RwLock<BTreeMap<String, Arc<dyn TableProvider>>>);
+
+impl Tables {
+    pub(crate) fn add(&self, name: &str, table: impl TableProvider) {
+        self.put(name.to_owned(), Arc::new(table));
+    }
+
+    fn put(&self, name: String, table: Arc<dyn TableProvider>) -> Option<Arc<dyn TableProvider>> {
+        // A map is whole after every insertion, even if a thread died beside it.
+        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(name, table)
+    }
+
+    fn get(&self, name: &str) -> Option<Arc<dyn TableProvider>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+}
+
+#[async_trait]
+impl SchemaProvider for Tables {
+    fn table_names(&self) -> Vec<String> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+
+    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        Ok(self.get(name))
+    }
+
+    fn register_table(&self, name: String, table: Arc<dyn TableProvider>) -> Result<Option<Arc<dyn TableProvider>>> {
+        Ok(self.put(name, table))
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+}
+
+/// The schemas of a folder: its own first, then one a teacher.
+#[derive(Debug)]
+pub(crate) struct Schemas {
+    /// In the order in which they are shown.
+    shown: Vec<(String, Arc<Tables>)>,
+    /// Other names of the same schemas.
+    aliases: BTreeMap<String, Arc<Tables>>,
+}
+
+impl Schemas {
+    /// The schemas of a folder with its own tables.
+    pub(crate) fn new(name: &str, tables: Tables) -> Self {
+        Self { shown: vec![(name.to_owned(), Arc::new(tables))], aliases: BTreeMap::new() }
+    }
+
+    /// Adds a teacher's tables; `alias` is not shown but can be used.
+    pub(crate) fn add(&mut self, name: String, alias: Option<String>, tables: Tables) {
+        let tables = Arc::new(tables);
+        if let Some(alias) = alias {
+            self.aliases.insert(alias, tables.clone());
+        }
+        self.shown.push((name, tables));
+    }
+
+    /// Whether a name is taken.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.shown.iter().any(|(known, _)| known == name)
+    }
+
+    /// Every table as it is written in a query.
+    pub(crate) fn queryable(&self) -> Vec<String> {
+        let mut names = Vec::new();
+        for (at, (schema, tables)) in self.shown.iter().enumerate() {
+            let named = |table: String| if at == 0 { table } else { format!("{}.{table}", quoted(schema)) };
+            names.extend(tables.table_names().into_iter().map(named));
+        }
+        names
+    }
+}
+
+/// A name as SQL takes it: quoted unless it is a plain lower-case word.
+fn quoted(name: &str) -> String {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    if name.chars().all(plain) && !name.starts_with(|c: char| c.is_ascii_digit()) {
+        name.to_owned()
+    } else {
+        format!("\"{}\"", name.replace('"', "\"\""))
+    }
+}
+
+impl CatalogProvider for Schemas {
+    fn schema_names(&self) -> Vec<String> {
+        self.shown.iter().map(|(name, _)| name.clone()).collect()
+    }
+
+    fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
+        let shown = self.shown.iter().find(|(known, _)| known == name).map(|(_, tables)| tables);
+        // SQL lowers names that are not quoted: a teacher named `CLIP` is meant by `clip`, too.
+        let lowered = || self.shown.iter().find(|(known, _)| known.to_lowercase() == name).map(|(_, tables)| tables);
+        let found = shown.or_else(|| self.aliases.get(name)).or_else(lowered)?;
+        Some(found.clone())
+    }
+}

@@ -1,0 +1,131 @@
+//! What can go wrong between a question and its answer.
+
+use std::path::PathBuf;
+
+use datafusion::common::DataFusionError;
+
+/// Result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Errors of opening a folder, asking a question and writing the answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file or manifest could not be read, or is damaged.
+    #[error(transparent)]
+    Data(#[from] retort_cache::Error),
+    /// The folder holds neither a data set nor a run.
+    #[error("{} is neither a data set nor a run: it has no dataset.json, metrics.parquet or predictions", path.display())]
+    NothingToAsk {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A query names a table that does not exist.
+    #[error("there is no table {table}; there are {known}")]
+    UnknownTable {
+        /// The name asked for.
+        table: String,
+        /// The names there are.
+        known: String,
+    },
+    /// A statement that does not ask but do.
+    #[error("{statement} is refused: only queries are answered (SELECT, WITH, EXPLAIN, SHOW, DESCRIBE)")]
+    NotAQuery {
+        /// Its first words.
+        statement: String,
+    },
+    /// There is no statement at all.
+    #[error("there is no query in {found:?}")]
+    NoQuery {
+        /// The text.
+        found: String,
+    },
+    /// A Parquet file holds one result.
+    #[error("{statements} statements do not fit into one Parquet file")]
+    OneResultOnly {
+        /// How many there are.
+        statements: usize,
+    },
+    /// DataFusion could not understand or answer the query. Its message is this error's message, not a cause of it.
+    #[error("{}", plain(.0))]
+    Query(Box<DataFusionError>),
+    /// The answer could not be put into the wanted format.
+    #[error("the answer cannot be written as {format}")]
+    Encode {
+        /// The format.
+        format: super::Format,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The answer could not be written.
+    #[error("cannot write the answer")]
+    Write(#[source] std::io::Error),
+    /// The runtime did not start.
+    #[error("cannot start the threads that answer queries")]
+    Runtime(#[source] std::io::Error),
+    /// A word that names a format is unknown.
+    #[error("unknown format {found:?}: expected table, csv, json, ndjson or parquet")]
+    UnknownFormat {
+        /// The word found.
+        found: String,
+    },
+}
+
+impl Error {
+    /// What to do next, where there is something better than reading the message again.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Data(error) => data_hint(error),
+            Self::Query(error) => match error.find_root() {
+                DataFusionError::External(error) => error.downcast_ref().and_then(data_hint),
+                DataFusionError::SchemaError(..) => Some("DESCRIBE <table> lists the columns of a table"),
+                DataFusionError::SQL(..) => {
+                    Some("names with other characters than a-z, 0-9 and _ need \"double quotes\"")
+                }
+                _ => None,
+            },
+            Self::NothingToAsk { .. } => Some("give the folder that `retort ingest` or `retort train` wrote"),
+            Self::UnknownTable { .. } => Some("SHOW TABLES lists the tables; a teacher's are <teacher>.<table>"),
+            Self::NotAQuery { .. } => Some("to write an answer to a file: --format parquet > FILE"),
+            Self::OneResultOnly { .. } => Some("ask one at a time, or use another format"),
+            _ => None,
+        }
+    }
+}
+
+fn data_hint(error: &retort_cache::Error) -> Option<&'static str> {
+    use retort_cache::Error as Data;
+    match error {
+        Data::Damaged { .. } | Data::Broken { .. } => Some("`retort verify` lists everything that is damaged"),
+        Data::ForeignCache { .. } | Data::Misaligned { .. } => Some("run `retort teach` again for this data set"),
+        _ => None,
+    }
+}
+
+impl From<DataFusionError> for Error {
+    fn from(error: DataFusionError) -> Self {
+        Self::Query(Box::new(error))
+    }
+}
+
+/// The innermost error in words: neither layers, nor DataFusion's own prefixes, nor a backtrace.
+fn plain(error: &DataFusionError) -> String {
+    match error.find_root() {
+        DataFusionError::External(error) => {
+            let mut words = error.to_string();
+            let mut cause = error.source();
+            while let Some(error) = cause {
+                let reason = error.to_string();
+                if !words.ends_with(&reason) {
+                    words = format!("{words}: {reason}");
+                }
+                cause = error.source();
+            }
+            words
+        }
+        root => {
+            let message = root.message().into_owned();
+            message.split(DataFusionError::BACK_TRACE_SEP).next().unwrap_or_default().to_owned()
+        }
+    }
+}

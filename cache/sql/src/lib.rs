@@ -1,0 +1,95 @@
+//! SQL over data sets, caches and runs.
+//!
+//! A folder is opened as a DataFusion context, with a table for everything in it:
+//!
+//! ```text
+//! DATASET/                                            RUN/
+//!   images  texts  samples  rejects    the data         metrics      one row a logged value
+//!   shards  teachers                   the manifests    predictions  of every split, with `split`
+//!   cache/clip@1a2b3c4d/                                selection    words that token selection saw
+//!     clip.images  clip.texts          features         confidence   of the teachers, by sample
+//!     clip.tokens  clip.words
+//! ```
+//!
+//! * **Rows know their place.** Every table of a data set and of its teachers has `split`, `shard` and `row` (the row
+//!   in the shard). `samples.image` is the row of its image and `samples.texts` are the rows of its texts, in the same
+//!   shard; features have the row of what they belong to:
+//!
+//!   ```sql
+//!   SELECT s.sample_id, i.source, cosine_similarity(vi.embedding, vt.embedding) AS fit
+//!   FROM samples s
+//!   JOIN images i       ON i.shard  = s.shard AND i.row  = s.image
+//!   JOIN clip.images vi ON vi.shard = s.shard AND vi.row = s.image
+//!   JOIN clip.texts vt  ON vt.shard = s.shard AND vt.row = s.texts[1]
+//!   WHERE s.split = 'train' ORDER BY fit LIMIT 10
+//!   ```
+//!
+//! * **Vectors are vectors.** However they are stored, SQL sees `FixedSizeList<Float32>`, ids as 32 hex digits.
+//!   `cosine_similarity(a, b)`, `dot(a, b)`, `l2_distance(a, b)` and `norm(a)` take them, and literals such as
+//!   `[1.0, 0.0]`.
+//! * **Nothing is believed unchecked.** Shards are read through `retort_cache`: wanted columns only, the checksum of
+//!   each column chunk compared before a value of it is used. Shards that a filter on `split` or `shard`, or a `LIMIT`,
+//!   rules out are not read, and counts come from the manifests.
+//! * **Teachers by name.** A teacher's schema has its name, `clip`. It can also be written with its fingerprint,
+//!   `"clip@1a2b3c4d"`; where two fingerprints share a name, only this is possible, as the plain name would be a guess.
+//! * **`teachers`** has a row for each table (`kind`) of each teacher: coverage is rows there by rows expected; for
+//!   words, whose number is not known beforehand, shards there by shards expected.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let context = retort_sql::open("data/vqa".as_ref())?;
+//! let frame = context.sql("SELECT split, count(*) FROM samples GROUP BY split").await?;
+//! let batches = frame.collect().await?;
+//! // Or as the command line does it: queries only, the answer written as it comes.
+//! retort_sql::run(&context, "SHOW TABLES", retort_sql::Format::Csv, &mut std::io::stdout()).await?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod catalog;
+mod columns;
+mod error;
+mod functions;
+mod output;
+mod run;
+mod scan;
+mod tables;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use datafusion::execution::context::{SessionConfig, SessionContext};
+use retort_cache::Dataset;
+use retort_schemas::manifest::DATASET_FILE;
+
+pub use error::{Error, Result};
+pub use output::Format;
+pub use run::{run, run_blocking};
+
+/// Opens a data set or a run, with its tables as described [above](crate) and the functions over vectors.
+///
+/// Only manifests and a few file footers are read; a shard is read when a query polls it.
+///
+/// # Errors
+/// [`Error::NothingToAsk`] if it is neither; [`Error::Data`] if a manifest is damaged, or of another version, or a
+/// teacher belongs to another data set.
+pub fn open(folder: &Path) -> Result<SessionContext> {
+    let nothing = || Error::NothingToAsk { path: folder.to_owned() };
+    let (schema, schemas) = if folder.join(DATASET_FILE).is_file() {
+        (tables::DATASET_SCHEMA, tables::of_dataset(Dataset::open(folder)?)?)
+    } else if folder.is_dir() {
+        (tables::RUN_SCHEMA, tables::of_run(folder)?.ok_or_else(nothing)?)
+    } else {
+        return Err(nothing());
+    };
+    let config = SessionConfig::new()
+        .with_create_default_catalog_and_schema(false)
+        .with_default_catalog_and_schema(catalog::CATALOG, schema)
+        .with_information_schema(true);
+    let context = SessionContext::new_with_config(config);
+    context.register_catalog(catalog::CATALOG, Arc::new(schemas));
+    for function in functions::all() {
+        context.register_udf(function);
+    }
+    Ok(context)
+}

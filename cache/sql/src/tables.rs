@@ -1,0 +1,246 @@
+//! The tables of a data set, of its teachers and of a run.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BooleanArray, Float64Array, RecordBatch, StringArray, UInt32Array, UInt64Array};
+use arrow::datatypes::{DataType, SchemaRef};
+use datafusion::catalog::MemTable;
+use datafusion::common::DataFusionError;
+use retort_cache::{Dataset, TeacherCache, teachers_of};
+use retort_schemas::manifest::{Shard, TableFile};
+use retort_schemas::{SchemaVersion, VectorType, features, runs, tables};
+
+use crate::Result;
+use crate::catalog::{Schemas, Tables};
+use crate::scan::{Part, ShardTable, Source, Virtual, footer_schema};
+
+/// Schema of a data set's own tables, and the default one.
+pub(crate) const DATASET_SCHEMA: &str = "dataset";
+/// Schema of a run's tables, and the default one.
+pub(crate) const RUN_SCHEMA: &str = "run";
+
+const FEATURE_TABLES: [&str; 4] =
+    [features::images::NAME, features::texts::NAME, features::tokens::NAME, features::words::NAME];
+
+/// One table of a teacher.
+struct Features {
+    teacher: Arc<TeacherCache>,
+    table: &'static str,
+    schema: SchemaRef,
+}
+
+/// Everything that a data set and its teachers hold.
+pub(crate) fn of_dataset(dataset: Dataset) -> Result<Schemas> {
+    let dataset = Arc::new(dataset);
+    let own = Tables::default();
+    for (table, schema) in tables::all() {
+        let virtuals: &[Virtual] = match table {
+            tables::samples::NAME => &[Virtual::Shard, Virtual::Row],
+            _ => &[Virtual::Split, Virtual::Shard, Virtual::Row],
+        };
+        let source = |shard: &Shard| Source::Dataset { dataset: dataset.clone(), shard: shard.clone(), table };
+        let parts = dataset.manifest().shards().filter_map(|shard| part(shard, shard.tables.get(table)?, source));
+        own.add(table, ShardTable::new(table.to_owned(), &schema, virtuals, parts.collect()));
+    }
+    let teachers: Vec<Arc<TeacherCache>> = teachers_of(&dataset)?.into_iter().map(Arc::new).collect();
+    let mut features = Vec::new();
+    for teacher in &teachers {
+        teacher.check_belongs(&dataset)?;
+        for table in FEATURE_TABLES {
+            if let Some(schema) = stored_schema(teacher, table)? {
+                features.push(Features { teacher: teacher.clone(), table, schema });
+            }
+        }
+    }
+    own.add("shards", shards_table(&dataset, &teachers)?);
+    own.add("teachers", teachers_table(&dataset, &features)?);
+
+    let mut schemas = Schemas::new(DATASET_SCHEMA, own);
+    for teacher in &teachers {
+        let tables = Tables::default();
+        let name = &teacher.manifest().name;
+        let namesakes = teachers.iter().filter(|other| other.manifest().name == *name).count();
+        let full = teacher.folder_name().to_owned();
+        let taken = schemas.has(name) || name == "information_schema";
+        let (shown, alias) = if namesakes == 1 && !taken { (name.clone(), Some(full)) } else { (full, None) };
+        for Features { table, schema, .. } in features.iter().filter(|mine| Arc::ptr_eq(&mine.teacher, teacher)) {
+            let table = *table;
+            // A part is found by its shard of the data set: the ids of the two are compared when it is read.
+            let source = |shard: &Shard| {
+                let (dataset, teacher, shard) = (dataset.clone(), teacher.clone(), shard.clone());
+                Source::Teacher { dataset, teacher, shard, table }
+            };
+            let shards = dataset.manifest().shards();
+            let parts = shards.filter_map(|shard| part(shard, teacher.shard(&shard.name)?.tables.get(table)?, source));
+            let virtuals = [Virtual::Split, Virtual::Shard, Virtual::Row];
+            tables.add(table, ShardTable::new(format!("{shown}.{table}"), schema, &virtuals, parts.collect()));
+        }
+        schemas.add(shown, alias, tables);
+    }
+    Ok(schemas)
+}
+
+fn part(shard: &Shard, file: &TableFile, source: impl Fn(&Shard) -> Source) -> Option<Part> {
+    Some(Part {
+        split: Some(Shard::split_of(&shard.name).to_owned()),
+        shard: Some(shard.name.clone()),
+        rows: usize::try_from(file.rows).ok(),
+        source: source(shard),
+    })
+}
+
+/// Columns and types of a teacher's table, from the first footer that can be read; `None` if it has no such table.
+///
+/// The width of the vectors is told by the files alone. A footer is believed for types only: every read checks it.
+fn stored_schema(teacher: &TeacherCache, table: &str) -> Result<Option<SchemaRef>> {
+    let mut damage = None;
+    for shard in teacher.manifest().shards.iter().filter(|shard| shard.tables.contains_key(table)) {
+        let path = teacher.folder().join(table).join(format!("{}.parquet", shard.name));
+        match footer_schema(&path) {
+            Ok(schema) => return Ok(Some(schema)),
+            Err(problem) => _ = damage.get_or_insert(problem),
+        }
+    }
+    damage.map_or(Ok(None), |damage| Err(damage.into()))
+}
+
+/// What lies in each file, from the manifests alone.
+fn shards_table(dataset: &Dataset, teachers: &[Arc<TeacherCache>]) -> Result<MemTable> {
+    let own = dataset.manifest().shards().map(|shard| (None, shard));
+    let theirs = teachers
+        .iter()
+        .flat_map(|teacher| teacher.manifest().shards.iter().map(|shard| (Some(teacher.folder_name()), shard)));
+    let (mut split, mut name, mut kind) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut owner, mut rows, mut bytes) = (Vec::new(), Vec::new(), Vec::new());
+    for (teacher, shard) in own.chain(theirs) {
+        for (table, file) in &shard.tables {
+            split.push(Shard::split_of(&shard.name));
+            name.push(shard.name.as_str());
+            kind.push(table.as_str());
+            owner.push(teacher);
+            rows.push(file.rows);
+            bytes.push(file.bytes);
+        }
+    }
+    in_memory(vec![
+        ("split", Arc::new(StringArray::from(split)), false),
+        ("shard", Arc::new(StringArray::from(name)), false),
+        ("kind", Arc::new(StringArray::from(kind)), false),
+        ("teacher", Arc::new(StringArray::from(owner)), true),
+        ("rows", Arc::new(UInt64Array::from(rows)), false),
+        ("bytes", Arc::new(UInt64Array::from(bytes)), false),
+    ])
+}
+
+/// What each table of each teacher covers and costs.
+fn teachers_table(dataset: &Dataset, all: &[Features]) -> Result<MemTable> {
+    let shards: Vec<&Shard> = dataset.manifest().shards().collect();
+    let files = |features: &Features| -> Vec<TableFile> {
+        let mine = features.teacher.manifest().shards.iter();
+        mine.filter_map(|shard| shard.tables.get(features.table).cloned()).collect()
+    };
+    let sums: BTreeMap<usize, (u64, u64, usize)> = all
+        .iter()
+        .map(|features| {
+            let files = files(features);
+            (files.iter().map(|file| file.rows).sum(), files.iter().map(|file| file.bytes).sum(), files.len())
+        })
+        .enumerate()
+        .collect();
+    let expected = |features: &Features| {
+        let owner = match features.table {
+            features::images::NAME => tables::images::NAME,
+            features::words::NAME => return None,
+            _ => tables::texts::NAME,
+        };
+        Some(shards.iter().map(|shard| shard.rows(owner)).sum::<u64>())
+    };
+    let ratio = |part: u64, whole: u64| (whole > 0).then(|| part as f64 / whole as f64);
+    let width = |features: &Features| {
+        let vector = features.schema.fields().iter().find_map(|field| match field.data_type() {
+            DataType::List(item) => VectorType::of(item).ok(),
+            _ => VectorType::of(field).ok(),
+        });
+        vector.and_then(|vector| u32::try_from(vector.width).ok())
+    };
+    let words = |word: &dyn Fn(&Features) -> String| -> ArrayRef {
+        Arc::new(StringArray::from_iter_values(all.iter().map(word)))
+    };
+    let joint: BooleanArray = all.iter().map(|features| Some(features.teacher.manifest().joint)).collect();
+    let widths: UInt32Array = all.iter().map(width).collect();
+    let rows = UInt64Array::from_iter_values(sums.values().map(|sum| sum.0));
+    let expected_rows: UInt64Array = all.iter().map(expected).collect();
+    let coverage: Float64Array = all
+        .iter()
+        .zip(sums.values())
+        .map(|(features, (rows, _, files))| match expected(features) {
+            Some(expected) => ratio(*rows, expected),
+            // How many words there are in the rest is unknown: told by shards.
+            None => ratio(*files as u64, shards.len() as u64),
+        })
+        .collect();
+    let bytes = UInt64Array::from_iter_values(sums.values().map(|sum| sum.1));
+    let bytes_per_row: Float64Array = sums.values().map(|(rows, bytes, _)| ratio(*bytes, *rows)).collect();
+    in_memory(vec![
+        ("name", words(&|features| features.teacher.manifest().name.clone()), false),
+        ("fingerprint", words(&|features| features.teacher.manifest().fingerprint.clone()), false),
+        ("kind", words(&|features| features.table.to_owned()), false),
+        ("joint", Arc::new(joint), false),
+        ("store", words(&|features| features.teacher.manifest().store.to_string()), false),
+        ("width", Arc::new(widths), true),
+        ("rows", Arc::new(rows), false),
+        ("expected_rows", Arc::new(expected_rows), true),
+        ("coverage", Arc::new(coverage), true),
+        ("bytes", Arc::new(bytes), false),
+        ("bytes_per_row", Arc::new(bytes_per_row), true),
+    ])
+}
+
+fn in_memory(columns: Vec<(&str, ArrayRef, bool)>) -> Result<MemTable> {
+    let batch = RecordBatch::try_from_iter_with_nullable(columns).map_err(DataFusionError::from)?;
+    Ok(MemTable::try_new(batch.schema(), vec![vec![batch]])?)
+}
+
+/// The files of a run that can be asked: `None` if there are none.
+pub(crate) fn of_run(folder: &Path) -> Result<Option<Schemas>> {
+    let own = Tables::default();
+    let mut any = false;
+    let mut add = |name: &str, schema: SchemaRef, virtuals: &[Virtual], parts: Vec<Part>| {
+        if !parts.is_empty() {
+            any = true;
+            own.add(name, ShardTable::new(name.to_owned(), &schema, virtuals, parts));
+        }
+    };
+    let one = |name: &str, version: SchemaVersion| -> Vec<Part> {
+        let path = folder.join(format!("{name}.parquet"));
+        path.is_file().then(|| run_part(None, path, version)).into_iter().collect()
+    };
+    use runs::{confidence, metrics, predictions, selection};
+    add(metrics::NAME, metrics::schema(), &[], one(metrics::NAME, metrics::VERSION));
+    add(selection::NAME, selection::schema(), &[], one(selection::NAME, selection::VERSION));
+    add(confidence::NAME, confidence::schema(), &[], one(confidence::NAME, confidence::VERSION));
+    let predicted = prediction_files(folder)?.into_iter();
+    let parts = predicted.map(|(split, path)| run_part(Some(split), path, predictions::VERSION)).collect();
+    add(predictions::NAME, predictions::schema(), &[Virtual::Split], parts);
+    Ok(any.then(|| Schemas::new(RUN_SCHEMA, own)))
+}
+
+fn run_part(split: Option<String>, path: PathBuf, version: SchemaVersion) -> Part {
+    Part { split, shard: None, rows: None, source: Source::Run { path, version } }
+}
+
+/// Split and path of every `predictions-<split>.parquet`, by split.
+fn prediction_files(folder: &Path) -> Result<BTreeMap<String, PathBuf>> {
+    let mut files = BTreeMap::new();
+    for entry in std::fs::read_dir(folder).map_err(retort_cache::Error::io("list", folder))? {
+        let path = entry.map_err(retort_cache::Error::io("list", folder))?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let split = name.strip_suffix(".parquet").and_then(|name| name.strip_prefix(runs::predictions::NAME));
+        if let Some(split) = split.and_then(|split| split.strip_prefix('-')) {
+            files.insert(split.to_owned(), path.clone());
+        }
+    }
+    Ok(files)
+}

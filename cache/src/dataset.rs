@@ -1,0 +1,225 @@
+//! A data set: its manifest, its tables, its splits in the making.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use arrow::array::RecordBatch;
+use retort_schemas::manifest::{AnswerVocabulary, DATASET_FILE, DATASET_VERSION, DatasetManifest, Shard, Split};
+use retort_schemas::{SchemaVersion, tables};
+
+use crate::lock::WriterLock;
+use crate::seal::{read_sealed, version_in, write_sealed};
+use crate::{Columns, Error, Result, read_table, remove_temporaries, write_table};
+
+/// A data set opened for reading.
+#[derive(Debug, Clone)]
+pub struct Dataset {
+    folder: PathBuf,
+    manifest: DatasetManifest,
+}
+
+impl Dataset {
+    /// Opens a data set by its folder.
+    ///
+    /// # Errors
+    /// [`Error::NotADataset`] if there is no manifest; [`Error::Damaged`] or [`Error::Broken`] if it does not match
+    /// its seal; [`Error::Schema`] if it is of another version.
+    pub fn open(folder: &Path) -> Result<Self> {
+        let path = folder.join(DATASET_FILE);
+        if !path.is_file() {
+            return Err(Error::NotADataset { path: folder.to_owned(), file: DATASET_FILE });
+        }
+        let found = version_in(&path)?;
+        DATASET_VERSION.accept(&found).map_err(|source| Error::Schema { path: path.clone(), source })?;
+        Ok(Self { folder: folder.to_owned(), manifest: read_sealed(&path)? })
+    }
+
+    /// The folder it was opened from.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// What it holds.
+    pub fn manifest(&self) -> &DatasetManifest {
+        &self.manifest
+    }
+
+    /// A split by name.
+    ///
+    /// # Errors
+    /// [`Error::NoSplit`] naming those that there are.
+    pub fn split(&self, name: &str) -> Result<&Split> {
+        self.manifest.split(name).ok_or_else(|| Error::NoSplit {
+            path: self.folder.clone(),
+            split: name.to_owned(),
+            known: names(self.manifest.splits.iter().map(|split| split.name.as_str())),
+        })
+    }
+
+    /// The answer vocabulary.
+    ///
+    /// # Errors
+    /// [`Error::Manifest`] if the data set has none.
+    pub fn answers(&self) -> Result<&AnswerVocabulary> {
+        self.manifest.answers.as_ref().ok_or_else(|| Error::Manifest {
+            path: self.folder.join(DATASET_FILE),
+            problem: "it has no answer vocabulary".to_owned(),
+        })
+    }
+
+    /// Reads columns of one table of a shard, checked.
+    ///
+    /// # Errors
+    /// As [`read_table`].
+    pub fn read(&self, shard: &Shard, table: &str, columns: Columns<'_>) -> Result<RecordBatch> {
+        let path = table_path(&self.folder, table, &shard.name);
+        let file = shard.tables.get(table).ok_or_else(|| Error::Broken {
+            path: path.clone(),
+            problem: format!("the manifest has no table {table} in shard {}", shard.name),
+        })?;
+        read_table(&path, file, version_of(table), columns)
+    }
+}
+
+/// Names for an error message.
+pub(crate) fn names<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let names: Vec<&str> = names.collect();
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
+/// The file of one table of a shard.
+pub(crate) fn table_path(folder: &Path, table: &str, shard: &str) -> PathBuf {
+    folder.join(table).join(format!("{shard}.parquet"))
+}
+
+fn version_of(table: &str) -> SchemaVersion {
+    match table {
+        tables::images::NAME => tables::images::VERSION,
+        tables::texts::NAME => tables::texts::VERSION,
+        tables::rejects::NAME => tables::rejects::VERSION,
+        _ => tables::samples::VERSION,
+    }
+}
+
+/// A split that is about to be written.
+#[derive(Debug, Clone)]
+pub struct SplitPlan {
+    /// Its name.
+    pub name: String,
+    /// The source kind, such as `vqa`.
+    pub source: String,
+    /// Everything that decides what is written; run again with other options, it is refused.
+    pub options: serde_json::Value,
+    /// The answer vocabulary that its labels use, if any: the same for all splits of a data set.
+    pub answers: Option<AnswerVocabulary>,
+}
+
+/// Adds one split to a data set, shard by shard. Dropping it at any time keeps the shards committed so far.
+#[derive(Debug)]
+pub struct DatasetWriter {
+    folder: PathBuf,
+    manifest: DatasetManifest,
+    split: usize,
+    _lock: WriterLock,
+}
+
+impl DatasetWriter {
+    /// Starts a split, or continues one that was begun with the same options.
+    ///
+    /// # Errors
+    /// [`Error::SplitExists`] if it was begun with other options or another answer vocabulary; [`Error::Locked`] if
+    /// another process writes to this data set.
+    pub fn begin(folder: &Path, plan: SplitPlan) -> Result<Self> {
+        let lock = WriterLock::take(folder)?;
+        let mut manifest = match Dataset::open(folder) {
+            Ok(dataset) => dataset.manifest,
+            Err(Error::NotADataset { .. }) => DatasetManifest::empty(),
+            Err(error) => return Err(error),
+        };
+        let refuse =
+            |problem: String| Error::SplitExists { path: folder.to_owned(), split: plan.name.clone(), problem };
+        let options = sorted(plan.options);
+        if plan.answers.is_some() && manifest.answers.is_some() && plan.answers != manifest.answers {
+            return Err(refuse("needs another answer vocabulary than the data set has".to_owned()));
+        }
+        let split = match manifest.splits.iter().position(|split| split.name == plan.name) {
+            Some(at) => {
+                let begun = &manifest.splits[at];
+                if begun.source != plan.source || begun.options != options {
+                    let was = format!("exists with other options: {} {}", begun.source, begun.options);
+                    return Err(refuse(was));
+                }
+                at
+            }
+            None => {
+                manifest.splits.push(Split {
+                    name: plan.name.clone(),
+                    source: plan.source,
+                    options,
+                    complete: false,
+                    shards: Vec::new(),
+                });
+                manifest.splits.len() - 1
+            }
+        };
+        if manifest.answers.is_none() {
+            manifest.answers = plan.answers;
+        }
+        for (table, _) in tables::all() {
+            remove_temporaries(&folder.join(table))?;
+        }
+        remove_temporaries(folder)?;
+        Ok(Self { folder: folder.to_owned(), manifest, split, _lock: lock })
+    }
+
+    /// Shards committed so far: the index of the next.
+    pub fn committed(&self) -> usize {
+        self.manifest.splits[self.split].shards.len()
+    }
+
+    /// Whether the split was finished before.
+    pub fn is_complete(&self) -> bool {
+        self.manifest.splits[self.split].complete
+    }
+
+    /// Writes the tables of the next shard and commits it.
+    ///
+    /// # Errors
+    /// [`Error::Io`] and [`Error::Parquet`]; the shard is then not in the manifest.
+    pub fn commit(&mut self, tables: &[(&str, RecordBatch)]) -> Result<()> {
+        let split = &self.manifest.splits[self.split];
+        let name = Shard::name_of(&split.name, split.shards.len());
+        let mut files = BTreeMap::new();
+        for (table, batch) in tables {
+            files.insert((*table).to_owned(), write_table(&table_path(&self.folder, table, &name), batch)?);
+        }
+        self.manifest.splits[self.split].shards.push(Shard { name, tables: files });
+        self.write_manifest()
+    }
+
+    /// Marks the split as complete.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn finish(mut self) -> Result<()> {
+        self.manifest.splits[self.split].complete = true;
+        self.write_manifest()
+    }
+
+    fn write_manifest(&self) -> Result<()> {
+        write_sealed(&self.folder.join(DATASET_FILE), &self.manifest)
+    }
+}
+
+/// JSON with the keys of every object in order, so that equal values have equal text.
+pub(crate) fn sorted(value: serde_json::Value) -> serde_json::Value {
+    match value {
+        serde_json::Value::Object(map) => {
+            let ordered: BTreeMap<String, serde_json::Value> =
+                map.into_iter().map(|(key, value)| (key, sorted(value))).collect();
+            serde_json::Value::Object(ordered.into_iter().collect())
+        }
+        serde_json::Value::Array(items) => serde_json::Value::Array(items.into_iter().map(sorted).collect()),
+        other => other,
+    }
+}

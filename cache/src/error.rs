@@ -1,0 +1,204 @@
+//! What can go wrong between disk and memory.
+
+use std::path::{Path, PathBuf};
+
+/// Result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Errors of reading, writing and matching files.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The operating system refused.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// What was tried: `read`, `write`, ...
+        action: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+    /// A folder holds no data set.
+    #[error("{} is not a data set: it has no {file}", path.display())]
+    NotADataset {
+        /// The folder.
+        path: PathBuf,
+        /// The file that is missing.
+        file: &'static str,
+    },
+    /// Bytes differ from their checksum.
+    #[error("{} is damaged: {what} does not match its checksum (stored {expected}, computed {found})", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Which part: a column, the footer, the manifest.
+        what: String,
+        /// The stored checksum.
+        expected: String,
+        /// The checksum of the bytes.
+        found: String,
+    },
+    /// A file is missing, cut, or not the one that the manifest describes.
+    #[error("{} is damaged: {problem}", path.display())]
+    Broken {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A manifest is intact but does not say what is expected.
+    #[error("{} cannot be understood: {problem}", path.display())]
+    Manifest {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Version, type or vector description is wrong.
+    #[error("{}: {source}", path.display())]
+    Schema {
+        /// The file.
+        path: PathBuf,
+        /// What does not fit.
+        source: retort_schemas::Error,
+    },
+    /// Parquet could not encode or decode.
+    #[error("parquet failed on {}", path.display())]
+    Parquet {
+        /// The file.
+        path: PathBuf,
+        /// What it said.
+        source: parquet::errors::ParquetError,
+    },
+    /// Arrow could not build or cast a column.
+    #[error("arrow failed on {}", path.display())]
+    Arrow {
+        /// The file.
+        path: PathBuf,
+        /// What it said.
+        source: arrow::error::ArrowError,
+    },
+    /// A column is missing or of another type.
+    #[error("column {column:?} {problem}")]
+    Column {
+        /// The column.
+        column: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// Feature rows do not belong to the rows they lie beside.
+    #[error("row {row} of {table} in shard {shard} belongs to {found}, expected {expected}")]
+    Misaligned {
+        /// The table.
+        table: String,
+        /// The shard.
+        shard: String,
+        /// First row that differs.
+        row: usize,
+        /// The id in the data set.
+        expected: String,
+        /// The id in the feature file.
+        found: String,
+    },
+    /// A cache does not belong to this data set.
+    #[error("{} was made for another data set: {problem}", path.display())]
+    ForeignCache {
+        /// The teacher's folder.
+        path: PathBuf,
+        /// Where they differ.
+        problem: String,
+    },
+    /// No such teacher in the cache.
+    #[error("{} has no teacher {name:?}; it has {known}", path.display())]
+    NoTeacher {
+        /// The data set.
+        path: PathBuf,
+        /// The name asked for.
+        name: String,
+        /// The names there are.
+        known: String,
+    },
+    /// Several caches of one name and the caller did not say which.
+    #[error("{} has several teachers named {name:?}: {known}", path.display())]
+    AmbiguousTeacher {
+        /// The data set.
+        path: PathBuf,
+        /// The name asked for.
+        name: String,
+        /// `name@fingerprint` of each.
+        known: String,
+    },
+    /// A split exists already, whole or made with other options.
+    #[error("split {split:?} of {} {problem}", path.display())]
+    SplitExists {
+        /// The data set.
+        path: PathBuf,
+        /// The split.
+        split: String,
+        /// Why it cannot be written.
+        problem: String,
+    },
+    /// No such split.
+    #[error("{} has no split {split:?}; it has {known}", path.display())]
+    NoSplit {
+        /// The data set.
+        path: PathBuf,
+        /// The name asked for.
+        split: String,
+        /// The names there are.
+        known: String,
+    },
+    /// Another process writes here.
+    #[error("{} is being written by process {holder}", path.display())]
+    Locked {
+        /// The folder.
+        path: PathBuf,
+        /// Its process id, as it wrote it down.
+        holder: String,
+    },
+    /// The user asked to stop.
+    #[error("interrupted; everything finished so far is kept")]
+    Interrupted,
+}
+
+impl Error {
+    /// What to do next, where that is known.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::NotADataset { .. } => "make one with `retort ingest`, or check the path",
+            Self::Damaged { .. } | Self::Broken { .. } => {
+                "`retort verify` lists all damage; remove what is damaged and make it again, or restore a copy"
+            }
+            Self::Schema { .. } => "use the retort release that wrote it, or make it again with this one",
+            Self::Misaligned { .. } | Self::ForeignCache { .. } => {
+                "a cache belongs to the data set it was made from: remove that folder and run `retort teach` here"
+            }
+            Self::NoTeacher { .. } => "make its features with `retort teach DATASET --teacher NAME=MODEL_FOLDER`",
+            Self::AmbiguousTeacher { .. } => "name one of them with its fingerprint, or remove the others",
+            Self::SplitExists { .. } => "use the options it was begun with, another --split, or another --out",
+            Self::Locked { .. } => "wait for it, or stop it",
+            Self::Interrupted => "run the same command again to continue",
+            _ => return None,
+        };
+        Some(hint.to_owned())
+    }
+
+    /// An [`Error::Io`], for `map_err`.
+    pub fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { action, path, source }
+    }
+
+    /// An [`Error::Parquet`], for `map_err`.
+    pub(crate) fn parquet(path: &Path) -> impl Fn(parquet::errors::ParquetError) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Parquet { path: path.clone(), source }
+    }
+
+    /// An [`Error::Arrow`], for `map_err`.
+    pub fn arrow(path: &Path) -> impl Fn(arrow::error::ArrowError) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Arrow { path: path.clone(), source }
+    }
+}

@@ -1,0 +1,100 @@
+//! The seam to the file system: whole files appear by rename, and a rename is on disk before it counts.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use crate::{Error, Result};
+
+/// Ending of files that are being written.
+const TEMPORARY: &str = "partial";
+
+/// A file on its way: written under a temporary name, in place after [`NewFile::commit`], gone if dropped before.
+pub(crate) struct NewFile {
+    temporary: PathBuf,
+    target: PathBuf,
+    committed: bool,
+}
+
+impl NewFile {
+    /// Opens a temporary file beside `target`.
+    pub(crate) fn create(target: &Path) -> Result<(Self, File)> {
+        if let Some(folder) = target.parent() {
+            create_folder(folder)?;
+        }
+        let mut temporary = target.as_os_str().to_owned();
+        temporary.push(format!(".{TEMPORARY}"));
+        let temporary = PathBuf::from(temporary);
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(&temporary)
+            .map_err(Error::io("create", &temporary))?;
+        Ok((Self { temporary, target: target.to_owned(), committed: false }, file))
+    }
+
+    /// Syncs, renames, and syncs the folder.
+    pub(crate) fn commit(mut self, file: &File) -> Result<()> {
+        file.sync_all().map_err(Error::io("sync", &self.temporary))?;
+        fs::rename(&self.temporary, &self.target).map_err(Error::io("rename into place", &self.target))?;
+        self.committed = true;
+        if let Some(folder) = self.target.parent() {
+            File::open(folder).and_then(|folder| folder.sync_all()).map_err(Error::io("sync", folder))?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        if !self.committed {
+            // The write failed already; a leftover is removed by the next run.
+            let _ = fs::remove_file(&self.temporary);
+        }
+    }
+}
+
+/// Writes a whole file, or leaves what was there.
+///
+/// # Errors
+/// [`Error::Io`] with the step that failed.
+pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
+    let (new, mut file) = NewFile::create(path)?;
+    file.write_all(bytes).map_err(Error::io("write", path))?;
+    new.commit(&file)
+}
+
+/// Makes a folder and those above it.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn create_folder(path: &Path) -> Result<()> {
+    fs::create_dir_all(path).map_err(Error::io("create folder", path))
+}
+
+/// Reads a text file.
+///
+/// # Errors
+/// [`Error::Io`], also where the file is not UTF-8.
+pub fn read_text(path: &Path) -> Result<String> {
+    fs::read_to_string(path).map_err(Error::io("read", path))
+}
+
+/// Removes what killed writers left in a folder. Call it only while holding the folder's lock.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn remove_temporaries(folder: &Path) -> Result<()> {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Ok(());
+    };
+    for entry in entries {
+        let path = entry.map_err(Error::io("list", folder))?.path();
+        if path.extension().is_some_and(|ending| ending == TEMPORARY) {
+            fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+        }
+    }
+    Ok(())
+}

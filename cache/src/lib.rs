@@ -1,0 +1,45 @@
+//! Checked, atomic, resumable I/O of data sets and feature caches.
+//!
+//! Everything that reads or writes a table or a manifest goes through this crate, so that three promises hold
+//! everywhere: a file appears whole or not at all; no byte is used before its checksum was checked; the same input
+//! gives the same bytes, however often the work was interrupted.
+//!
+//! ```text
+//!            batches                                    batches
+//!               |                                          ^
+//!   write: encode, write to a temporary name       read: decode the wanted columns
+//!               |                                          ^
+//!   sync, rename, sync the folder                  check each column chunk's xxh3
+//!               |                                          ^
+//!   TableFile (rows, chunk checksums) ---------->  manifest (sealed JSON, written last)
+//! ```
+//!
+//! * [`Dataset`] opens a data set and finds its teachers; [`DatasetWriter`] adds splits shard by shard.
+//! * [`TeacherCache`] holds the features of one teacher; [`TeacherWriter`] adds them shard by shard.
+//! * [`read_table`] and [`write_table`] move one file; [`vectors`] turns vector columns into floats and back.
+//! * [`verify`] checks every byte; [`Summary`] tells what is there from the manifests alone.
+//!
+//! Parallel work is on the caller's side: the writers take finished shards in order.
+
+mod dataset;
+mod error;
+mod files;
+mod lock;
+mod progress;
+mod read;
+mod seal;
+mod summary;
+mod teacher;
+pub mod vectors;
+mod verify;
+mod write;
+
+pub use dataset::{Dataset, DatasetWriter, SplitPlan};
+pub use error::{Error, Result};
+pub use files::{create_folder, read_text, remove_temporaries, write_atomic};
+pub use progress::{Interrupt, Progress, Quiet};
+pub use read::{Columns, column, read_plain_table, read_table, take_ids};
+pub use summary::{RejectCount, SplitSummary, Summary, TableSummary, TeacherSummary};
+pub use teacher::{TeacherCache, TeacherWriter, fingerprint, teachers_of};
+pub use verify::{Damage, Verification, verify};
+pub use write::{write_plain_table, write_table};

@@ -1,0 +1,51 @@
+//! How long work tells where it is, and how it is asked to stop. The binary decides what the user sees.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Receives the progress of long work.
+pub trait Progress: Send + Sync {
+    /// A stage starts: what it does, how many units it has, and what a unit is called (plural).
+    fn begin(&self, stage: &str, total: u64, unit: &'static str);
+    /// Units done since the last call.
+    fn advance(&self, units: u64);
+    /// Something worth a word beside the bar, such as the current loss.
+    fn note(&self, note: &str);
+    /// The stage is over.
+    fn end(&self);
+}
+
+/// Says nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Quiet;
+
+impl Progress for Quiet {
+    fn begin(&self, _: &str, _: u64, _: &'static str) {}
+    fn advance(&self, _: u64) {}
+    fn note(&self, _: &str) {}
+    fn end(&self) {}
+}
+
+/// A request to stop at the next safe point, shared with a signal handler.
+#[derive(Debug, Clone, Default)]
+pub struct Interrupt(Arc<AtomicBool>);
+
+impl Interrupt {
+    /// Asks to stop.
+    pub fn request(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a stop was asked for.
+    pub fn requested(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Fails if a stop was asked for.
+    ///
+    /// # Errors
+    /// [`crate::Error::Interrupted`].
+    pub fn check(&self) -> crate::Result<()> {
+        if self.requested() { Err(crate::Error::Interrupted) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,145 @@
+//! What stops an ingest. A bad record does not: it becomes a row of `rejects`.
+
+use std::path::PathBuf;
+
+/// Result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Errors of reading a source and writing its shards.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file could not be read, or the data set not be written.
+    #[error(transparent)]
+    Cache(#[from] retort_cache::Error),
+    /// A file is not JSON, or JSON of another structure.
+    #[error("{}, line {line}, column {column}: expected {expected}, but {problem}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// Line of the fault, from 1.
+        line: usize,
+        /// Column of the fault, from 1.
+        column: usize,
+        /// What the file should hold.
+        expected: String,
+        /// What was found instead.
+        problem: String,
+    },
+    /// The image pattern needs a subtype, and neither the questions file nor any of its records names one.
+    #[error(
+        "the image pattern has {{subtype}}, but {} has neither data_subtype nor records with coco_split",
+        path.display()
+    )]
+    NoSubtype {
+        /// The questions file.
+        path: PathBuf,
+    },
+    /// The image folder is not there.
+    #[error("{} is not a folder of images", path.display())]
+    NoImageFolder {
+        /// The path given.
+        path: PathBuf,
+    },
+    /// The data set should have an answer vocabulary already.
+    #[error("{} has no answer vocabulary to label the questions with", path.display())]
+    NoVocabulary {
+        /// The data set.
+        path: PathBuf,
+    },
+    /// No answer is frequent enough to be a class.
+    #[error("no answer of {} is the truth of {min_count} questions or more: the vocabulary would be empty", path.display())]
+    EmptyVocabulary {
+        /// The annotations file.
+        path: PathBuf,
+        /// The threshold.
+        min_count: usize,
+    },
+    /// A vocabulary file holds no numbering of distinct answers.
+    #[error("{} is no answer vocabulary: {problem}", path.display())]
+    InvalidVocabulary {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// An option has a value that means nothing.
+    #[error("{option} {value:?} is not usable: {problem}")]
+    InvalidOption {
+        /// The option.
+        option: &'static str,
+        /// Its value.
+        value: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// More records were lost than the caller accepts.
+    #[error("split {split:?} lost {rejects} of {records} questions and images, more than {limit}: {reasons}")]
+    TooManyRejects {
+        /// The data set, whose `rejects` table tells each of them.
+        path: PathBuf,
+        /// The split.
+        split: String,
+        /// Rows of `rejects` so far.
+        rejects: u64,
+        /// Questions and source images of the whole split.
+        records: u64,
+        /// The limit.
+        limit: String,
+        /// How many for which reason, the commonest first.
+        reasons: String,
+    },
+    /// The encoded images or the texts of one shard are more than a Parquet column of one batch can hold.
+    #[error("shard {shard} has {bytes} bytes of {table}, a shard can hold {}", i32::MAX)]
+    ShardTooLarge {
+        /// Name of the shard.
+        shard: String,
+        /// The table.
+        table: &'static str,
+        /// Bytes of its widest column.
+        bytes: usize,
+    },
+    /// Arrow refused the columns of a table.
+    #[error("cannot build the table {table}")]
+    Table {
+        /// The table.
+        table: &'static str,
+        /// What it said.
+        source: arrow::error::ArrowError,
+    },
+}
+
+impl Error {
+    /// What the user can do about it, where there is something to do.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Malformed { .. } => {
+                "give the JSON file as published, plain or gzip; official files come in .zip archives: unpack them first"
+                    .to_owned()
+            }
+            Self::NoSubtype { .. } => {
+                "write the subtype into the image pattern, such as train2014/COCO_train2014_{id:012}.jpg".to_owned()
+            }
+            Self::NoImageFolder { .. } => "give the folder that holds the images or their subtype folders".to_owned(),
+            Self::NoVocabulary { path } => format!(
+                "ingest the training split into {} first, or build the vocabulary from this split, or give it as a file",
+                path.display()
+            ),
+            Self::EmptyVocabulary { .. } => {
+                "lower the least number of questions an answer needs, or give the vocabulary as a file".to_owned()
+            }
+            Self::InvalidVocabulary { .. } => {
+                "give a JSON list of distinct answers, or an object from answer to class 0, 1, 2, ...".to_owned()
+            }
+            Self::InvalidOption { option, .. } => format!("give another {option}"),
+            Self::TooManyRejects { path, split, .. } => format!(
+                "the rejects table of {} says why for each (SELECT * FROM rejects); then correct the source and ingest \
+                 into a new data set, or run split {split} again with a higher limit: it continues",
+                path.display()
+            ),
+            Self::ShardTooLarge { .. } => "put fewer images into a shard".to_owned(),
+            Self::Cache(_) | Self::Table { .. } => return None,
+        };
+        Some(hint)
+    }
+}

@@ -1,0 +1,216 @@
+//! The manifests: what exists, and the checksums of every byte of it. A shard exists when the manifest says so.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Dtype, SchemaVersion};
+
+/// File name of a data set's manifest.
+pub const DATASET_FILE: &str = "dataset.json";
+/// File name of a teacher's manifest.
+pub const TEACHER_FILE: &str = "teacher.json";
+/// Folder of the teachers inside a data set.
+pub const CACHE_FOLDER: &str = "cache";
+/// Version of [`DatasetManifest`] written by this build.
+pub const DATASET_VERSION: SchemaVersion = SchemaVersion::new("dataset", 1, 0);
+/// Version of [`TeacherManifest`] written by this build.
+pub const TEACHER_VERSION: SchemaVersion = SchemaVersion::new("teacher", 1, 0);
+
+/// `dataset.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DatasetManifest {
+    /// Version, `dataset/<major>.<minor>`.
+    #[serde(rename = "retort:schema")]
+    pub schema: String,
+    /// The classes of `label` and `targets`, where the task has an answer vocabulary.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answers: Option<AnswerVocabulary>,
+    /// Splits in the order they were added.
+    pub splits: Vec<Split>,
+}
+
+impl DatasetManifest {
+    /// A data set with nothing in it.
+    pub fn empty() -> Self {
+        Self { schema: DATASET_VERSION.to_string(), answers: None, splits: Vec::new() }
+    }
+
+    /// The split of this name.
+    pub fn split(&self, name: &str) -> Option<&Split> {
+        self.splits.iter().find(|split| split.name == name)
+    }
+
+    /// All shards in order.
+    pub fn shards(&self) -> impl Iterator<Item = &Shard> {
+        self.splits.iter().flat_map(|split| &split.shards)
+    }
+}
+
+/// Answer strings in class order. Published vocabularies hold the same strings in different orders: the order is the
+/// meaning of every class id, so it is stored with the data and hashed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AnswerVocabulary {
+    /// How it came about: `built from train, at least 9 questions`, or `file answers.json`.
+    pub origin: String,
+    /// blake3 of the answers joined by line feeds, 32 hex digits.
+    pub hash: String,
+    /// Class i is `answers[i]`.
+    pub answers: Vec<String>,
+}
+
+/// One split of a data set.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Split {
+    /// Its name, such as `train`; shards are named after it.
+    pub name: String,
+    /// The source kind, such as `vqa`.
+    pub source: String,
+    /// The options it was ingested with; ingesting again with others is refused.
+    pub options: serde_json::Value,
+    /// Whether every shard is there.
+    pub complete: bool,
+    /// Shards in source order.
+    pub shards: Vec<Shard>,
+}
+
+/// The files of one shard, by table name.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Shard {
+    /// `<split>-<five digits>`; the files are `<table>/<name>.parquet`.
+    pub name: String,
+    /// Files by table name.
+    pub tables: BTreeMap<String, TableFile>,
+}
+
+impl Shard {
+    /// Name of shard `index` of a split.
+    pub fn name_of(split: &str, index: usize) -> String {
+        format!("{split}-{index:05}")
+    }
+
+    /// The split that a shard belongs to, from its name.
+    pub fn split_of(name: &str) -> &str {
+        name.rsplit_once('-').map_or(name, |(split, _)| split)
+    }
+
+    /// Rows of a table of this shard; 0 where there is no such table.
+    pub fn rows(&self, table: &str) -> u64 {
+        self.tables.get(table).map_or(0, |file| file.rows)
+    }
+}
+
+/// One Parquet file: its size, and a checksum for every byte of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TableFile {
+    /// Rows.
+    pub rows: u64,
+    /// Size of the file in bytes.
+    pub bytes: u64,
+    /// xxh3 over the id column, by which feature files are matched to the rows they belong to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ids: Option<String>,
+    /// Column chunks in file order.
+    pub chunks: Vec<ColumnChunk>,
+    /// xxh3 of every byte outside the column chunks: magic, page indexes and footer.
+    pub rest: String,
+    /// Nulls a column, where there are any.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub nulls: BTreeMap<String, u64>,
+    /// Norms of the vectors of a column.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub norms: BTreeMap<String, Norms>,
+}
+
+/// Where the bytes of one column of one row group lie, and their checksum.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ColumnChunk {
+    /// Path of the Parquet leaf column, such as `tokens.list.item`.
+    pub column: String,
+    /// First byte in the file.
+    pub offset: u64,
+    /// Length in bytes.
+    pub bytes: u64,
+    /// xxh3-64 of the bytes, 16 hex digits.
+    pub xxh3: String,
+}
+
+/// Euclidean norms of the vectors of a column, as stored.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Norms {
+    /// Vectors.
+    pub vectors: u64,
+    /// Vectors of norm zero.
+    pub zero: u64,
+    /// Least norm.
+    pub min: f64,
+    /// Mean norm.
+    pub mean: f64,
+    /// Greatest norm.
+    pub max: f64,
+}
+
+impl Norms {
+    /// Puts two sets of vectors together.
+    pub fn merge(self, other: Self) -> Self {
+        let vectors = self.vectors + other.vectors;
+        let sum = self.mean * self.vectors as f64 + other.mean * other.vectors as f64;
+        Self {
+            vectors,
+            zero: self.zero + other.zero,
+            min: self.min.min(other.min),
+            mean: sum / vectors.max(1) as f64,
+            max: self.max.max(other.max),
+        }
+    }
+}
+
+/// `teacher.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TeacherManifest {
+    /// Version, `teacher/<major>.<minor>`.
+    #[serde(rename = "retort:schema")]
+    pub schema: String,
+    /// The name the user gave, such as `clip`.
+    pub name: String,
+    /// blake3 over `identity` and `store`, 32 hex digits; the folder is named by the first eight.
+    pub fingerprint: String,
+    /// Whether images and texts are embedded into one space (CLIP).
+    pub joint: bool,
+    /// Element type of the stored vectors.
+    pub store: Dtype,
+    /// Everything that decides the numbers: architecture, hashes of weights and tokenizer, preprocessing, pooling,
+    /// compute type, longest text.
+    pub identity: serde_json::Value,
+    /// How the rows of a shard were put into batches.
+    pub batch: BatchPlan,
+    /// Finished shards, in the order of the data set.
+    pub shards: Vec<Shard>,
+}
+
+/// How `teach` forms batches: a pure function of a shard and of these numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BatchPlan {
+    /// Images a batch.
+    pub images: usize,
+    /// Texts a batch, taken in order of length.
+    pub texts: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shard_name_tells_its_split() {
+        assert_eq!(Shard::name_of("train", 7), "train-00007");
+        assert_eq!(Shard::split_of("val-2014-00012"), "val-2014");
+    }
+
+    #[test]
+    fn norms_of_two_shards_merge_to_the_norms_of_all() {
+        let one = Norms { vectors: 1, zero: 0, min: 1.0, mean: 1.0, max: 1.0 };
+        let three = Norms { vectors: 3, zero: 1, min: 0.0, mean: 3.0, max: 5.0 };
+        assert_eq!(one.merge(three), Norms { vectors: 4, zero: 1, min: 0.0, mean: 2.5, max: 5.0 });
+    }
+}

@@ -1,0 +1,253 @@
+//! The tables of a training run.
+
+use arrow::datatypes::{DataType, Field, SchemaRef};
+use serde::{Deserialize, Serialize};
+
+use crate::SchemaVersion;
+use crate::tables::versioned;
+
+/// One row per logged value.
+pub mod metrics {
+    use super::*;
+
+    /// File name without its ending, and table name.
+    pub const NAME: &str = "metrics";
+    /// Version written by this build.
+    pub const VERSION: SchemaVersion = SchemaVersion::new(NAME, 1, 0);
+    /// Optimiser steps done.
+    pub const STEP: &str = "step";
+    /// What was measured, such as `loss/task`.
+    pub const TAG: &str = "tag";
+    /// The value.
+    pub const VALUE: &str = "value";
+    /// When it was measured, in seconds since 1970.
+    pub const UNIX_SECS: &str = "unix_secs";
+
+    /// Columns and types.
+    pub fn schema() -> SchemaRef {
+        versioned(
+            VERSION,
+            vec![
+                Field::new(STEP, DataType::UInt64, false),
+                Field::new(TAG, DataType::Utf8, false),
+                Field::new(VALUE, DataType::Float64, false),
+                Field::new(UNIX_SECS, DataType::Float64, false),
+            ],
+        )
+    }
+}
+
+/// One row per sample that a run was evaluated on.
+pub mod predictions {
+    use super::*;
+
+    /// Table name; the file is `predictions-<split>.parquet`.
+    pub const NAME: &str = "predictions";
+    /// Version written by this build.
+    pub const VERSION: SchemaVersion = SchemaVersion::new(NAME, 1, 0);
+    /// The sample.
+    pub const SAMPLE_ID: &str = "sample_id";
+    /// The shard it is in.
+    pub const SHARD: &str = "shard";
+    /// Row of the shard's samples.
+    pub const ROW: &str = "row";
+    /// The text that was asked.
+    pub const TEXT: &str = "text";
+    /// The source's question type.
+    pub const QUESTION_TYPE: &str = "question_type";
+    /// The predicted answer.
+    pub const PREDICTION: &str = "prediction";
+    /// The truth as the source words it.
+    pub const TRUTH: &str = "truth";
+    /// Score of the prediction, 0 to 1.
+    pub const SCORE: &str = "score";
+    /// The student's probability of its prediction.
+    pub const CONFIDENCE: &str = "confidence";
+
+    /// Columns and types.
+    pub fn schema() -> SchemaRef {
+        versioned(
+            VERSION,
+            vec![
+                Field::new(SAMPLE_ID, DataType::Utf8, false),
+                Field::new(SHARD, DataType::Utf8, false),
+                Field::new(ROW, DataType::UInt32, false),
+                Field::new(TEXT, DataType::Utf8, false),
+                Field::new(QUESTION_TYPE, DataType::Utf8, true),
+                Field::new(PREDICTION, DataType::Utf8, false),
+                Field::new(TRUTH, DataType::Utf8, true),
+                Field::new(SCORE, DataType::Float32, true),
+                Field::new(CONFIDENCE, DataType::Float32, false),
+            ],
+        )
+    }
+}
+
+/// One row per candidate word of a few training samples: what token selection saw and chose.
+pub mod selection {
+    use super::*;
+
+    /// File name without its ending, and table name.
+    pub const NAME: &str = "selection";
+    /// Version written by this build.
+    pub const VERSION: SchemaVersion = SchemaVersion::new(NAME, 1, 0);
+    /// The sample.
+    pub const SAMPLE_ID: &str = "sample_id";
+    /// The shard it is in.
+    pub const SHARD: &str = "shard";
+    /// Row of the shard's samples.
+    pub const ROW: &str = "row";
+    /// The sample's text.
+    pub const TEXT: &str = "text";
+    /// Byte offset of the word in the text.
+    pub const START: &str = "start";
+    /// Byte offset of its end, exclusive.
+    pub const END: &str = "end";
+    /// Visual relevance a_w; null without a joint teacher.
+    pub const VISUAL: &str = "visual";
+    /// Semantic relevance b_w.
+    pub const SEMANTIC: &str = "semantic";
+    /// Selection probability p_w.
+    pub const PROBABILITY: &str = "probability";
+    /// Whether the word was selected.
+    pub const SELECTED: &str = "selected";
+
+    /// Columns and types.
+    pub fn schema() -> SchemaRef {
+        versioned(
+            VERSION,
+            vec![
+                Field::new(SAMPLE_ID, DataType::Utf8, false),
+                Field::new(SHARD, DataType::Utf8, false),
+                Field::new(ROW, DataType::UInt32, false),
+                Field::new(TEXT, DataType::Utf8, false),
+                Field::new(START, DataType::UInt32, false),
+                Field::new(END, DataType::UInt32, false),
+                Field::new(VISUAL, DataType::Float32, true),
+                Field::new(SEMANTIC, DataType::Float32, false),
+                Field::new(PROBABILITY, DataType::Float32, false),
+                Field::new(SELECTED, DataType::Boolean, false),
+            ],
+        )
+    }
+}
+
+/// One row per training sample: how sure the cross-fitted probe on the teachers' features is of the truth.
+pub mod confidence {
+    use super::*;
+
+    /// File name without its ending, and table name.
+    pub const NAME: &str = "confidence";
+    /// Version written by this build.
+    pub const VERSION: SchemaVersion = SchemaVersion::new(NAME, 1, 0);
+    /// The sample.
+    pub const SAMPLE_ID: &str = "sample_id";
+    /// The fold it is in: its probe was fitted on the others.
+    pub const FOLD: &str = "fold";
+    /// c_T: the probe's probability of the truth.
+    pub const CONFIDENCE: &str = "confidence";
+    /// Whether the probe's own prediction is the truth.
+    pub const CORRECT: &str = "correct";
+
+    /// Columns and types.
+    pub fn schema() -> SchemaRef {
+        versioned(
+            VERSION,
+            vec![
+                Field::new(SAMPLE_ID, DataType::Utf8, false),
+                Field::new(FOLD, DataType::UInt32, false),
+                Field::new(CONFIDENCE, DataType::Float32, false),
+                Field::new(CORRECT, DataType::Boolean, false),
+            ],
+        )
+    }
+}
+
+/// Files of a run folder.
+pub mod files {
+    /// The resolved recipe.
+    pub const RECIPE: &str = "recipe.toml";
+    /// [`super::RunInfo`].
+    pub const RUN: &str = "run.json";
+    /// Folder of checkpoints.
+    pub const CHECKPOINTS: &str = "checkpoints";
+    /// Folder of the exported student, in Hugging Face layout.
+    pub const STUDENT: &str = "student";
+
+    /// File name of the predictions on a split: [`super::predictions`].
+    pub fn predictions(split: &str) -> String {
+        format!("predictions-{split}.parquet")
+    }
+
+    /// File name of the scores on a split: [`super::Evaluation`].
+    pub fn evaluation(split: &str) -> String {
+        format!("evaluation-{split}.json")
+    }
+}
+
+/// `run.json`: what a run is, for tables and reports.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunInfo {
+    /// Version, `run/<major>.<minor>`.
+    #[serde(rename = "retort:schema")]
+    pub schema: String,
+    /// Arm of the method, such as `kd+ts+cw`.
+    pub arm: String,
+    /// Student and size, such as `vilt tiny`.
+    pub student: String,
+    /// Seed of initialisation, sampling and order.
+    pub seed: u64,
+    /// Folder of the data set, as the recipe gives it.
+    pub dataset: String,
+    /// Split trained on.
+    pub split: String,
+    /// Images (groups) trained on.
+    pub images: u64,
+    /// Samples trained on.
+    pub samples: u64,
+    /// Optimiser steps of the whole run.
+    pub steps: u64,
+    /// Samples a step.
+    pub batch: u64,
+    /// Trained parameters of the student.
+    pub parameters: u64,
+    /// Whether the last step was reached.
+    pub complete: bool,
+}
+
+/// Version of [`RunInfo`] written by this build.
+pub const RUN_VERSION: SchemaVersion = SchemaVersion::new("run", 1, 0);
+
+/// `evaluation-<split>.json`: scores of a run on a split, beside the floors. Accuracies are from 0 to 1.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Evaluation {
+    /// Version, `evaluation/<major>.<minor>`.
+    #[serde(rename = "retort:schema")]
+    pub schema: String,
+    /// The split.
+    pub split: String,
+    /// Name of the metric.
+    pub metric: String,
+    /// The run's score over all samples.
+    pub overall: Score,
+    /// The run's score by question type.
+    pub by_question_type: Vec<Score>,
+}
+
+/// Version of [`Evaluation`] written by this build.
+pub const EVALUATION_VERSION: SchemaVersion = SchemaVersion::new("evaluation", 1, 0);
+
+/// A score over some samples, beside what a blind guesser gets on the same samples.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Score {
+    /// Which samples: a question type, or `all`.
+    pub name: String,
+    /// How many.
+    pub samples: u64,
+    /// The student's accuracy.
+    pub accuracy: f64,
+    /// Floor: always the commonest answer of the data set's training split.
+    pub majority: f64,
+    /// Floor: the commonest training answer to the same question, image unseen.
+    pub question_only: f64,
+}

@@ -1,0 +1,221 @@
+//! The tables that ingest writes: images, texts, samples and rejects, one file a shard each.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
+
+use crate::{ID_BYTES, SCHEMA_KEY, SchemaVersion};
+
+/// Puts a version into a schema.
+pub(crate) fn versioned(version: SchemaVersion, fields: Vec<Field>) -> SchemaRef {
+    let metadata = HashMap::from([(SCHEMA_KEY.to_owned(), version.to_string())]);
+    Arc::new(Schema::new_with_metadata(fields, metadata))
+}
+
+/// An id column.
+pub(crate) fn id(name: &str) -> Field {
+    Field::new(name, DataType::FixedSizeBinary(ID_BYTES), false)
+}
+
+fn list_of(name: &str, item: DataType) -> Field {
+    Field::new(name, DataType::List(Arc::new(Field::new_list_field(item, false))), false)
+}
+
+/// One row per distinct image of the shard, in source order.
+pub mod images {
+    use super::*;
+
+    /// Folder and table name.
+    pub const NAME: &str = "images";
+    /// Version written by this build.
+    pub const VERSION: SchemaVersion = SchemaVersion::new(NAME, 1, 0);
+    /// First 16 bytes of the blake3 hash of the source bytes.
+    pub const IMAGE_ID: &str = "image_id";
+    /// Path of the source file, relative to the image folder.
+    pub const SOURCE: &str = "source";
+    /// The encoded image as stored.
+    pub const BYTES: &str = "bytes";
+    /// Encoding of `bytes`: `png`, `jpeg`, ...
+    pub const FORMAT: &str = "format";
+    /// Width of the stored image in pixels.
+    pub const WIDTH: &str = "width";
+    /// Height of the stored image in pixels.
+    pub const HEIGHT: &str = "height";
+    /// Width of the source image in pixels.
+    pub const SOURCE_WIDTH: &str = "source_width";
+    /// Height of the source image in pixels.
+    pub const SOURCE_HEIGHT: &str = "source_height";
+    /// 64-bit difference hash: near duplicates differ in few bits.
+    pub const PHASH: &str = "phash";
+
+    /// Columns and types.
+    pub fn schema() -> SchemaRef {
+        versioned(
+            VERSION,
+            vec![
+                id(IMAGE_ID),
+                Field::new(SOURCE, DataType::Utf8, false),
+                Field::new(BYTES, DataType::Binary, false),
+                Field::new(FORMAT, DataType::Utf8, false),
+                Field::new(WIDTH, DataType::UInt32, false),
+                Field::new(HEIGHT, DataType::UInt32, false),
+                Field::new(SOURCE_WIDTH, DataType::UInt32, false),
+                Field::new(SOURCE_HEIGHT, DataType::UInt32, false),
+                Field::new(PHASH, DataType::UInt64, false),
+            ],
+        )
+    }
+}
+
+/// One row per distinct text of the shard, in order of first appearance.
+pub mod texts {
+    use super::*;
+
+    /// Folder and table name.
+    pub const NAME: &str = "texts";
+    /// Version written by this build.
+    pub const VERSION: SchemaVersion = SchemaVersion::new(NAME, 1, 0);
+    /// First 16 bytes of the blake3 hash of the text and its object references.
+    pub const TEXT_ID: &str = "text_id";
+    /// The text, UTF-8.
+    pub const TEXT: &str = "text";
+    /// Where the text names detected objects (VCR): byte span in the text and object index.
+    pub const OBJECTS: &str = "objects";
+
+    /// Fields of one object reference: `start` and `end` are byte offsets into the text.
+    pub fn object_fields() -> Fields {
+        ["start", "end", "object"].map(|name| Field::new(name, DataType::UInt32, false)).to_vec().into()
+    }
+
+    /// Columns and types.
+    pub fn schema() -> SchemaRef {
+        versioned(
+            VERSION,
+            vec![
+                id(TEXT_ID),
+                Field::new(TEXT, DataType::Utf8, false),
+                list_of(OBJECTS, DataType::Struct(object_fields())),
+            ],
+        )
+    }
+}
+
+/// One row per sample; points at rows of the shard's images and texts.
+pub mod samples {
+    use super::*;
+
+    /// Folder and table name.
+    pub const NAME: &str = "samples";
+    /// Version written by this build.
+    pub const VERSION: SchemaVersion = SchemaVersion::new(NAME, 1, 0);
+    /// The source's own id, unique in its split.
+    pub const SAMPLE_ID: &str = "sample_id";
+    /// `vqa`, `vcr_qa`, `vcr_qar`, `snli_ve` or `caption`.
+    pub const TASK: &str = "task";
+    /// The split the sample was ingested as.
+    pub const SPLIT: &str = "split";
+    /// Row of the shard's images.
+    pub const IMAGE: &str = "image";
+    /// Rows of the shard's texts: four candidates for VCR, one otherwise.
+    pub const TEXTS: &str = "texts";
+    /// Class of the truth; null where the split has no labels, or the truth is outside the answer vocabulary.
+    pub const LABEL: &str = "label";
+    /// The truth as the source words it.
+    pub const LABEL_TEXT: &str = "label_text";
+    /// The human answers of VQA, as the source words them.
+    pub const ANSWERS: &str = "answers";
+    /// Soft targets: class and score of each answer in the vocabulary.
+    pub const TARGETS: &str = "targets";
+    /// The source's question type.
+    pub const QUESTION_TYPE: &str = "question_type";
+    /// The source's answer type.
+    pub const ANSWER_TYPE: &str = "answer_type";
+    /// Id of the sample's image: low-shot sampling draws groups, so that no image is in two parts.
+    pub const GROUP: &str = "group";
+
+    /// Fields of one soft target.
+    pub fn target_fields() -> Fields {
+        vec![Field::new("class", DataType::UInt32, false), Field::new("score", DataType::Float32, false)].into()
+    }
+
+    /// Columns and types.
+    pub fn schema() -> SchemaRef {
+        versioned(
+            VERSION,
+            vec![
+                Field::new(SAMPLE_ID, DataType::Utf8, false),
+                Field::new(TASK, DataType::Utf8, false),
+                Field::new(SPLIT, DataType::Utf8, false),
+                Field::new(IMAGE, DataType::UInt32, false),
+                list_of(TEXTS, DataType::UInt32),
+                Field::new(LABEL, DataType::UInt32, true),
+                Field::new(LABEL_TEXT, DataType::Utf8, true),
+                list_of(ANSWERS, DataType::Utf8),
+                list_of(TARGETS, DataType::Struct(target_fields())),
+                Field::new(QUESTION_TYPE, DataType::Utf8, true),
+                Field::new(ANSWER_TYPE, DataType::Utf8, true),
+                id(GROUP),
+            ],
+        )
+    }
+}
+
+/// One row per record that could not be used, and why.
+pub mod rejects {
+    use super::*;
+
+    /// Folder and table name.
+    pub const NAME: &str = "rejects";
+    /// Version written by this build.
+    pub const VERSION: SchemaVersion = SchemaVersion::new(NAME, 1, 0);
+    /// The record: a file's path, or `question 262148000`.
+    pub const SOURCE: &str = "source";
+    /// Where it failed: `annotation`, `read`, `decode`.
+    pub const STAGE: &str = "stage";
+    /// Reason code, stable across releases, such as `image_missing`.
+    pub const CODE: &str = "code";
+    /// The reason for a reader.
+    pub const MESSAGE: &str = "message";
+
+    /// Columns and types.
+    pub fn schema() -> SchemaRef {
+        versioned(VERSION, [SOURCE, STAGE, CODE, MESSAGE].map(|name| Field::new(name, DataType::Utf8, false)).to_vec())
+    }
+}
+
+/// The tables of a data set in the order they are written, with their schemas.
+pub fn all() -> [(&'static str, SchemaRef); 4] {
+    [
+        (images::NAME, images::schema()),
+        (texts::NAME, texts::schema()),
+        (samples::NAME, samples::schema()),
+        (rejects::NAME, rejects::schema()),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Written files hold these words for ever. A change here is a new major version, not an edit of this test.
+    #[test]
+    fn never_change_these_constants() {
+        let written: Vec<String> = all()
+            .iter()
+            .map(|(_, schema)| {
+                let columns: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+                format!("{} {}", schema.metadata()[SCHEMA_KEY], columns.join(" "))
+            })
+            .collect();
+        assert_eq!(
+            written,
+            [
+                "images/1.0 image_id source bytes format width height source_width source_height phash",
+                "texts/1.0 text_id text objects",
+                "samples/1.0 sample_id task split image texts label label_text answers targets question_type answer_type group",
+                "rejects/1.0 source stage code message",
+            ]
+        );
+    }
+}

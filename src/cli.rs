@@ -1,0 +1,308 @@
+//! The command line. Every command's help ends in an example.
+
+use std::path::PathBuf;
+#[cfg(feature = "torch")]
+use std::str::FromStr;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use retort_ingest::{COCO_PATTERN, DEFAULT_MIN_COUNT, DEFAULT_SHARD_IMAGES, RejectLimit};
+
+/// Distils vision-language students from cached teacher features.
+///
+/// A data set is a directory of Parquet shards that grows columns: ingest writes images, texts and samples; every
+/// teacher adds its features; the trainer streams them; SQL sees all of it as tables.
+#[derive(Debug, Parser)]
+#[command(version, after_help = "Example: the whole way on a small public data set\n  retort demo")]
+pub struct Cli {
+    /// No progress on stderr
+    #[arg(short, long, global = true, env = "RETORT_QUIET")]
+    pub quiet: bool,
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands, in the order of the work.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Read annotations and images into a data set
+    #[command(subcommand)]
+    Ingest(Ingest),
+    #[cfg(feature = "torch")]
+    Teach(Teach),
+    Summary(Summary),
+    Verify(Verify),
+    Sql(Sql),
+    #[cfg(feature = "torch")]
+    Train(Train),
+    #[cfg(feature = "torch")]
+    Eval(Eval),
+    Report(Report),
+    #[cfg(feature = "torch")]
+    Demo(Demo),
+}
+
+/// The sources that can be ingested.
+#[derive(Debug, Subcommand)]
+pub enum Ingest {
+    Vqa(IngestVqa),
+}
+
+/// VQA v1, v2 and VQA-CP: a question file, an annotation file, a folder of images
+///
+/// One call adds one split; run again, it continues. What cannot be used becomes a row of `rejects`, with the reason.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  retort ingest vqa --questions v2_OpenEnded_mscoco_train2014_questions.json \\
+      --annotations v2_mscoco_train2014_annotations.json --images coco/ --split train --out vqa/")]
+pub struct IngestVqa {
+    /// Question file, plain or gzip
+    #[arg(long, value_name = "FILE")]
+    pub questions: PathBuf,
+    /// Annotation file, plain or gzip; a split without one has no labels
+    #[arg(long, value_name = "FILE")]
+    pub annotations: Option<PathBuf>,
+    /// Folder of the images
+    #[arg(long, value_name = "FOLDER")]
+    pub images: PathBuf,
+    /// Path of an image in that folder: {subtype}, {id} and {id:012} are filled in
+    #[arg(long, value_name = "PATTERN", default_value = COCO_PATTERN)]
+    pub image_pattern: String,
+    /// Name of the split
+    #[arg(long, value_name = "NAME")]
+    pub split: String,
+    /// The data set to make or add to
+    #[arg(long, value_name = "DATASET")]
+    pub out: PathBuf,
+    /// Answer vocabulary: a JSON list in class order, or an object from answer to class; by default the data set's
+    /// own, else one built from this split
+    #[arg(long, value_name = "FILE")]
+    pub answers: Option<PathBuf>,
+    /// Questions that an answer needs to enter a vocabulary that is built
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_MIN_COUNT)]
+    pub min_answer_count: usize,
+    /// Source images a shard
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_SHARD_IMAGES)]
+    pub shard_images: usize,
+    /// Stop when more records than this are lost: a number or a percentage such as 5%
+    #[arg(long, value_name = "N|P%")]
+    pub max_rejects: Option<RejectLimit>,
+    /// Print the counts as JSON
+    #[arg(long, value_enum, default_value_t)]
+    pub format: SummaryFormat,
+}
+
+/// Compute teachers' features into the cache
+///
+/// Shard by shard; a killed run loses at most the shard in work and gives the same bytes when run again.
+#[cfg(feature = "torch")]
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  retort teach vqa/ --teacher clip=models/clip-vit-base-patch32 \\
+      --teacher text=models/all-MiniLM-L6-v2 --tokens --words")]
+pub struct Teach {
+    /// The data set
+    pub dataset: PathBuf,
+    /// A name of your choice and a model folder in Hugging Face layout; may be given several times
+    #[arg(long = "teacher", value_name = "NAME=FOLDER", required = true)]
+    pub teachers: Vec<NamedTeacher>,
+    /// auto, cpu, cuda or cuda:N
+    #[arg(long, default_value = "auto")]
+    pub device: String,
+    /// Type to compute in: auto is f32 on a CPU and bf16 on CUDA
+    #[arg(long, value_enum, default_value_t)]
+    pub dtype: ComputeType,
+    /// Type to store features in
+    #[arg(long, value_enum, default_value_t)]
+    pub store: StoreType,
+    /// Also store the features of each text's tokens
+    #[arg(long)]
+    pub tokens: bool,
+    /// Also store the embeddings of each distinct word
+    #[arg(long)]
+    pub words: bool,
+    /// Rows a batch: auto or a number; a cache keeps the number it was begun with
+    #[arg(long, value_name = "auto|N", default_value = "auto")]
+    pub batch: BatchSize,
+}
+
+/// `NAME=FOLDER`.
+#[cfg(feature = "torch")]
+#[derive(Debug, Clone)]
+pub struct NamedTeacher {
+    /// The name.
+    pub name: String,
+    /// The model folder.
+    pub folder: PathBuf,
+}
+
+#[cfg(feature = "torch")]
+impl FromStr for NamedTeacher {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        let (name, folder) = word.split_once('=').ok_or("expected NAME=FOLDER, such as clip=models/clip")?;
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+        if name.is_empty() || !name.chars().all(plain) {
+            return Err(format!("{name:?} is no name: use letters, digits, _ and -"));
+        }
+        Ok(Self { name: name.to_owned(), folder: folder.into() })
+    }
+}
+
+/// Type that a teacher computes in.
+#[cfg(feature = "torch")]
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+pub enum ComputeType {
+    #[default]
+    Auto,
+    F32,
+    Bf16,
+    F16,
+}
+
+/// Type that features are stored in.
+#[cfg(feature = "torch")]
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+pub enum StoreType {
+    #[default]
+    F16,
+    F32,
+    Bf16,
+}
+
+/// `auto` or a number.
+#[cfg(feature = "torch")]
+#[derive(Debug, Clone, Copy)]
+pub struct BatchSize(pub Option<usize>);
+
+#[cfg(feature = "torch")]
+impl FromStr for BatchSize {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        match word {
+            "auto" => Ok(Self(None)),
+            _ => match word.parse() {
+                Ok(rows) if rows > 0 => Ok(Self(Some(rows))),
+                _ => Err(format!("expected auto or a number of rows, found {word:?}")),
+            },
+        }
+    }
+}
+
+/// Tell what is in a data set: counts, coverage, sizes, nulls, norms
+///
+/// From the manifests, at once.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  retort summary vqa/ --format json")]
+pub struct Summary {
+    /// The data set
+    pub dataset: PathBuf,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t)]
+    pub format: SummaryFormat,
+}
+
+/// For people or for programs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum SummaryFormat {
+    /// Text for people
+    #[default]
+    Table,
+    /// JSON for programs
+    Json,
+}
+
+/// Check every byte of a data set and its caches; exit 1 and the list of damage when something is wrong
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  retort verify vqa/ && echo whole")]
+pub struct Verify {
+    /// The data set
+    pub dataset: PathBuf,
+    /// How to print what was found
+    #[arg(long, value_enum, default_value_t)]
+    pub format: SummaryFormat,
+}
+
+/// Ask a data set or a run with SQL
+///
+/// Tables of a data set: images, texts, samples, rejects, shards, teachers, and NAME.images, NAME.texts, NAME.tokens,
+/// NAME.words of each teacher. Tables of a run: metrics, predictions, selection, confidence. See docs/sql.md.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  retort sql vqa/ -c \"SELECT question_type, count(*) FROM samples GROUP BY 1 ORDER BY 2 DESC\"")]
+pub struct Sql {
+    /// The data set or run
+    pub folder: PathBuf,
+    /// The query; several are separated by semicolons
+    #[arg(short = 'c', long = "command", value_name = "QUERY", required_unless_present = "file", conflicts_with = "file")]
+    pub query: Option<String>,
+    /// A file of queries, or - for stdin
+    #[arg(short, long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// table, csv, json, ndjson or parquet
+    #[arg(long, default_value = "table")]
+    pub format: String,
+}
+
+/// Train a student as a recipe says; run again, it continues
+#[cfg(feature = "torch")]
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  retort train vqa-vilt-tiny.toml --set arm=kd+ts+cw --set seed=2 --run runs/mad-2")]
+pub struct Train {
+    /// The recipe
+    pub recipe: PathBuf,
+    /// Set one key of the recipe, such as optim.lr=1e-4; may be given several times
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub settings: Vec<String>,
+    /// The run folder; by default runs/<recipe>-<arm>-seed<seed>
+    #[arg(long, value_name = "DIR")]
+    pub run: Option<PathBuf>,
+}
+
+/// Score trained students on a split, beside the floors
+///
+/// Writes predictions and scores into each run folder, and prints one table.
+#[cfg(feature = "torch")]
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  retort eval runs/base runs/kd --split test")]
+pub struct Eval {
+    /// The runs
+    #[arg(required = true, value_name = "RUN")]
+    pub runs: Vec<PathBuf>,
+    /// The split
+    #[arg(long, value_name = "NAME")]
+    pub split: String,
+    /// How to print the table
+    #[arg(long, value_enum, default_value_t)]
+    pub format: SummaryFormat,
+}
+
+/// Write a page that shows runs: curves, accuracy by question type, predictions, selected words
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  retort report runs/base runs/kd --out report.html")]
+pub struct Report {
+    /// The runs
+    #[arg(required = true, value_name = "RUN")]
+    pub runs: Vec<PathBuf>,
+    /// The page: one HTML file that needs nothing else
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// The data set, if it is no longer where the runs say
+    #[arg(long, value_name = "DATASET")]
+    pub dataset: Option<PathBuf>,
+}
+
+/// Go the whole way on a small public data set, printing every command
+#[cfg(feature = "torch")]
+#[derive(Debug, Args)]
+#[command(after_help = "Example: from a clone, fetching what it needs first\n  make demo")]
+pub struct Demo {
+    /// Where everything goes
+    #[arg(long, value_name = "DIR", default_value = "demo")]
+    pub out: PathBuf,
+    /// The fetched data and models; by default retort/demo in the user's cache folder
+    #[arg(long, value_name = "DIR")]
+    pub assets: Option<PathBuf>,
+    /// Seed of the three runs
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+}

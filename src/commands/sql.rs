@@ -1,0 +1,32 @@
+//! `retort sql`.
+
+use std::io::{BufWriter, Read};
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use retort_sql::{Format, open, run_blocking};
+
+use crate::cli::Sql;
+
+pub fn run(options: &Sql) -> Result<ExitCode> {
+    let format: Format = options.format.parse()?;
+    let query = match (&options.query, &options.file) {
+        (Some(query), _) => query.clone(),
+        (None, Some(file)) => read(file)?,
+        (None, None) => String::new(),
+    };
+    let context = open(&options.folder)?;
+    let mut out = BufWriter::new(std::io::stdout());
+    run_blocking(&context, &query, format, &mut out)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn read(file: &Path) -> Result<String> {
+    if file == Path::new("-") {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text).context("cannot read stdin")?;
+        return Ok(text);
+    }
+    Ok(retort_cache::read_text(file)?)
+}

@@ -1,0 +1,66 @@
+//! `retort teach`.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use retort_cache::Dataset;
+use retort_schemas::Dtype;
+use retort_schemas::manifest::BatchPlan;
+use retort_teachers::nn::device;
+use retort_teachers::{Options, Teacher, teach};
+
+use super::print;
+use crate::cli::{ComputeType, StoreType, Teach};
+use crate::progress::Terminal;
+
+pub fn run(options: &Teach, terminal: &Terminal) -> Result<ExitCode> {
+    let dataset = Dataset::open(&options.dataset)?;
+    let device = device(&options.device)?;
+    let compute = match options.dtype {
+        ComputeType::Auto if device.is_cuda() => Dtype::Bf16,
+        ComputeType::Auto | ComputeType::F32 => Dtype::F32,
+        ComputeType::Bf16 => Dtype::Bf16,
+        ComputeType::F16 => Dtype::F16,
+    };
+    let auto = if device.is_cuda() { BatchPlan { images: 256, texts: 512 } } else { BatchPlan { images: 32, texts: 64 } };
+    let work = Options {
+        store: match options.store {
+            StoreType::F16 => Dtype::F16,
+            StoreType::F32 => Dtype::F32,
+            StoreType::Bf16 => Dtype::Bf16,
+        },
+        tokens: options.tokens,
+        words: options.words,
+        batch: options.batch.0.map_or(auto, |rows| BatchPlan { images: rows, texts: rows }),
+    };
+    for named in &options.teachers {
+        let opening = || format!("teacher {}", named.name);
+        let teacher = Teacher::open(&named.folder, device, compute).with_context(opening)?;
+        terminal.say(&describe(&named.name, &teacher, compute, work.store));
+        let report = teach(&dataset, &named.name, &teacher, &work, terminal, terminal.interrupt()).with_context(opening)?;
+        let mut text = format!("{}: {} shards computed", report.folder, report.computed);
+        if report.kept > 0 {
+            text.push_str(&format!(", {} were there", report.kept));
+        }
+        if report.truncated > 0 {
+            text.push_str(&format!(", {} texts longer than the model takes were cut", report.truncated));
+        }
+        print(&format!("{text}\n"))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What was detected of a teacher, on one line.
+fn describe(name: &str, teacher: &Teacher, compute: Dtype, store: Dtype) -> String {
+    let architecture = teacher.identity.get("architecture").and_then(serde_json::Value::as_str).unwrap_or("unknown");
+    let mut parts = Vec::new();
+    if let Some(image) = &teacher.image {
+        let [height, width] = image.input_size();
+        parts.push(format!("images {width}x{height} px to {} dimensions", image.width));
+    }
+    if let Some(text) = &teacher.text {
+        parts.push(format!("texts of up to {} tokens to {} dimensions", text.tokenizer.longest(), text.width));
+    }
+    let fingerprint = &teacher.fingerprint(store)[..8];
+    format!("teacher {name}: {architecture}, {}, computed in {compute}, stored as {store}, {fingerprint}", parts.join(", "))
+}

@@ -1,0 +1,21 @@
+//! Lets what this package links (binary and tests) find its libtorch without LD_LIBRARY_PATH, and keeps CUDA linked.
+//!
+//! Shared by every package that links libtorch: link arguments do not pass from a library to what uses it.
+
+use std::env;
+use std::path::Path;
+
+fn main() {
+    println!("cargo:rerun-if-changed=build.rs");
+    // Set by torch-sys for the packages that depend on it directly; absent without the `torch` feature.
+    println!("cargo:rerun-if-env-changed=DEP_TCH_LIBTORCH_LIB");
+    let Ok(lib) = env::var("DEP_TCH_LIBTORCH_LIB") else {
+        return;
+    };
+    println!("cargo:rustc-link-arg=-Wl,-rpath,{lib}");
+    if Path::new(&lib).join("libtorch_cuda.so").exists() {
+        // Nothing refers to a symbol of libtorch_cuda, so the linker would drop it and CUDA would read as absent.
+        println!("cargo:rustc-link-arg=-Wl,--no-as-needed");
+        println!("cargo:rustc-link-arg=-ltorch_cuda");
+    }
+}

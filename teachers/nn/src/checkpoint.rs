@@ -1,0 +1,174 @@
+//! Weights on disk: safetensors, whole or sharded, in the Hugging Face layout. Pickles are refused.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorView};
+use tch::{Device, Kind, Tensor};
+
+use crate::{Error, Result};
+
+const SINGLE: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+const PICKLE_ENDINGS: [&str; 4] = ["bin", "pt", "pth", "ckpt"];
+
+/// The tensors of a model folder, or of one safetensors file.
+#[derive(Debug)]
+pub struct Checkpoint {
+    path: PathBuf,
+    files: Vec<Vec<u8>>,
+    /// Tensor name to index of its file.
+    names: BTreeMap<String, usize>,
+    hash: String,
+}
+
+/// blake3 of a file's bytes, 32 hex digits.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn file_hash(path: &Path) -> Result<String> {
+    let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+    Ok(blake3::hash(&bytes).to_hex()[..32].to_owned())
+}
+
+impl Checkpoint {
+    /// Opens the weights of a model folder: `model.safetensors`, or the shards of its index.
+    ///
+    /// # Errors
+    /// [`Error::NoWeights`]; [`Error::Pickle`] if there are only pickles; [`Error::Malformed`].
+    pub fn open(folder: &Path) -> Result<Self> {
+        let single = folder.join(SINGLE);
+        let index = folder.join(INDEX);
+        if single.is_file() {
+            return Self::open_files(&single, std::slice::from_ref(&single));
+        }
+        if index.is_file() {
+            let text = std::fs::read_to_string(&index).map_err(Error::io("read", &index))?;
+            let malformed = |problem: String| Error::Malformed { path: index.clone(), problem };
+            let json: serde_json::Value = serde_json::from_str(&text).map_err(|error| malformed(error.to_string()))?;
+            let map = json.get("weight_map").and_then(serde_json::Value::as_object);
+            let map = map.ok_or_else(|| malformed("it has no weight_map".to_owned()))?;
+            let mut files: Vec<PathBuf> =
+                map.values().filter_map(|file| file.as_str()).map(|file| folder.join(file)).collect();
+            files.sort();
+            files.dedup();
+            return Self::open_files(&index, &files);
+        }
+        let pickle = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).find(|path| {
+            path.extension().and_then(|ending| ending.to_str()).is_some_and(|ending| PICKLE_ENDINGS.contains(&ending))
+        });
+        Err(match pickle {
+            Some(path) => Error::Pickle { path },
+            None => Error::NoWeights { folder: folder.to_owned() },
+        })
+    }
+
+    /// Opens one safetensors file.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Malformed`].
+    pub fn open_file(path: &Path) -> Result<Self> {
+        Self::open_files(path, &[path.to_owned()])
+    }
+
+    fn open_files(path: &Path, files: &[PathBuf]) -> Result<Self> {
+        let mut opened = Self { path: path.to_owned(), files: Vec::new(), names: BTreeMap::new(), hash: String::new() };
+        let mut hasher = blake3::Hasher::new();
+        for (index, file) in files.iter().enumerate() {
+            let bytes = std::fs::read(file).map_err(Error::io("read", file))?;
+            hasher.update(&bytes);
+            let (_, metadata) = SafeTensors::read_metadata(&bytes)
+                .map_err(|error| Error::Malformed { path: file.clone(), problem: error.to_string() })?;
+            opened.names.extend(metadata.tensors().into_keys().map(|name| (name, index)));
+            opened.files.push(bytes);
+        }
+        opened.hash = hasher.finalize().to_hex()[..32].to_owned();
+        Ok(opened)
+    }
+
+    /// blake3 of the weight files in order, 32 hex digits.
+    pub fn hash(&self) -> &str {
+        &self.hash
+    }
+
+    /// Where it was read from.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether there is a tensor of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.names.contains_key(name)
+    }
+
+    /// Names of all tensors, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.keys().map(String::as_str)
+    }
+
+    /// The words that were saved beside the tensors, of the first file.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`].
+    pub fn metadata(&self) -> Result<HashMap<String, String>> {
+        let malformed = |problem: String| Error::Malformed { path: self.path.clone(), problem };
+        let first = self.files.first().map(Vec::as_slice).unwrap_or_default();
+        let (_, metadata) = SafeTensors::read_metadata(first).map_err(|error| malformed(error.to_string()))?;
+        Ok(metadata.metadata().clone().unwrap_or_default())
+    }
+
+    /// A tensor by name, on the CPU, of its stored kind.
+    ///
+    /// # Errors
+    /// [`Error::MissingTensor`]; [`Error::Malformed`] for a kind that no model of ours uses.
+    pub fn tensor(&self, name: &str) -> Result<Tensor> {
+        let missing = || Error::MissingTensor { path: self.path.clone(), name: name.to_owned(), expected: Vec::new() };
+        let malformed = |problem: String| Error::Malformed { path: self.path.clone(), problem };
+        let file = self.names.get(name).and_then(|index| self.files.get(*index)).ok_or_else(missing)?;
+        let tensors = SafeTensors::deserialize(file).map_err(|error| malformed(error.to_string()))?;
+        let view = tensors.tensor(name).map_err(|error| malformed(error.to_string()))?;
+        let kind = match view.dtype() {
+            Dtype::F32 => Kind::Float,
+            Dtype::F16 => Kind::Half,
+            Dtype::BF16 => Kind::BFloat16,
+            Dtype::F64 => Kind::Double,
+            Dtype::I64 => Kind::Int64,
+            Dtype::I32 => Kind::Int,
+            Dtype::U8 => Kind::Uint8,
+            other => return Err(malformed(format!("tensor {name} is of type {other:?}"))),
+        };
+        let shape: Vec<i64> = view.shape().iter().map(|n| *n as i64).collect();
+        Ok(Tensor::f_from_data_size(view.data(), &shape, kind)?)
+    }
+}
+
+/// Encodes named tensors as safetensors, with metadata.
+///
+/// # Errors
+/// [`Error::Torch`]; [`Error::Malformed`] for a kind that cannot be saved.
+pub fn save(tensors: &BTreeMap<String, Tensor>, metadata: &HashMap<String, String>) -> Result<Vec<u8>> {
+    let malformed = |problem: String| Error::Malformed { path: PathBuf::from("safetensors"), problem };
+    let mut data = Vec::new();
+    for (name, tensor) in tensors {
+        let kind = tensor.kind();
+        let (dtype, bytes) = match kind {
+            Kind::Float => (Dtype::F32, 4),
+            Kind::Int64 => (Dtype::I64, 8),
+            Kind::Double => (Dtype::F64, 8),
+            Kind::Half => (Dtype::F16, 2),
+            Kind::BFloat16 => (Dtype::BF16, 2),
+            other => return Err(malformed(format!("{name} is of kind {other:?}"))),
+        };
+        let count = tensor.numel();
+        let mut buffer = vec![0_u8; count * bytes];
+        tensor.f_detach()?.f_to(Device::Cpu)?.f_contiguous()?.f_copy_data_u8(&mut buffer, count)?;
+        data.push((name.clone(), dtype, tensor.size().iter().map(|n| *n as usize).collect::<Vec<_>>(), buffer));
+    }
+    let views = data
+        .iter()
+        .map(|(name, dtype, shape, buffer)| Ok((name.as_str(), TensorView::new(*dtype, shape.clone(), buffer)?)))
+        .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()
+        .map_err(|error| malformed(error.to_string()))?;
+    safetensors::serialize(views, Some(metadata.clone())).map_err(|error| malformed(error.to_string()))
+}

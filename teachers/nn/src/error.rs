@@ -1,0 +1,134 @@
+//! What can go wrong between a model folder and its output.
+
+use std::path::PathBuf;
+
+/// Result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Errors of weights, tokenizers, pixels and tensors.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file cannot be read or written.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+    /// A model folder has no weights.
+    #[error("{} has no weights: expected model.safetensors or model.safetensors.index.json", folder.display())]
+    NoWeights {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// A model folder has its weights only as a pickle, which can run any code when it is opened.
+    #[error("{} is a pickle, which can run any code when opened: expected safetensors", path.display())]
+    Pickle {
+        /// The pickle.
+        path: PathBuf,
+    },
+    /// A file is not what its name says.
+    #[error("{} cannot be understood: {problem}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The checkpoint lacks a tensor that the config asks for.
+    #[error("{} has no tensor {name}, expected shape {expected:?}", path.display())]
+    MissingTensor {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// The shape that the config asks for.
+        expected: Vec<i64>,
+    },
+    /// A tensor's shape does not fit the config.
+    #[error("tensor {name} in {} has shape {found:?}, the config asks for {expected:?}", path.display())]
+    TensorShape {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// The shape that the config asks for.
+        expected: Vec<i64>,
+        /// The shape in the checkpoint.
+        found: Vec<i64>,
+    },
+    /// A name in a config is unknown to this build.
+    #[error("unknown {what} {found:?}: expected one of {known}")]
+    Unknown {
+        /// What it names.
+        what: &'static str,
+        /// The name found.
+        found: String,
+        /// The names there are.
+        known: &'static str,
+    },
+    /// A device that does not exist.
+    #[error("no device {word:?}: {problem}")]
+    Device {
+        /// The word given.
+        word: String,
+        /// Why not.
+        problem: String,
+    },
+    /// An image cannot be decoded or resized.
+    #[error("image: {problem}")]
+    Image {
+        /// What went wrong.
+        problem: String,
+    },
+    /// The tokenizer refused a text.
+    #[error("tokenizer {}: {problem}", path.display())]
+    Tokenizer {
+        /// The tokenizer file.
+        path: PathBuf,
+        /// What it said.
+        problem: String,
+    },
+    /// libtorch refused.
+    #[error("libtorch: {}", first_line(.0))]
+    Torch(#[from] tch::TchError),
+}
+
+/// libtorch's messages go on with a stack trace; the first line says it all.
+fn first_line(error: &tch::TchError) -> String {
+    error.to_string().lines().next().unwrap_or_default().to_owned()
+}
+
+impl Error {
+    /// An [`Error::Io`], for `map_err`.
+    pub fn io(action: &'static str, path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { action, path, source }
+    }
+
+    /// What to do next, where that is known.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Pickle { path } => {
+                let folder = path.parent().unwrap_or(path).display().to_string();
+                Some(format!(
+                    "convert it once, where you trust it: python -c \"from transformers import AutoModel; \
+                     AutoModel.from_pretrained('{folder}').save_pretrained('{folder}-safetensors', safe_serialization=True)\" \
+                     and copy the tokenizer and preprocessor files beside it"
+                ))
+            }
+            Self::NoWeights { .. } => {
+                Some("point at a Hugging Face model folder (config.json, model.safetensors, tokenizer.json)".to_owned())
+            }
+            Self::MissingTensor { .. } | Self::TensorShape { .. } => {
+                Some("do config.json and the weights come from the same model?".to_owned())
+            }
+            Self::Device { .. } => Some("--device auto takes CUDA if there is one, else the CPU".to_owned()),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! The layers of transformers, in the order of data: embedding, normalisation, attention, feed-forward, block.
+//!
+//! Shapes: `batch` samples of `tokens` positions of `width` numbers.
+
+use tch::{Kind, Tensor};
+
+use crate::{Error, Init, Result, Scope};
+
+/// Standard deviation of fresh weights, as BERT and ViT use.
+const DEVIATION: f64 = 0.02;
+
+/// y = x W^T + b.
+#[derive(Debug)]
+pub struct Linear {
+    weight: Tensor,
+    bias: Option<Tensor>,
+}
+
+impl Linear {
+    /// With bias: `weight` `[outputs, inputs]` and `bias` `[outputs]`.
+    ///
+    /// # Errors
+    /// As [`Scope::tensor`].
+    pub fn new(scope: &Scope<'_>, inputs: i64, outputs: i64) -> Result<Self> {
+        let bias = Some(scope.tensor("bias", &[outputs], Init::Zeros)?);
+        Ok(Self { bias, ..Self::without_bias(scope, inputs, outputs)? })
+    }
+
+    /// `weight` `[outputs, inputs]` alone.
+    ///
+    /// # Errors
+    /// As [`Scope::tensor`].
+    pub fn without_bias(scope: &Scope<'_>, inputs: i64, outputs: i64) -> Result<Self> {
+        Ok(Self { weight: scope.tensor("weight", &[outputs, inputs], Init::Normal(DEVIATION))?, bias: None })
+    }
+
+    /// `[.., inputs]` to `[.., outputs]`.
+    ///
+    /// # Errors
+    /// [`Error::Torch`].
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(x.f_linear(&self.weight, self.bias.as_ref())?)
+    }
+}
+
+/// Normalises each position to mean 0 and variance 1, then scales and shifts.
+#[derive(Debug)]
+pub struct LayerNorm {
+    weight: Tensor,
+    bias: Tensor,
+    width: i64,
+    epsilon: f64,
+}
+
+impl LayerNorm {
+    /// Over the last dimension, of `width`.
+    ///
+    /// # Errors
+    /// As [`Scope::tensor`].
+    pub fn new(scope: &Scope<'_>, width: i64, epsilon: f64) -> Result<Self> {
+        let weight = scope.tensor("weight", &[width], Init::Ones)?;
+        Ok(Self { weight, bias: scope.tensor("bias", &[width], Init::Zeros)?, width, epsilon })
+    }
+
+    /// `[.., width]` to the same.
+    ///
+    /// # Errors
+    /// [`Error::Torch`].
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(x.f_layer_norm([self.width], Some(&self.weight), Some(&self.bias), self.epsilon, true)?)
+    }
+}
+
+/// A table of vectors, looked up by id.
+#[derive(Debug)]
+pub struct Embedding {
+    weight: Tensor,
+}
+
+impl Embedding {
+    /// `weight` `[entries, width]`.
+    ///
+    /// # Errors
+    /// As [`Scope::tensor`].
+    pub fn new(scope: &Scope<'_>, entries: i64, width: i64) -> Result<Self> {
+        Ok(Self { weight: scope.tensor("weight", &[entries, width], Init::Normal(DEVIATION))? })
+    }
+
+    /// ids `[..]` to `[.., width]`.
+    ///
+    /// # Errors
+    /// [`Error::Torch`].
+    pub fn forward(&self, ids: &Tensor) -> Result<Tensor> {
+        Ok(Tensor::f_embedding(&self.weight, ids, -1, false, false)?)
+    }
+
+    /// The first `count` entries, `[count, width]`.
+    ///
+    /// # Errors
+    /// [`Error::Torch`].
+    pub fn first(&self, count: i64) -> Result<Tensor> {
+        Ok(self.weight.f_narrow(0, 0, count)?)
+    }
+}
+
+/// The non-linearity between the two linear layers of an [`Mlp`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// x * Phi(x).
+    Gelu,
+    /// The tanh approximation of it.
+    GeluTanh,
+    /// x * sigmoid(1.702 x), as OpenAI's CLIP.
+    QuickGelu,
+    /// max(x, 0).
+    Relu,
+}
+
+impl Activation {
+    /// Reads the name that Hugging Face configs use.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`].
+    pub fn named(name: &str) -> Result<Self> {
+        match name {
+            "gelu" => Ok(Self::Gelu),
+            "gelu_new" | "gelu_pytorch_tanh" => Ok(Self::GeluTanh),
+            "quick_gelu" => Ok(Self::QuickGelu),
+            "relu" => Ok(Self::Relu),
+            _ => Err(Error::Unknown {
+                what: "activation",
+                found: name.to_owned(),
+                known: "gelu, gelu_new, gelu_pytorch_tanh, quick_gelu, relu",
+            }),
+        }
+    }
+
+    fn apply(self, x: &Tensor) -> Result<Tensor> {
+        Ok(match self {
+            Self::Gelu => x.f_gelu("none")?,
+            Self::GeluTanh => x.f_gelu("tanh")?,
+            Self::QuickGelu => x.f_mul(&x.f_mul_scalar(1.702)?.f_sigmoid()?)?,
+            Self::Relu => x.f_relu()?,
+        })
+    }
+}
+
+/// Two linear layers with an activation between.
+#[derive(Debug)]
+pub struct Mlp {
+    up: Linear,
+    down: Linear,
+    activation: Activation,
+}
+
+impl Mlp {
+    /// From its two layers.
+    pub fn new(up: Linear, down: Linear, activation: Activation) -> Self {
+        Self { up, down, activation }
+    }
+
+    /// `[.., width]` to the same.
+    ///
+    /// # Errors
+    /// [`Error::Torch`].
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        self.down.forward(&self.activation.apply(&self.up.forward(x)?)?)
+    }
+}
+
+/// Scaled dot-product attention with several heads: softmax(q k^T / sqrt(width / heads) + bias) v.
+#[derive(Debug)]
+pub struct Attention {
+    query: Linear,
+    key: Linear,
+    value: Linear,
+    output: Linear,
+    heads: i64,
+}
+
+impl Attention {
+    /// From its four projections, each `[width, width]`.
+    pub fn new(query: Linear, key: Linear, value: Linear, output: Linear, heads: i64) -> Self {
+        Self { query, key, value, output, heads }
+    }
+
+    /// `[batch, tokens, width]` to the same. `bias` `[batch, 1, 1, tokens]` is added to the scores ([`attention_bias`]);
+    /// `causal` lets a position see itself and those before it only.
+    ///
+    /// # Errors
+    /// [`Error::Torch`].
+    pub fn forward(&self, x: &Tensor, bias: Option<&Tensor>, causal: bool) -> Result<Tensor> {
+        let (batch, tokens, width) = x.size3()?;
+        let split = |projected: Tensor| -> Result<Tensor> {
+            Ok(projected.f_view([batch, tokens, self.heads, width / self.heads])?.f_transpose(1, 2)?)
+        };
+        let (query, key, value) = (self.query.forward(x)?, self.key.forward(x)?, self.value.forward(x)?);
+        let (query, key, value) = (split(query)?, split(key)?, split(value)?);
+        let mixed = Tensor::f_scaled_dot_product_attention(&query, &key, &value, bias, 0.0, causal, None, false)?;
+        self.output.forward(&mixed.f_transpose(1, 2)?.f_reshape([batch, tokens, width])?)
+    }
+}
+
+/// Turns a mask `[batch, tokens]` (1 for a token, 0 for padding) into what is added to attention scores,
+/// `[batch, 1, 1, tokens]`: 0, or so low that the softmax gives nothing.
+///
+/// # Errors
+/// [`Error::Torch`].
+pub fn attention_bias(mask: &Tensor, kind: Kind) -> Result<Tensor> {
+    let padded = mask.f_eq(0)?.f_unsqueeze(1)?.f_unsqueeze(1)?;
+    let zeros = padded.f_zeros_like()?.f_to_kind(kind)?;
+    Ok(zeros.f_masked_fill(&padded, f64::from(f32::MIN) / 2.0)?)
+}
+
+/// Where a [`Block`] normalises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NormOrder {
+    /// Before attention and before the feed-forward part (CLIP, ViT, ViLT).
+    Before,
+    /// After each sum (BERT).
+    After,
+}
+
+/// One transformer layer.
+#[derive(Debug)]
+pub struct Block {
+    /// Attention over the tokens.
+    pub attention: Attention,
+    /// Its normalisation.
+    pub attention_norm: LayerNorm,
+    /// The feed-forward part.
+    pub mlp: Mlp,
+    /// Its normalisation.
+    pub mlp_norm: LayerNorm,
+    /// Where the two normalise.
+    pub order: NormOrder,
+}
+
+impl Block {
+    /// `[batch, tokens, width]` to the same; `bias` and `causal` as in [`Attention::forward`].
+    ///
+    /// # Errors
+    /// [`Error::Torch`].
+    pub fn forward(&self, x: &Tensor, bias: Option<&Tensor>, causal: bool) -> Result<Tensor> {
+        match self.order {
+            NormOrder::Before => {
+                let x = x.f_add(&self.attention.forward(&self.attention_norm.forward(x)?, bias, causal)?)?;
+                Ok(x.f_add(&self.mlp.forward(&self.mlp_norm.forward(&x)?)?)?)
+            }
+            NormOrder::After => {
+                let x = self.attention_norm.forward(&x.f_add(&self.attention.forward(x, bias, causal)?)?)?;
+                self.mlp_norm.forward(&x.f_add(&self.mlp.forward(&x)?)?)
+            }
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! Layers, weights, pixels and tokens: what frozen teachers and trained students have in common.
+//!
+//! ```text
+//! model.safetensors --> Checkpoint --\                     ids [batch, tokens]   pixels [batch, 3, height, width]
+//!                                     Weights --> Scope --> layers (Linear, LayerNorm, Attention, Mlp, Block) --> features
+//! seed --------------> fresh values -/            names and shapes are checked here
+//!
+//! text bytes  --> TextTokenizer --> ids, byte spans
+//! image bytes --> pixels::decode --> Preprocessing (bicubic as Pillow, centre crop, normalise) --> floats
+//! ```
+//!
+//! A model is a plain struct of layers, built from a [`Scope`] by the names of the Hugging Face layout. The same code
+//! reads a checkpoint, makes fresh weights, and names the tensors that are trained or saved.
+
+mod checkpoint;
+mod error;
+mod layers;
+pub mod pixels;
+mod tokens;
+mod weights;
+
+pub use checkpoint::{Checkpoint, file_hash, save};
+pub use error::{Error, Result};
+pub use layers::{Activation, Attention, Block, Embedding, LayerNorm, Linear, Mlp, NormOrder, attention_bias};
+pub use tokens::{Encoded, TextTokenizer};
+pub use weights::{Init, Scope, Weights};
+
+use tch::Device;
+
+/// Finds the device that a word names: `auto` (CUDA if there is one), `cpu`, `cuda` or `cuda:N`.
+///
+/// # Errors
+/// [`Error::Device`] if the word is unknown or there is no such device.
+pub fn device(word: &str) -> Result<Device> {
+    let gpus = usize::try_from(tch::Cuda::device_count()).unwrap_or(0);
+    let refuse = |problem: String| Err(Error::Device { word: word.to_owned(), problem });
+    match word {
+        "cpu" => Ok(Device::Cpu),
+        "auto" if gpus == 0 => Ok(Device::Cpu),
+        "auto" => Ok(Device::Cuda(0)),
+        _ => {
+            let index = if word == "cuda" { Some(0) } else { word.strip_prefix("cuda:").and_then(|n| n.parse().ok()) };
+            match index {
+                None => refuse("expected auto, cpu, cuda or cuda:N".to_owned()),
+                Some(index) if index >= gpus => refuse(format!("this machine has {gpus} CUDA devices")),
+                Some(index) => Ok(Device::Cuda(index)),
+            }
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! Images as models see them: decoded to RGB, resized as Pillow's bicubic does, cropped, normalised.
+
+use std::io::Cursor;
+
+use fast_image_resize::images::Image;
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use image::{DynamicImage, ImageReader, Limits};
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+/// An RGB image, one byte a channel, rows from the top.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rgb {
+    /// Pixels a row.
+    pub width: u32,
+    /// Rows.
+    pub height: u32,
+    /// `height x width x 3` bytes.
+    pub data: Vec<u8>,
+}
+
+/// Longest side that is decoded.
+const MAX_SIDE: u32 = 20_000;
+/// Memory that decoding may ask for.
+const MAX_ALLOCATION_BYTES: u64 = 512 << 20;
+
+fn failed(problem: impl ToString) -> Error {
+    Error::Image { problem: problem.to_string() }
+}
+
+/// Decodes an encoded image, whose format is told from its content.
+///
+/// # Errors
+/// [`Error::Image`].
+pub fn decode(bytes: &[u8]) -> Result<Rgb> {
+    let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(failed)?;
+    let mut limits = Limits::default();
+    limits.max_image_width = Some(MAX_SIDE);
+    limits.max_image_height = Some(MAX_SIDE);
+    limits.max_alloc = Some(MAX_ALLOCATION_BYTES);
+    reader.limits(limits);
+    let image = reader.decode().map_err(failed)?;
+    let (width, height) = (image.width(), image.height());
+    Ok(Rgb { width, height, data: rgb_bytes(image) })
+}
+
+/// Three bytes a pixel, as Pillow's `convert("RGB")` gives them: alpha is dropped, not blended; 16-bit colour keeps its
+/// upper byte; 16-bit grey is clipped at 255.
+fn rgb_bytes(image: DynamicImage) -> Vec<u8> {
+    let upper = |sample: &u16| (sample >> 8) as u8;
+    match image {
+        DynamicImage::ImageLuma16(grey) => {
+            grey.as_raw().iter().flat_map(|sample| [(*sample).min(255) as u8; 3]).collect()
+        }
+        DynamicImage::ImageLumaA16(grey) => grey.as_raw().chunks_exact(2).flat_map(|s| [upper(&s[0]); 3]).collect(),
+        DynamicImage::ImageRgb16(colour) => colour.as_raw().iter().map(upper).collect(),
+        DynamicImage::ImageRgba16(colour) => {
+            colour.as_raw().chunks_exact(4).flat_map(|s| [upper(&s[0]), upper(&s[1]), upper(&s[2])]).collect()
+        }
+        other => other.into_rgb8().into_raw(),
+    }
+}
+
+/// The size that an image is brought to before it is cropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Resize {
+    /// The shorter side becomes this, the other follows in proportion, rounded down.
+    ShortestEdge(u32),
+    /// `[height, width]`, whatever the proportion.
+    Exact([u32; 2]),
+}
+
+/// What a model's `preprocessor_config.json` asks for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Preprocessing {
+    /// How the image is resized, if at all.
+    pub resize: Option<Resize>,
+    /// The middle `[height, width]` is cut out; missing borders are black.
+    pub crop: Option<[u32; 2]>,
+    /// Multiplied with each byte, usually 1/255.
+    pub rescale: f32,
+    /// Subtracted a channel, after rescaling.
+    pub mean: [f32; 3],
+    /// Divided by a channel, after that.
+    pub std: [f32; 3],
+}
+
+impl Preprocessing {
+    /// Resizes and crops.
+    ///
+    /// # Errors
+    /// [`Error::Image`].
+    pub fn fit(&self, image: &Rgb) -> Result<Rgb> {
+        let resized = match self.resize {
+            Some(Resize::ShortestEdge(edge)) => {
+                let (short, long) = (image.width.min(image.height), image.width.max(image.height));
+                // As transformers: int(edge * long / short), in integers to keep the float's rounding out.
+                let scaled = u32::try_from(u64::from(edge) * u64::from(long) / u64::from(short.max(1))).map_err(failed)?;
+                let (width, height) = if image.width <= image.height { (edge, scaled) } else { (scaled, edge) };
+                &resize(image, width, height)?
+            }
+            Some(Resize::Exact([height, width])) => &resize(image, width, height)?,
+            None => image,
+        };
+        Ok(match self.crop {
+            Some([height, width]) => centre_crop(resized, width, height),
+            None => resized.clone(),
+        })
+    }
+
+    /// `[3, height, width]` floats: (byte x rescale - mean) / std.
+    pub fn normalise(&self, image: &Rgb) -> Vec<f32> {
+        let pixels = image.width as usize * image.height as usize;
+        let mut floats = vec![0.0; 3 * pixels];
+        for (channel, plane) in floats.chunks_exact_mut(pixels.max(1)).enumerate() {
+            let (mean, std) = (self.mean[channel], self.std[channel]);
+            for (float, pixel) in plane.iter_mut().zip(image.data.chunks_exact(3)) {
+                *float = (f32::from(pixel[channel]) * self.rescale - mean) / std;
+            }
+        }
+        floats
+    }
+}
+
+/// Bicubic with antialiasing, a = -0.5, as Pillow's `BICUBIC`.
+///
+/// # Errors
+/// [`Error::Image`].
+pub fn resize(image: &Rgb, width: u32, height: u32) -> Result<Rgb> {
+    if (width, height) == (image.width, image.height) {
+        return Ok(image.clone());
+    }
+    let source =
+        Image::from_vec_u8(image.width, image.height, image.data.clone(), PixelType::U8x3).map_err(failed)?;
+    let mut target = Image::new(width, height, PixelType::U8x3);
+    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::CatmullRom)).use_alpha(false);
+    Resizer::new().resize(&source, &mut target, &options).map_err(failed)?;
+    Ok(Rgb { width, height, data: target.into_vec() })
+}
+
+/// Cuts out the middle; where the image is smaller, the border is black, as in transformers.
+fn centre_crop(image: &Rgb, width: u32, height: u32) -> Rgb {
+    let mut data = vec![0; width as usize * height as usize * 3];
+    // Where the crop is larger the padding comes first, ceil((crop - size) / 2) of it, as transformers pads.
+    let offset = |size: u32, crop: u32| {
+        if size >= crop { (i64::from(size) - i64::from(crop)) / 2 } else { -((i64::from(crop) - i64::from(size) + 1) / 2) }
+    };
+    let (left, top) = (offset(image.width, width), offset(image.height, height));
+    for y in 0..i64::from(height) {
+        let from_y = y + top;
+        if !(0..i64::from(image.height)).contains(&from_y) {
+            continue;
+        }
+        let first = (-left).max(0);
+        let last = i64::from(width).min(i64::from(image.width) - left);
+        if first < last {
+            let at = |y: i64, x: i64, stride: u32| (y as usize * stride as usize + x as usize) * 3;
+            let (to, from) = (at(y, first, width), at(from_y, first + left, image.width));
+            let count = (last - first) as usize * 3;
+            data[to..to + count].copy_from_slice(&image.data[from..from + count]);
+        }
+    }
+    Rgb { width, height, data }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ramp(width: u32, height: u32) -> Rgb {
+        let data = (0..width * height).flat_map(|i| [(i % 256) as u8; 3]).collect();
+        Rgb { width, height, data }
+    }
+
+    #[test]
+    fn the_crop_is_the_middle_and_its_missing_border_black() {
+        let image = ramp(4, 3);
+        let middle = centre_crop(&image, 2, 1);
+        assert_eq!(middle.data, [5, 5, 5, 6, 6, 6]);
+        let padded = centre_crop(&image, 6, 3);
+        assert_eq!(padded.data[..6], [0, 0, 0, 0, 0, 0]);
+        assert_eq!(padded.data[3..6], [0; 3]);
+        assert_eq!(padded.data[6..9], [1; 3]);
+    }
+
+    #[test]
+    fn the_longer_side_is_rounded_down() -> Result<()> {
+        let preprocessing =
+            Preprocessing { resize: Some(Resize::ShortestEdge(10)), crop: None, rescale: 1.0, mean: [0.0; 3], std: [1.0; 3] };
+        let fitted = preprocessing.fit(&ramp(37, 13))?;
+        assert_eq!((fitted.width, fitted.height), (28, 10)); // 28.46
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_no_image_is_refused() {
+        assert!(decode(b"this is no image").is_err());
+    }
+}

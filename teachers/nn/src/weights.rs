@@ -1,0 +1,171 @@
+//! Named tensors on their way into layers: from a checkpoint, or fresh from a seed.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use tch::{Device, Kind, Tensor};
+
+use crate::{Checkpoint, Error, Result};
+
+/// How a fresh tensor starts.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Init {
+    /// Normal with this standard deviation, mean zero.
+    Normal(f64),
+    /// All zero.
+    Zeros,
+    /// All one.
+    Ones,
+}
+
+enum Source {
+    Checkpoint(Checkpoint),
+    Seed(u64),
+}
+
+/// Hands out tensors by name and remembers them.
+pub struct Weights {
+    source: Source,
+    device: Device,
+    kind: Kind,
+    trained: bool,
+    taken: RefCell<BTreeMap<String, Tensor>>,
+}
+
+impl Weights {
+    /// Weights of a checkpoint that stay as they are, on a device and in a compute kind.
+    pub fn frozen(checkpoint: Checkpoint, device: Device, kind: Kind) -> Self {
+        Self { source: Source::Checkpoint(checkpoint), device, kind, trained: false, taken: RefCell::default() }
+    }
+
+    /// Fresh weights to be trained. A tensor's values depend on the seed and its name alone.
+    pub fn fresh(seed: u64, device: Device) -> Self {
+        Self { source: Source::Seed(seed), device, kind: Kind::Float, trained: true, taken: RefCell::default() }
+    }
+
+    /// Weights of a checkpoint to be trained further.
+    pub fn trained_from(checkpoint: Checkpoint, device: Device) -> Self {
+        let source = Source::Checkpoint(checkpoint);
+        Self { source, device, kind: Kind::Float, trained: true, taken: RefCell::default() }
+    }
+
+    /// Where names start.
+    pub fn root(&self) -> Scope<'_> {
+        Scope { weights: self, path: String::new() }
+    }
+
+    /// Every tensor that was handed out, by name.
+    pub fn into_named(self) -> BTreeMap<String, Tensor> {
+        self.taken.into_inner()
+    }
+
+    fn take(&self, name: &str, shape: &[i64], init: Init) -> Result<Tensor> {
+        if let Some(known) = self.taken.borrow().get(name) {
+            return Ok(known.shallow_clone());
+        }
+        let tensor = match &self.source {
+            Source::Seed(seed) => fresh(*seed, name, shape, init)?,
+            Source::Checkpoint(checkpoint) => {
+                let path = || checkpoint.path().to_owned();
+                if !checkpoint.has(name) {
+                    let (name, expected) = (name.to_owned(), shape.to_vec());
+                    return Err(Error::MissingTensor { path: path(), name, expected });
+                }
+                let tensor = checkpoint.tensor(name)?;
+                if tensor.size() != shape {
+                    return Err(Error::TensorShape {
+                        path: path(),
+                        name: name.to_owned(),
+                        expected: shape.to_vec(),
+                        found: tensor.size(),
+                    });
+                }
+                tensor
+            }
+        };
+        let tensor = tensor.f_to_device(self.device)?.f_to_kind(self.kind)?;
+        let tensor = if self.trained { tensor.f_set_requires_grad(true)? } else { tensor };
+        self.taken.borrow_mut().insert(name.to_owned(), tensor.shallow_clone());
+        Ok(tensor)
+    }
+}
+
+/// Fresh values: a pure function of seed and name, so that adding a layer changes no other.
+fn fresh(seed: u64, name: &str, shape: &[i64], init: Init) -> Result<Tensor> {
+    let count = shape.iter().product::<i64>() as usize;
+    let values: Vec<f32> = match init {
+        Init::Zeros => vec![0.0; count],
+        Init::Ones => vec![1.0; count],
+        Init::Normal(deviation) => {
+            let hash = blake3::hash(format!("{seed}/{name}").as_bytes());
+            let mut rng = StdRng::from_seed(*hash.as_bytes());
+            // Box-Muller; 1 - u keeps the logarithm off zero.
+            (0..count)
+                .map(|_| {
+                    let (u, v): (f64, f64) = (1.0 - rng.random::<f64>(), rng.random());
+                    (deviation * (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()) as f32
+                })
+                .collect()
+        }
+    };
+    Ok(Tensor::f_from_slice(&values)?.f_reshape(shape)?)
+}
+
+/// A place in the tree of names.
+#[derive(Clone)]
+pub struct Scope<'a> {
+    weights: &'a Weights,
+    path: String,
+}
+
+impl Scope<'_> {
+    /// The scope below, `path.name`.
+    #[must_use]
+    pub fn sub(&self, name: &str) -> Self {
+        Self { weights: self.weights, path: self.full_name(name) }
+    }
+
+    /// The tensor `path.name`, of a shape that is checked against the checkpoint's.
+    ///
+    /// # Errors
+    /// [`Error::MissingTensor`], [`Error::TensorShape`].
+    pub fn tensor(&self, name: &str, shape: &[i64], init: Init) -> Result<Tensor> {
+        self.weights.take(&self.full_name(name), shape, init)
+    }
+
+    /// Whether the checkpoint has `path.name`; fresh weights have everything.
+    pub fn has(&self, name: &str) -> bool {
+        match &self.weights.source {
+            Source::Checkpoint(checkpoint) => checkpoint.has(&self.full_name(name)),
+            Source::Seed(_) => true,
+        }
+    }
+
+    fn full_name(&self, name: &str) -> String {
+        if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fresh_values_depend_on_seed_and_name_alone() -> Result<()> {
+        let draw = |seed, name: &str| -> Result<Vec<f32>> {
+            let weights = Weights::fresh(seed, Device::Cpu);
+            weights.root().tensor("other", &[3], Init::Normal(1.0))?;
+            let tensor = weights.root().sub("layer").tensor(name, &[200], Init::Normal(0.5))?;
+            Ok(Vec::try_from(tensor.detach())?)
+        };
+        let (one, again, renamed, reseeded) = (draw(1, "a")?, draw(1, "a")?, draw(1, "b")?, draw(2, "a")?);
+        assert_eq!(one, again);
+        assert_ne!(one, renamed);
+        assert_ne!(one, reseeded);
+        let deviation = (one.iter().map(|x| x * x).sum::<f32>() / 200.0).sqrt();
+        assert!((deviation - 0.5).abs() < 0.1, "{deviation}");
+        Ok(())
+    }
+}

@@ -1,0 +1,96 @@
+//! What can go wrong between a model folder and a cache.
+
+use std::path::PathBuf;
+
+/// Result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Errors of loading and running teachers.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Reading the data set or writing the cache failed.
+    #[error(transparent)]
+    Cache(#[from] retort_cache::Error),
+    /// Weights, tokenizer, pixels or libtorch failed.
+    #[error(transparent)]
+    Model(#[from] retort_nn::Error),
+    /// A model folder lacks a file.
+    #[error("{} has no {file}", folder.display())]
+    MissingFile {
+        /// The folder.
+        folder: PathBuf,
+        /// The file.
+        file: &'static str,
+    },
+    /// A config file cannot be understood.
+    #[error("{} cannot be understood: {problem}", path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The model is of an architecture that this build does not know.
+    #[error("{} has model_type {found:?}: expected clip or bert", path.display())]
+    UnknownArchitecture {
+        /// The config file.
+        path: PathBuf,
+        /// What it says.
+        found: String,
+    },
+    /// The tokenizer makes ids that the model has no embedding for.
+    #[error("{} has {tokenizer} tokens, the model {model}: they do not belong together", path.display())]
+    VocabularySize {
+        /// The tokenizer file.
+        path: PathBuf,
+        /// Entries of the tokenizer.
+        tokenizer: usize,
+        /// Entries of the model.
+        model: usize,
+    },
+    /// An image that ingest accepted cannot be decoded.
+    #[error("image {id} of shard {shard}: {source}")]
+    Undecodable {
+        /// The shard.
+        shard: String,
+        /// The image's id.
+        id: String,
+        /// Why not.
+        source: retort_nn::Error,
+    },
+    /// The model gave NaN or infinity.
+    #[error("teacher {teacher} gave NaN or infinite features for {table} {ids} of shard {shard}")]
+    NotFinite {
+        /// The teacher.
+        teacher: String,
+        /// The table.
+        table: &'static str,
+        /// The shard.
+        shard: String,
+        /// Ids of the first such rows.
+        ids: String,
+    },
+}
+
+impl From<tch::TchError> for Error {
+    fn from(error: tch::TchError) -> Self {
+        Self::Model(error.into())
+    }
+}
+
+impl Error {
+    /// What to do next, where that is known.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Model(error) => error.hint(),
+            Self::Cache(error) => error.hint(),
+            Self::MissingFile { .. } => {
+                Some("point at a Hugging Face model folder (config.json, model.safetensors, tokenizer.json)".to_owned())
+            }
+            Self::NotFinite { .. } => Some("compute in f32: --dtype f32".to_owned()),
+            Self::VocabularySize { .. } => Some("copy tokenizer.json from the folder that the weights come from".to_owned()),
+            _ => None,
+        }
+    }
+}

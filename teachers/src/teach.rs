@@ -1,0 +1,148 @@
+//! The work of a teacher over a data set: what is missing, shard by shard, committed as it is done.
+
+use std::collections::{HashMap, HashSet};
+
+use arrow::array::StringArray;
+use retort_cache::{Columns, Dataset, Interrupt, Progress, TeacherWriter, column};
+use retort_schemas::manifest::{BatchPlan, Shard};
+use retort_schemas::words::words;
+use retort_schemas::{Dtype, features, tables};
+
+use crate::shard::Bench;
+use crate::{Result, Teacher};
+
+/// What to compute and how to store it.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Element type on disk.
+    pub store: Dtype,
+    /// Also the features of each text's tokens.
+    pub tokens: bool,
+    /// Also the embeddings of each distinct word.
+    pub words: bool,
+    /// Batch sizes of a new cache; one that exists keeps its own.
+    pub batch: BatchPlan,
+}
+
+/// What was done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// `name@fingerprint8`.
+    pub folder: String,
+    /// Shards computed now.
+    pub computed: usize,
+    /// Shards that were there.
+    pub kept: usize,
+    /// Texts computed now that were longer than the model takes, and cut.
+    pub truncated: u64,
+    /// Batch sizes in use.
+    pub batch: BatchPlan,
+}
+
+/// One shard with the tables that it lacks.
+#[derive(Debug, Clone)]
+pub struct Work<'a> {
+    /// The shard of the data set.
+    pub shard: &'a Shard,
+    /// Tables to compute.
+    pub missing: Vec<&'static str>,
+}
+
+/// Computes what is missing of one teacher's features, shard by shard.
+///
+/// # Errors
+/// Of the teacher, of the data set, of the cache; [`retort_cache::Error::Interrupted`] when asked to stop. Finished
+/// shards stay, and the next call continues.
+pub fn teach(
+    dataset: &Dataset,
+    name: &str,
+    teacher: &Teacher,
+    options: &Options,
+    progress: &dyn Progress,
+    interrupt: &Interrupt,
+) -> Result<Report> {
+    let identity = teacher.identity.clone();
+    let joint = teacher.is_joint();
+    let mut writer = TeacherWriter::open(dataset, name, joint, options.store, identity, options.batch)?;
+    let plan = writer.cache().manifest().batch;
+    let bench = Bench { name, teacher, dataset, store: options.store, plan, progress, interrupt };
+    let work = missing(dataset, teacher, options, &writer);
+    let new_words = if options.words && teacher.text.is_some() { words_by_shard(dataset)? } else { HashMap::new() };
+    let words_of = |shard: &Shard| new_words.get(&shard.name).map_or(&[][..], Vec::as_slice);
+    let mut report = Report {
+        folder: writer.cache().folder_name().to_owned(),
+        computed: 0,
+        kept: dataset.manifest().shards().count() - work.len(),
+        truncated: 0,
+        batch: plan,
+    };
+    let rows = |work: &Work<'_>| -> u64 {
+        let of = |table: &&str| match *table {
+            features::images::NAME => work.shard.rows(tables::images::NAME),
+            features::texts::NAME => work.shard.rows(tables::texts::NAME),
+            features::words::NAME => 2 * words_of(work.shard).len() as u64,
+            _ => 0, // tokens come with their texts
+        };
+        work.missing.iter().map(of).sum()
+    };
+    progress.begin(&format!("teach {name}"), work.iter().map(rows).sum(), "items");
+    for Work { shard, missing } in work {
+        interrupt.check()?;
+        let wants = |table| missing.contains(&table);
+        let mut batches = Vec::new();
+        if wants(features::images::NAME) {
+            batches.extend(bench.images(shard)?.map(|images| (features::images::NAME, images)));
+        }
+        if wants(features::texts::NAME) || wants(features::tokens::NAME) {
+            if let Some(done) = bench.texts(shard, wants(features::tokens::NAME))? {
+                report.truncated += done.truncated;
+                if wants(features::texts::NAME) {
+                    batches.push((features::texts::NAME, done.texts));
+                }
+                batches.extend(done.tokens.map(|tokens| (features::tokens::NAME, tokens)));
+            }
+        }
+        if wants(features::words::NAME) {
+            batches.extend(bench.words(shard, words_of(shard))?.map(|words| (features::words::NAME, words)));
+        }
+        writer.commit(&shard.name, &batches)?;
+        report.computed += 1;
+    }
+    progress.end();
+    Ok(report)
+}
+
+fn missing<'a>(
+    dataset: &'a Dataset,
+    teacher: &Teacher,
+    options: &Options,
+    writer: &TeacherWriter,
+) -> Vec<Work<'a>> {
+    let mut wanted = Vec::new();
+    if teacher.image.is_some() {
+        wanted.push(features::images::NAME);
+    }
+    if teacher.text.is_some() {
+        wanted.push(features::texts::NAME);
+        wanted.extend(options.tokens.then_some(features::tokens::NAME));
+        wanted.extend(options.words.then_some(features::words::NAME));
+    }
+    let lacks = |shard: &Shard| wanted.iter().copied().filter(|table| !writer.has(&shard.name, table)).collect();
+    let work = dataset.manifest().shards().map(|shard| Work { shard, missing: lacks(shard) });
+    work.filter(|work: &Work<'_>| !work.missing.is_empty()).collect()
+}
+
+/// The distinct words of a data set, each with the shard that it first appears in, in order of appearance.
+fn words_by_shard(dataset: &Dataset) -> Result<HashMap<String, Vec<String>>> {
+    let mut seen: HashSet<String> = HashSet::new();
+    let mut by_shard = HashMap::new();
+    for shard in dataset.manifest().shards() {
+        let table = dataset.read(shard, tables::texts::NAME, Columns::Named(&[tables::texts::TEXT]))?;
+        let mut new = Vec::new();
+        for text in column::<StringArray>(&table, tables::texts::TEXT)?.iter().flatten() {
+            new.extend(words(text).into_iter().map(|word| word.lower).filter(|word| seen.insert(word.clone())));
+        }
+        by_shard.insert(shard.name.clone(), new);
+    }
+    Ok(by_shard)
+}

@@ -1,0 +1,13 @@
+//! The integration tests, as one binary: what the crates are to each other, and what they give together.
+
+mod architecture;
+#[cfg(feature = "torch")]
+mod golden;
+#[cfg(feature = "torch")]
+mod joining;
+#[cfg(feature = "torch")]
+mod models;
+#[cfg(feature = "torch")]
+mod support;
+#[cfg(feature = "torch")]
+mod zero_shot;

@@ -1,0 +1,237 @@
+//! The charts: accuracy beside its floors, accuracy by question type, learning curves.
+
+use retort_schemas::runs::Score;
+
+use crate::svg::{Scale, Svg, ticks};
+use crate::text::{count, percent, tick};
+
+/// Colours of the style sheet; a run further down takes the first one again.
+const COLOURS: usize = 8;
+/// Points of a curve that are drawn: more cannot be told apart.
+const POINTS: usize = 240;
+/// A curve of at most so many points is drawn as it is, with dots.
+const FEW: usize = 40;
+
+/// Class that gives a run its colour, the same everywhere on the page.
+pub(crate) fn colour(run: usize) -> String {
+    format!("c{}", run % COLOURS)
+}
+
+/// A share as a place on a drawing of full width.
+fn across(share: f64) -> String {
+    format!("{:.2}%", share.clamp(0.0, 1.0) * 100.0)
+}
+
+/// Words at a share of the width, held so that they stay inside.
+fn text_across(svg: &mut Svg, share: f64, y: f64, class: &str, words: &str) {
+    let anchor = match share {
+        share if share < 0.06 => "start",
+        share if share > 0.94 => "end",
+        _ => "middle",
+    };
+    svg.text(across(share), y, &format!("{class} {anchor}"), words);
+}
+
+/// The axis from 0 to 100 %, from `top` to `bottom`.
+fn share_axis(svg: &mut Svg, top: f64, bottom: f64) {
+    for fifth in 0..=5 {
+        let share = f64::from(fifth) / 5.0;
+        svg.line((across(share), top), (across(share), bottom), "grid");
+        text_across(svg, share, bottom + 15.0, "tick", &format!("{:.0}\u{202f}%", share * 100.0));
+    }
+}
+
+/// Accuracy of each run as a bar, the two floors as lines through all of them. Items: run, name, score.
+pub(crate) fn accuracy_bars(scores: &[(usize, &str, &Score)]) -> String {
+    const TOP: f64 = 38.0;
+    const ROW: f64 = 44.0;
+    let mut svg = Svg::default();
+    let bottom = TOP + ROW * scores.len() as f64;
+    share_axis(&mut svg, TOP, bottom);
+    for (at, (run, name, score)) in scores.iter().enumerate() {
+        let y = TOP + ROW * at as f64;
+        svg.text(2, y + 15.0, "label", name);
+        svg.bar(0, y + 21.0, across(score.accuracy), 17.0, &format!("bar {}", colour(*run)));
+        // Beside the bar, or inside where there is no room.
+        let (class, gap) = if score.accuracy > 0.8 { ("inside end", "\u{2002}") } else { ("value start", "") };
+        let words =
+            if gap.is_empty() { format!("\u{2002}{}", percent(score.accuracy)) } else { percent(score.accuracy) + gap };
+        svg.text(across(score.accuracy), y + 34.0, class, &words);
+    }
+    // Floors of runs on the same data are equal, and their pieces make one line.
+    for (at, (_, _, score)) in scores.iter().enumerate() {
+        let y = TOP + ROW * at as f64;
+        svg.line((across(score.majority), y), (across(score.majority), y + ROW), "floor majority");
+        svg.line((across(score.question_only), y), (across(score.question_only), y + ROW), "floor question");
+    }
+    if let Some((_, _, score)) = scores.first() {
+        let floors = [
+            (score.majority, "majority", "always the commonest answer"),
+            (score.question_only, "question", "question alone"),
+        ];
+        for (line, (share, class, words)) in floors.into_iter().enumerate() {
+            let y = 13.0 + 15.0 * line as f64;
+            svg.line((across(share), y + 4.0), (across(share), TOP), &format!("floor {class}"));
+            let anchor = if share > 0.5 { "end" } else { "start" };
+            svg.text(across(share), y, &format!("mark {anchor}"), &format!("{words} {}", percent(share)));
+        }
+    }
+    svg.wide(bottom + 22.0, "Accuracy by run, with the accuracies of two guessers as floors")
+}
+
+/// One question type: its name, its number of samples, and the score of each run that has one.
+pub(crate) struct TypeRow<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) samples: u64,
+    pub(crate) scores: Vec<(usize, &'a str, &'a Score)>,
+}
+
+/// For each question type, every run's accuracy as a dot at the end of a line from what the question alone gives.
+pub(crate) fn type_dots(rows: &[TypeRow<'_>]) -> String {
+    const LABEL: f64 = 20.0;
+    const RUN: f64 = 13.0;
+    let mut svg = Svg::default();
+    let height = |row: &TypeRow<'_>| LABEL + RUN * row.scores.len() as f64 + 8.0;
+    let bottom: f64 = rows.iter().map(height).sum();
+    share_axis(&mut svg, 0.0, bottom);
+    let mut top = 0.0;
+    for row in rows {
+        svg.text(2, top + 15.0, "label", row.name);
+        svg.text("100%", top + 15.0, "tick end", &format!("{} samples", count(row.samples)));
+        for (at, (run, name, score)) in row.scores.iter().enumerate() {
+            let (y, class) = (top + LABEL + RUN * (at as f64 + 0.5), colour(*run));
+            svg.line((across(score.question_only), y), (across(score.accuracy), y), &format!("stem {class}"));
+            let title = format!("{name}: {}, question alone {}", percent(score.accuracy), percent(score.question_only));
+            svg.dot(across(score.accuracy), y, 5.0, &format!("dot {class}"), &title);
+        }
+        if let Some((_, _, score)) = row.scores.first() {
+            let (from, to) = (top + LABEL, top + LABEL + RUN * row.scores.len() as f64);
+            for (share, class) in [(score.majority, "majority"), (score.question_only, "question")] {
+                svg.line((across(share), from), (across(share), to), &format!("floor {class}"));
+            }
+        }
+        top += height(row);
+    }
+    svg.wide(bottom + 22.0, "Accuracy by question type and run, beside what the question alone gives")
+}
+
+/// A run's curve of one tag.
+pub(crate) struct Curve<'a> {
+    pub(crate) run: usize,
+    pub(crate) points: &'a [(f64, f64)],
+}
+
+/// The curves of one tag: what was logged, faint, under its running mean.
+pub(crate) fn curves(label: &str, curves: &[Curve<'_>]) -> String {
+    const WIDTH: f64 = 360.0;
+    const HEIGHT: f64 = 200.0;
+    let drawn: Vec<(usize, Vec<(f64, f64)>, Vec<(f64, f64)>)> = curves
+        .iter()
+        .filter(|curve| !curve.points.is_empty())
+        .map(|curve| (curve.run, thinned(curve.points), thinned(&smoothed(curve.points))))
+        .collect();
+    let steps = drawn.iter().flat_map(|(_, raw, _)| raw.last()).map(|point| point.0).fold(1.0, f64::max);
+    let (low, high) = range(&drawn);
+    let x = Scale { from: (0.0, steps), to: (46.0, WIDTH - 12.0) };
+    let y = Scale { from: (low, high), to: (HEIGHT - 34.0, 8.0) };
+    let mut svg = Svg::default();
+    let (values, step) = ticks(low, high, 4);
+    for value in values {
+        let at = y.at(value);
+        svg.line((x.to.0, at), (x.to.1, at), "grid");
+        svg.text(x.to.0 - 6.0, at + 4.0, "tick end", &tick(value, step));
+    }
+    let (values, step) = ticks(0.0, steps, 4);
+    for value in values {
+        let at = x.at(value);
+        svg.line((at, y.to.0), (at, y.to.0 + 4.0), "axis");
+        svg.text(at, y.to.0 + 17.0, "tick middle", &tick(value, step));
+    }
+    svg.line((x.to.0, y.to.0), (x.to.1, y.to.0), "axis");
+    svg.text((x.to.0 + x.to.1) / 2.0, HEIGHT - 3.0, "tick middle", "step");
+    let place = |points: &[(f64, f64)]| -> Vec<(f64, f64)> {
+        points.iter().map(|(step, value)| (x.at(*step), y.at(*value))).collect()
+    };
+    for (run, raw, _) in drawn.iter().filter(|(_, raw, _)| raw.len() > FEW) {
+        svg.path(&place(raw), &format!("raw {}", colour(*run)));
+    }
+    for (run, raw, smooth) in &drawn {
+        let class = colour(*run);
+        if raw.len() > FEW {
+            svg.path(&place(smooth), &format!("curve {class}"));
+        } else {
+            svg.path(&place(raw), &format!("curve {class}"));
+            for ((at, height), (step, value)) in place(raw).into_iter().zip(raw) {
+                svg.dot(at, height, 2.2, &format!("dot {class}"), &format!("step {step}: {value:.4}"));
+            }
+        }
+    }
+    svg.boxed(WIDTH, HEIGHT, label)
+}
+
+/// Lowest and highest value to show: all of the means, and all but the wildest of what was logged.
+fn range(drawn: &[(usize, Vec<(f64, f64)>, Vec<(f64, f64)>)]) -> (f64, f64) {
+    let mut shown: Vec<f64> = Vec::new();
+    for (_, raw, smooth) in drawn {
+        let mut values: Vec<f64> = raw.iter().map(|point| point.1).collect();
+        values.sort_by(f64::total_cmp);
+        let wild = values.len() / 50;
+        shown.extend(&values[wild..values.len() - wild]);
+        shown.extend(smooth.iter().map(|point| point.1));
+    }
+    let low = shown.iter().copied().fold(f64::INFINITY, f64::min);
+    let high = shown.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    if !(low.is_finite() && high.is_finite()) {
+        return (0.0, 1.0);
+    }
+    // Zero belongs to a scale that comes near it.
+    let low = if low > 0.0 && low < 0.4 * high { 0.0 } else { low };
+    let room = if high > low { 0.05 * (high - low) } else { 0.1 * high.abs().max(0.1) };
+    (if low == 0.0 { 0.0 } else { low - room }, high + room)
+}
+
+/// The running mean over a twentieth of the points.
+fn smoothed(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let reach = points.len() / 40;
+    let mut sums = vec![0.0];
+    for (_, value) in points {
+        sums.push(sums[sums.len() - 1] + value);
+    }
+    let mean = |at: usize| {
+        let (from, to) = (at.saturating_sub(reach), (at + reach + 1).min(points.len()));
+        (sums[to] - sums[from]) / (to - from) as f64
+    };
+    points.iter().enumerate().map(|(at, (step, _))| (*step, mean(at))).collect()
+}
+
+/// At most [`POINTS`] points: the means of neighbours.
+fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let each = points.len().div_ceil(POINTS).max(1);
+    let mean = |chunk: &[(f64, f64)]| {
+        let (steps, values) = chunk.iter().fold((0.0, 0.0), |sum, point| (sum.0 + point.0, sum.1 + point.1));
+        (steps / chunk.len() as f64, values / chunk.len() as f64)
+    };
+    points.chunks(each).map(mean).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_curve_is_thinned_and_smoothed() {
+        let points: Vec<(f64, f64)> = (0..1000).map(|step| (f64::from(step), f64::from(step % 2))).collect();
+        assert_eq!(thinned(&points).len(), 200);
+        let smooth = smoothed(&points);
+        assert!((smooth[500].1 - 0.5).abs() < 0.02);
+        assert_eq!(smoothed(&points[..3]), points[..3]);
+    }
+
+    #[test]
+    fn odd_curves_draw_all_the_same() {
+        for points in [vec![], vec![(0.0, 0.0)], vec![(5.0, -2.0), (5.0, -2.0)], vec![(1.0, 1e-9), (2.0, 1e9)]] {
+            let svg = curves("odd", &[Curve { run: 9, points: &points }]);
+            assert!(svg.starts_with("<svg") && !svg.contains("NaN") && !svg.contains("inf"), "{svg}");
+        }
+    }
+}

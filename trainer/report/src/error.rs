@@ -1,0 +1,34 @@
+//! What keeps a report from being written at all. What is merely missing becomes a sentence on the page.
+
+use std::path::PathBuf;
+
+/// Result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Errors of reading runs and writing their page.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file could not be read or written, or is damaged.
+    #[error(transparent)]
+    Data(#[from] retort_cache::Error),
+    /// There is nothing to report on.
+    #[error("a report needs at least one run")]
+    NoRuns,
+    /// A folder holds no run.
+    #[error("{} is not a run: it has no {file}", path.display())]
+    NotARun {
+        /// The folder.
+        path: PathBuf,
+        /// The file that is missing.
+        file: &'static str,
+    },
+    /// A JSON file does not say what is expected.
+    #[error("{} cannot be understood", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+}

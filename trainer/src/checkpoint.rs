@@ -1,0 +1,67 @@
+//! Checkpoints: the whole state of training in one safetensors file, whole or not there.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use retort_nn::{Checkpoint, save};
+use retort_schemas::SchemaVersion;
+use retort_schemas::runs::files;
+use serde::{Deserialize, Serialize};
+use tch::Tensor;
+
+use crate::adamw::AdamW;
+use crate::balance::Balance;
+use crate::{Error, Result};
+
+const VERSION: SchemaVersion = SchemaVersion::new("checkpoint", 1, 0);
+
+/// What is not a tensor. The place in the stream is the step.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(crate) struct State {
+    pub(crate) step: u64,
+    pub(crate) balance: Balance,
+}
+
+/// Writes a checkpoint and removes those beyond the last `keep`.
+pub(crate) fn write(run: &Path, state: State, adamw: &AdamW, keep: usize) -> Result<()> {
+    let malformed = |error: serde_json::Error| Error::Run { path: run.to_owned(), problem: error.to_string() };
+    let metadata = HashMap::from([
+        (retort_schemas::SCHEMA_KEY.to_owned(), VERSION.to_string()),
+        ("state".to_owned(), serde_json::to_string(&state).map_err(malformed)?),
+    ]);
+    let folder = run.join(files::CHECKPOINTS);
+    let path = folder.join(format!("step-{:08}.safetensors", state.step));
+    retort_cache::write_atomic(&path, &save(&adamw.state(), &metadata)?)?;
+    let all = list(&folder);
+    for old in &all[..all.len().saturating_sub(keep.max(1))] {
+        std::fs::remove_file(old).map_err(retort_cache::Error::io("remove", old))?;
+    }
+    Ok(())
+}
+
+/// Takes over the newest checkpoint of a run, if there is one.
+pub(crate) fn restore(run: &Path, adamw: &mut AdamW) -> Result<Option<State>> {
+    let Some(path) = list(&run.join(files::CHECKPOINTS)).pop() else { return Ok(None) };
+    let problem = |problem: String| Error::Run { path: path.clone(), problem };
+    let checkpoint = Checkpoint::open_file(&path)?;
+    let metadata = checkpoint.metadata()?;
+    let version = metadata.get(retort_schemas::SCHEMA_KEY).map(String::as_str).unwrap_or_default();
+    VERSION.accept(version).map_err(|error| problem(error.to_string()))?;
+    let state = metadata.get("state").ok_or_else(|| problem("it has no state".to_owned()))?;
+    let state: State = serde_json::from_str(state).map_err(|error| problem(error.to_string()))?;
+    adamw.restore(state.step, |name| -> Result<Tensor> { Ok(checkpoint.tensor(name)?) })?;
+    Ok(Some(state))
+}
+
+/// Checkpoints, oldest first.
+fn list(folder: &Path) -> Vec<PathBuf> {
+    let mut all: Vec<PathBuf> = std::fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|ending| ending == "safetensors"))
+        .collect();
+    all.sort();
+    all
+}

@@ -1,0 +1,45 @@
+//! Students distilled from the cache: Multimodal Adaptive Distillation, no teacher in the loop.
+//!
+//! ```text
+//! DATASET shards  --\                                      /--> student --> views, logits
+//!                    zip --> shuffle --> prepare --> Batch                     |
+//! cache/<teacher> --/   (stream, a background thread)      \--> z_v, z_t, words |
+//!                                                                    |          v
+//!                        L = L_task + w(x) [ l_v L_v + l_t (L_t + L_TS) ]   (losses, selection, confidence)
+//!                                                                    |
+//!                        AdamW --> checkpoint (weights, moments, step) --> RUN/
+//! ```
+//!
+//! Read [`losses`], [`selection`] and [`confidence`] beside the paper: each formula is one function. [`train`] is the
+//! loop, [`evaluate`] the scoring; [`students`] holds one module a student.
+//!
+//! Everything random is a pure function of the seed and of where training is (step, epoch, sample), so a run that is
+//! stopped and started again ends, on the CPU, with the same bits as one that was not.
+
+mod adamw;
+mod balance;
+mod checkpoint;
+pub mod confidence;
+mod error;
+mod evaluate;
+mod events;
+pub mod losses;
+mod metrics;
+mod prepare;
+mod probe;
+mod recipe;
+mod record;
+mod run;
+mod sampling;
+mod seeds;
+pub mod selection;
+mod stream;
+pub mod students;
+mod vocabulary;
+mod zipped;
+
+pub use error::{Error, Result};
+pub use evaluate::evaluate;
+pub use recipe::{Arm, ConfidenceForm, Distance, Recipe, SelectMode, Shots, Target};
+pub use run::{Outcome, train};
+pub use sampling::{Candidate, draw};

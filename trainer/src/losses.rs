@@ -1,0 +1,219 @@
+//! The losses, one function each, as `docs/method.md` writes them.
+//!
+//! Shapes: a batch of `batch` samples; `d` is a teacher's width. A per-sample loss is `[batch]`, so that confidence
+//! can weigh it before the mean.
+
+use retort_nn::Linear;
+use tch::{Kind, Reduction, Tensor};
+
+use crate::Result;
+use crate::recipe::Distance;
+
+/// Mean over dimensions of the distance between projected student features and normalised teacher features:
+/// `[.., d]` twice to `[..]`.
+///
+/// ```text
+/// l1      (1/d) || g - z ||_1
+/// l2      (1/d) || g - z ||_2^2
+/// cosine  1 - cos(g, z)
+/// ```
+///
+/// # Errors
+/// If libtorch refuses the shapes.
+pub fn distance(projected: &Tensor, target: &Tensor, kind: Distance) -> Result<Tensor> {
+    let last = [-1_i64].as_slice();
+    let difference = || projected.f_sub(target);
+    Ok(match kind {
+        Distance::L1 => difference()?.f_abs()?.f_mean_dim(last, false, Kind::Float)?,
+        Distance::L2 => difference()?.f_square()?.f_mean_dim(last, false, Kind::Float)?,
+        Distance::Cosine => Tensor::f_cosine_similarity(projected, target, -1, 1e-8)?.f_neg()?.f_add_scalar(1.0)?,
+    })
+}
+
+/// Vision distillation, `[batch]`: L_v = (1/d_v) || g_v(r_img) - z_v ||_1, once per image.
+///
+/// `r_img` `[batch, width]` is the student's whole-image token, `z_v` `[batch, d_v]` the image teacher's pooled feature.
+///
+/// # Errors
+/// If libtorch refuses the shapes.
+pub fn vision_loss(g_v: &Linear, r_img: &Tensor, z_v: &Tensor, kind: Distance) -> Result<Tensor> {
+    distance(&g_v.forward(r_img)?, z_v, kind)
+}
+
+/// Text distillation, `[batch]`: L_t = (1/d_t) || g_t(h_cls) - z_t ||_1.
+///
+/// `h_cls` `[batch, width]` is the student's first text token, `z_t` `[batch, d_t]` the text teacher's pooled feature.
+///
+/// # Errors
+/// If libtorch refuses the shapes.
+pub fn text_loss(g_t: &Linear, h_cls: &Tensor, z_t: &Tensor, kind: Distance) -> Result<Tensor> {
+    distance(&g_t.forward(h_cls)?, z_t, kind)
+}
+
+/// Token-selective distillation, `[batch]`:
+/// L_TS = (1/|Sel|) sum over w in Sel of (1/d) || g_w(h_w) - target(w) ||_1; 0 where no word is selected.
+///
+/// * `h_text` `[batch, tokens, width]`: the student's text tokens.
+/// * `members` `[batch, words, tokens]`: 1/n at the n sub-tokens of a selected word, so that h_w is their mean.
+/// * `present` `[batch, words]`: 1 for a selected word, 0 for padding.
+/// * `target` `[batch, words, d]`.
+///
+/// # Errors
+/// If libtorch refuses the shapes.
+pub fn token_loss(
+    g_w: &Linear,
+    h_text: &Tensor,
+    members: &Tensor,
+    present: &Tensor,
+    target: &Tensor,
+    kind: Distance,
+) -> Result<Tensor> {
+    let words = [1_i64].as_slice();
+    let h_w = members.f_bmm(h_text)?;
+    let each = distance(&g_w.forward(&h_w)?, target, kind)?.f_mul(present)?;
+    let selected = present.f_sum_dim_intlist(words, false, Kind::Float)?.f_clamp_min(1.0)?;
+    Ok(each.f_sum_dim_intlist(words, false, Kind::Float)?.f_div(&selected)?)
+}
+
+/// Task loss of VQA, a scalar: binary cross-entropy of `logits` `[batch, answers]` against the official soft scores,
+/// summed over the answer vocabulary and averaged over the batch.
+///
+/// # Errors
+/// If libtorch refuses the shapes.
+pub fn vqa_loss(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
+    let batch = logits.size().first().copied().unwrap_or(1);
+    let none = None::<Tensor>;
+    let sum = logits.f_binary_cross_entropy_with_logits(targets, none.as_ref(), none.as_ref(), Reduction::Sum)?;
+    Ok(sum.f_div_scalar(batch as f64)?)
+}
+
+/// The distillation term, a scalar: mean over the batch of w(x) * [ s_v L_v + s_t (L_t + L_TS) ].
+///
+/// `s_v` and `s_t` are the recipe's shares; lambda is applied by the caller. Absent parts count nothing; without `w`
+/// every sample has weight 1.
+///
+/// # Errors
+/// If libtorch refuses the shapes.
+pub fn distillation(
+    vision: Option<(&Tensor, f64)>,
+    text: Option<(&Tensor, f64)>,
+    tokens: Option<(&Tensor, f64)>,
+    w: Option<&Tensor>,
+) -> Result<Option<Tensor>> {
+    let mut sum: Option<Tensor> = None;
+    for (loss, share) in [vision, text, tokens].into_iter().flatten() {
+        let part = loss.f_mul_scalar(share)?;
+        sum = Some(match sum {
+            Some(sum) => sum.f_add(&part)?,
+            None => part,
+        });
+    }
+    let Some(sum) = sum else { return Ok(None) };
+    let weighed = match w {
+        Some(w) => sum.f_mul(w)?,
+        None => sum,
+    };
+    Ok(Some(weighed.f_mean(Kind::Float)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use retort_nn::{Error, Weights};
+    use tch::Device;
+
+    fn tensor(values: &[f32], shape: &[i64]) -> Result<Tensor> {
+        Ok(Tensor::f_from_slice(values)?.f_reshape(shape)?)
+    }
+
+    fn close(found: &Tensor, expected: &[f32]) -> Result<()> {
+        let found = Vec::<f32>::try_from(found.detach().f_view([-1])?).map_err(Error::from)?;
+        assert_eq!(found.len(), expected.len());
+        for (a, b) in found.iter().zip(expected) {
+            assert!((a - b).abs() < 1e-6, "{found:?} is not {expected:?}");
+        }
+        Ok(())
+    }
+
+    /// A projection that doubles, [2, 2].
+    fn doubling(weights: &Weights) -> Result<Linear> {
+        let linear = Linear::new(&weights.root().sub("g"), 2, 2)?;
+        tch::no_grad(|| {
+            let mut weight = weights.root().sub("g").tensor("weight", &[2, 2], retort_nn::Init::Zeros)?;
+            weight.copy_(&Tensor::from_slice(&[2.0_f32, 0.0, 0.0, 2.0]).reshape([2, 2]));
+            Ok(linear)
+        })
+    }
+
+    #[test]
+    fn distances_are_those_of_the_formulas() -> Result<()> {
+        let (g, z) = (tensor(&[1.0, 2.0, 3.0, 4.0], &[2, 2])?, tensor(&[0.0, 4.0, 3.0, 4.0], &[2, 2])?);
+        close(&distance(&g, &z, Distance::L1)?, &[1.5, 0.0])?; // (1 + 2) / 2
+        close(&distance(&g, &z, Distance::L2)?, &[2.5, 0.0])?; // (1 + 4) / 2
+        close(&distance(&g, &z, Distance::Cosine)?, &[1.0 - 8.0 / (5.0_f32.sqrt() * 4.0), 0.0])
+    }
+
+    #[test]
+    fn vision_and_text_losses_project_the_student() -> Result<()> {
+        let weights = Weights::fresh(1, Device::Cpu);
+        let g = doubling(&weights)?;
+        let (h, z) = (tensor(&[0.5, -0.5], &[1, 2])?, tensor(&[0.6, 0.8], &[1, 2])?);
+        close(&vision_loss(&g, &h, &z, Distance::L1)?, &[(0.4 + 1.8) / 2.0])?;
+        close(&text_loss(&g, &h, &z, Distance::L1)?, &[(0.4 + 1.8) / 2.0])
+    }
+
+    #[test]
+    fn token_loss_is_a_mean_over_selected_words_of_mean_sub_tokens() -> Result<()> {
+        let weights = Weights::fresh(1, Device::Cpu);
+        let g = doubling(&weights)?;
+        let h = tensor(&[1.0, 0.0, 3.0, 0.0, 0.0, 1.0, 9.0, 9.0, 9.0, 9.0, 9.0, 9.0], &[2, 3, 2])?;
+        // First sample: word 0 is tokens 0 and 1 (mean [2, 0], projected [4, 0]), word 1 is token 2 ([0, 2]).
+        let members = tensor(&[0.5, 0.5, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0], &[2, 2, 3])?;
+        let present = tensor(&[1.0, 1.0, 0.0, 0.0], &[2, 2])?;
+        let target = tensor(&[3.0, 0.0, 0.0, 0.0, 7.0, 7.0, 7.0, 7.0], &[2, 2, 2])?;
+        // (|4-3| / 2 + |2-0| / 2) / 2; the second sample selects nothing.
+        close(&token_loss(&g, &h, &members, &present, &target, Distance::L1)?, &[0.75, 0.0])
+    }
+
+    #[test]
+    fn vqa_loss_sums_over_answers_and_averages_over_the_batch() -> Result<()> {
+        let logits = tensor(&[0.0, 0.0, 2.0, -1.0], &[2, 2])?;
+        let targets = tensor(&[1.0, 0.0, 0.3, 0.0], &[2, 2])?;
+        let softplus = |x: f32| (1.0 + x.exp()).ln();
+        let expected = (2.0 * softplus(0.0) + (softplus(2.0) - 0.3 * 2.0) + softplus(-1.0)) / 2.0;
+        close(&vqa_loss(&logits, &targets)?, &[expected])
+    }
+
+    #[test]
+    fn the_distillation_term_weighs_samples_and_shares() -> Result<()> {
+        let (v, t) = (tensor(&[1.0, 3.0], &[2])?, tensor(&[2.0, 4.0], &[2])?);
+        let w = tensor(&[0.5, 1.5], &[2])?;
+        let term = distillation(Some((&v, 1.0)), Some((&t, 0.5)), None, Some(&w))?;
+        // 0.5 * (1 + 1) and 1.5 * (3 + 2), mean.
+        close(&term.unwrap(), &[(1.0 + 7.5) / 2.0])?;
+        assert!(distillation(None, None, None, None)?.is_none());
+        Ok(())
+    }
+
+    #[test]
+    fn gradients_agree_with_differences() -> Result<()> {
+        let z = tensor(&[0.3, -0.2, 0.9, 0.1], &[2, 2])?;
+        for kind in [Distance::L1, Distance::L2, Distance::Cosine] {
+            let value = |h: &Tensor| -> Result<Tensor> { Ok(distance(h, &z, kind)?.f_sum(Kind::Float)?) };
+            let h = tensor(&[0.5, -0.7, 0.2, 0.4], &[2, 2])?.f_set_requires_grad(true)?;
+            value(&h)?.f_backward()?;
+            let gradient = Vec::<f32>::try_from(h.grad().view([-1])).map_err(Error::from)?;
+            let at: Vec<f32> = Vec::try_from(h.detach().view([-1])).map_err(Error::from)?;
+            for i in 0..4 {
+                let moved = |by: f32| -> Result<f64> {
+                    let mut at = at.clone();
+                    at[i] += by;
+                    Ok(value(&tensor(&at, &[2, 2])?)?.f_double_value(&[])?)
+                };
+                let difference = (moved(1e-3)? - moved(-1e-3)?) / 2e-3;
+                assert!((difference - f64::from(gradient[i])).abs() < 1e-3, "{kind}: {difference} {gradient:?}");
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,71 @@
+//! What was measured while training, as a table; TensorBoard's file is a view of it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, UInt64Array};
+use retort_cache::{column, read_plain_table, write_plain_table};
+use retort_schemas::runs::metrics as names;
+
+use crate::events;
+use crate::{Error, Result};
+
+/// One logged value.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Metric {
+    pub(crate) step: u64,
+    pub(crate) tag: String,
+    pub(crate) value: f64,
+    pub(crate) unix_secs: f64,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Metrics {
+    rows: Vec<Metric>,
+}
+
+impl Metrics {
+    /// Those of a run up to a step: what a stopped run logged after its last checkpoint will be logged again.
+    pub(crate) fn read(run: &Path, step: u64) -> Result<Self> {
+        let path = file(run);
+        if !path.is_file() {
+            return Ok(Self::default());
+        }
+        let batch = read_plain_table(&path)?;
+        let steps = column::<UInt64Array>(&batch, names::STEP)?;
+        let tags = column::<StringArray>(&batch, names::TAG)?;
+        let values = column::<Float64Array>(&batch, names::VALUE)?;
+        let times = column::<Float64Array>(&batch, names::UNIX_SECS)?;
+        let rows = (0..batch.num_rows()).map(|row| Metric {
+            step: steps.value(row),
+            tag: tags.value(row).to_owned(),
+            value: values.value(row),
+            unix_secs: times.value(row),
+        });
+        Ok(Self { rows: rows.filter(|row| row.step <= step).collect() })
+    }
+
+    pub(crate) fn push(&mut self, step: u64, tag: &str, value: f64) {
+        let unix_secs = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
+        self.rows.push(Metric { step, tag: tag.to_owned(), value, unix_secs });
+    }
+
+    /// Writes the table and TensorBoard's view of it.
+    pub(crate) fn write(&self, run: &Path) -> Result<()> {
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(UInt64Array::from_iter_values(self.rows.iter().map(|row| row.step))),
+            Arc::new(StringArray::from_iter_values(self.rows.iter().map(|row| &row.tag))),
+            Arc::new(Float64Array::from_iter_values(self.rows.iter().map(|row| row.value))),
+            Arc::new(Float64Array::from_iter_values(self.rows.iter().map(|row| row.unix_secs))),
+        ];
+        let path = file(run);
+        let batch = RecordBatch::try_new(names::schema(), columns).map_err(retort_cache::Error::arrow(&path))?;
+        write_plain_table(&path, &batch).map_err(Error::from)?;
+        events::write(run, &self.rows)
+    }
+}
+
+fn file(run: &Path) -> std::path::PathBuf {
+    run.join(format!("{}.parquet", names::NAME))
+}

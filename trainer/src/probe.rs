@@ -1,0 +1,156 @@
+//! c_T of tasks without a zero-shot teacher: a cross-fitted logistic regression on the teachers' features.
+
+use tch::{Kind, Tensor};
+
+use crate::Result;
+use crate::seeds::permutation;
+
+/// What the probe sees: a sample's teacher features, its truth, and the group that decides its fold.
+pub(crate) struct Observation {
+    pub(crate) features: Vec<f32>,
+    pub(crate) label: u32,
+    pub(crate) group: [u8; 16],
+}
+
+/// What it says: the fold, its probability of the truth, and whether its own prediction is the truth.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Verdict {
+    pub(crate) fold: u32,
+    pub(crate) confidence: f32,
+    pub(crate) correct: bool,
+}
+
+/// Gradient steps; the problem is convex and the features are standardised.
+const STEPS: usize = 200;
+const RATE: f64 = 0.05;
+/// Squared-norm penalty on the weights.
+const PENALTY: f64 = 1e-3;
+
+/// [z_v, z_t, z_v * z_t where the widths agree].
+pub(crate) fn features(z_v: Option<&[f32]>, z_t: Option<&[f32]>) -> Vec<f32> {
+    let (v, t) = (z_v.unwrap_or_default(), z_t.unwrap_or_default());
+    let mut all = [v, t].concat();
+    if v.len() == t.len() {
+        all.extend(v.iter().zip(t).map(|(x, y)| x * y));
+    }
+    all
+}
+
+/// Fits one probe a fold on the other folds, and lets it judge its own. Groups (images) are never split over folds.
+pub(crate) fn cross_fit(observations: &[Observation], classes: usize, folds: usize, seed: u64) -> Result<Vec<Verdict>> {
+    let mut groups: Vec<[u8; 16]> = observations.iter().map(|o| o.group).collect();
+    groups.sort_unstable();
+    groups.dedup();
+    let folds = folds.clamp(2, groups.len().max(2));
+    let order = permutation("folds", seed, 0, "", groups.len());
+    let fold_of: std::collections::HashMap<[u8; 16], usize> =
+        order.iter().enumerate().map(|(at, group)| (groups[*group], at % folds)).collect();
+    let fold = |o: &Observation| fold_of.get(&o.group).copied().unwrap_or(0);
+    let mut verdicts = vec![Verdict { fold: 0, confidence: 0.5, correct: false }; observations.len()];
+    for held in 0..folds {
+        let (inside, outside): (Vec<usize>, Vec<usize>) =
+            (0..observations.len()).partition(|at| fold(&observations[*at]) == held);
+        if inside.is_empty() || outside.is_empty() {
+            continue;
+        }
+        let (train, truth) = tensors(observations, &outside)?;
+        let (test, _) = tensors(observations, &inside)?;
+        let mean = train.f_mean_dim([0_i64].as_slice(), true, Kind::Float)?;
+        let deviation = train.f_std_dim([0_i64].as_slice(), false, true)?.f_clamp_min(1e-6)?;
+        let standard = |x: &Tensor| -> Result<Tensor> { Ok(x.f_sub(&mean)?.f_div(&deviation)?) };
+        let (weight, bias) = fit(&standard(&train)?, &truth, classes)?;
+        let p = standard(&test)?.f_matmul(&weight)?.f_add(&bias)?.f_softmax(-1, Kind::Float)?;
+        let p = Vec::<f32>::try_from(p.f_view([-1])?)?;
+        for (row, at) in p.chunks_exact(classes).zip(inside) {
+            let label = observations[at].label as usize;
+            let best = (0..classes).fold(0, |best, class| if row[class] > row[best] { class } else { best });
+            verdicts[at] = Verdict { fold: held as u32, confidence: row[label], correct: best == label };
+        }
+    }
+    Ok(verdicts)
+}
+
+fn tensors(observations: &[Observation], rows: &[usize]) -> Result<(Tensor, Tensor)> {
+    let features: Vec<f32> = rows.iter().flat_map(|at| observations[*at].features.iter().copied()).collect();
+    let labels: Vec<i64> = rows.iter().map(|at| i64::from(observations[*at].label)).collect();
+    Ok((Tensor::f_from_slice(&features)?.f_reshape([rows.len() as i64, -1])?, Tensor::f_from_slice(&labels)?))
+}
+
+/// Softmax regression by Adam on the whole set: `[features, classes]` and `[classes]`.
+fn fit(x: &Tensor, truth: &Tensor, classes: usize) -> Result<(Tensor, Tensor)> {
+    let _guard = tch::no_grad_guard();
+    let (rows, width) = x.size2()?;
+    let classes = classes as i64;
+    let options = (Kind::Float, x.device());
+    let target = truth.f_one_hot(classes)?.f_to_kind(Kind::Float)?;
+    let mut parameters = [Tensor::f_zeros([width, classes], options)?, Tensor::f_zeros([classes], options)?];
+    let mut first = [parameters[0].f_zeros_like()?, parameters[1].f_zeros_like()?];
+    let mut second = [parameters[0].f_zeros_like()?, parameters[1].f_zeros_like()?];
+    for step in 1..=STEPS {
+        let p = x.f_matmul(&parameters[0])?.f_add(&parameters[1])?.f_softmax(-1, Kind::Float)?;
+        let miss = p.f_sub(&target)?.f_div_scalar(rows as f64)?;
+        let gradients = [
+            x.f_transpose(0, 1)?.f_matmul(&miss)?.f_add(&parameters[0].f_mul_scalar(PENALTY)?)?,
+            miss.f_sum_dim_intlist([0_i64].as_slice(), false, Kind::Float)?,
+        ];
+        for i in 0..2 {
+            let _ = first[i].f_mul_scalar_(0.9)?.f_add_(&gradients[i].f_mul_scalar(0.1)?)?;
+            let _ = second[i].f_mul_scalar_(0.99)?.f_add_(&gradients[i].f_square()?.f_mul_scalar(0.01)?)?;
+            let root = second[i].f_div_scalar(1.0 - 0.99_f64.powi(step as i32))?.f_sqrt()?.f_add_scalar(1e-8)?;
+            let update = first[i].f_div_scalar(1.0 - 0.9_f64.powi(step as i32))?.f_div(&root)?;
+            let _ = parameters[i].f_sub_(&update.f_mul_scalar(RATE)?)?;
+        }
+    }
+    let [weight, bias] = parameters;
+    Ok((weight, bias))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two classes apart along the first feature, and noise; every third label is wrong on purpose.
+    fn observations(wrong: bool) -> Vec<Observation> {
+        (0..120_u32)
+            .map(|i| {
+                let class = i % 2;
+                let mut group = [0; 16];
+                group[0] = (i / 2) as u8;
+                let features = vec![class as f32 * 2.0 - 1.0 + (i as f32 * 0.7).sin() * 0.3, (i as f32 * 1.3).cos()];
+                let label = if wrong && i % 3 == 0 { 1 - class } else { class };
+                Observation { features, label, group }
+            })
+            .collect()
+    }
+
+    #[test]
+    fn separable_classes_are_judged_with_confidence() -> Result<()> {
+        let verdicts = cross_fit(&observations(false), 2, 5, 1)?;
+        assert!(verdicts.iter().all(|v| v.correct && v.confidence > 0.8), "{verdicts:?}");
+        assert_eq!(verdicts.iter().map(|v| v.fold).collect::<std::collections::BTreeSet<_>>().len(), 5);
+        Ok(())
+    }
+
+    #[test]
+    fn a_wrong_label_is_not_learnt_by_heart() -> Result<()> {
+        let all = observations(true);
+        let verdicts = cross_fit(&all, 2, 5, 1)?;
+        let wrong = verdicts.iter().enumerate().filter(|(i, _)| i % 3 == 0);
+        assert!(wrong.clone().filter(|(_, v)| !v.correct).count() > 36, "{verdicts:?}"); // of 40
+        Ok(())
+    }
+
+    #[test]
+    fn a_group_is_in_one_fold() -> Result<()> {
+        let all = observations(false);
+        let verdicts = cross_fit(&all, 2, 5, 1)?;
+        assert!(verdicts.chunks(2).all(|pair| pair[0].fold == pair[1].fold));
+        Ok(())
+    }
+
+    #[test]
+    fn products_are_seen_where_widths_agree() {
+        assert_eq!(features(Some(&[1.0, 2.0]), Some(&[3.0, 4.0])), [1.0, 2.0, 3.0, 4.0, 3.0, 8.0]);
+        assert_eq!(features(Some(&[1.0]), Some(&[3.0, 4.0])), [1.0, 3.0, 4.0]);
+    }
+}

@@ -1,0 +1,131 @@
+//! What a run leaves behind besides metrics and checkpoints.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BooleanArray, Float32Array, RecordBatch, StringArray, UInt32Array};
+use retort_cache::{write_atomic, write_plain_table};
+use retort_nn::{TextTokenizer, save};
+use retort_schemas::runs::{RunInfo, confidence as confidence_names, files, selection as selection_names};
+
+use crate::adamw::AdamW;
+use crate::prepare::{ConfidenceOf, Preparer};
+use crate::probe::{self, Observation};
+use crate::recipe::Recipe;
+use crate::stream::Part;
+use crate::students::Student;
+use crate::zipped::Sources;
+use crate::{Error, Result};
+
+/// The student's tokenizer, beside its weights.
+pub(crate) const TOKENIZER: &str = "tokenizer.json";
+/// The student's weights.
+pub(crate) const WEIGHTS: &str = "model.safetensors";
+
+pub(crate) fn write_info(run: &Path, info: &RunInfo) -> Result<()> {
+    let text = serde_json::to_string_pretty(info)
+        .map_err(|error| Error::Run { path: run.to_owned(), problem: error.to_string() })?;
+    Ok(write_atomic(&run.join(files::RUN), format!("{text}\n").as_bytes())?)
+}
+
+/// Exports the student alone, in Hugging Face layout.
+pub(crate) fn export(
+    run: &Path,
+    student: &dyn Student,
+    adamw: &AdamW,
+    tokenizer: &TextTokenizer,
+    answers: &[String],
+) -> Result<()> {
+    let folder = run.join(files::STUDENT);
+    let own = |(name, tensor): (String, tch::Tensor)| {
+        let name = name.strip_prefix("weight/")?.to_owned();
+        student.exports(&name).then_some((name, tensor))
+    };
+    let weights = adamw.state().into_iter().filter_map(own).collect();
+    let metadata = [("format".to_owned(), "pt".to_owned())].into();
+    write_atomic(&folder.join(WEIGHTS), &save(&weights, &metadata)?)?;
+    write_atomic(&folder.join(TOKENIZER), tokenizer.to_json()?.as_bytes())?;
+    student.write_config(&folder, answers)
+}
+
+/// Fits c_T on the training part in use and writes it down.
+pub(crate) fn fit_confidence(
+    recipe: &Recipe,
+    run: &Path,
+    sources: &Sources,
+    parts: &[Part],
+    classes: usize,
+) -> Result<ConfidenceOf> {
+    let (mut ids, mut observations) = (Vec::new(), Vec::new());
+    for part in parts {
+        let zipped = sources.load(&part.shard)?;
+        for row in &part.rows {
+            let sample = &zipped.samples[*row];
+            let Some(label) = sample.label else { continue };
+            let z_v = zipped.z_v.as_ref().map(|z| z.row(sample.image));
+            let z_t = zipped.z_t.as_ref().map(|z| z.row(sample.text));
+            ids.push(sample.id.clone());
+            observations.push(Observation { features: probe::features(z_v, z_t), label, group: sample.group });
+        }
+    }
+    let verdicts = probe::cross_fit(&observations, classes, recipe.confidence.folds, recipe.seed)?;
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(StringArray::from_iter_values(&ids)),
+        Arc::new(UInt32Array::from_iter_values(verdicts.iter().map(|v| v.fold))),
+        Arc::new(Float32Array::from_iter_values(verdicts.iter().map(|v| v.confidence))),
+        Arc::new(BooleanArray::from_iter(verdicts.iter().map(|v| Some(v.correct)))),
+    ];
+    write(run, confidence_names::NAME, confidence_names::schema(), columns)?;
+    Ok(ids.into_iter().zip(verdicts.iter().map(|v| (v.confidence, v.correct))).collect())
+}
+
+/// Writes down what selection sees and chooses on a few samples, spread over the training part.
+pub(crate) fn write_selection(
+    recipe: &Recipe,
+    run: &Path,
+    sources: &Sources,
+    parts: &[Part],
+    preparer: &Preparer,
+) -> Result<()> {
+    let total: usize = parts.iter().map(|part| part.rows.len()).sum();
+    let stride = (total / recipe.log.selection_samples.max(1)).max(1);
+    let (mut ids, mut shards, mut rows, mut texts) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut candidates = Vec::new();
+    let mut at = 0_usize;
+    for part in parts {
+        let zipped = sources.load(&part.shard)?;
+        for row in &part.rows {
+            at += 1;
+            if !at.is_multiple_of(stride) {
+                continue;
+            }
+            let sample = &zipped.samples[*row];
+            for candidate in preparer.candidates(&zipped, sample, Some(0)) {
+                ids.push(sample.id.clone());
+                shards.push(zipped.shard.clone());
+                rows.push(*row as u32);
+                texts.push(zipped.texts.value(sample.text).to_owned());
+                candidates.push(candidate);
+            }
+        }
+    }
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(StringArray::from(ids)),
+        Arc::new(StringArray::from(shards)),
+        Arc::new(UInt32Array::from(rows)),
+        Arc::new(StringArray::from(texts)),
+        Arc::new(UInt32Array::from_iter_values(candidates.iter().map(|c| c.word.start as u32))),
+        Arc::new(UInt32Array::from_iter_values(candidates.iter().map(|c| c.word.end as u32))),
+        Arc::new(Float32Array::from_iter(candidates.iter().map(|c| c.visual))),
+        Arc::new(Float32Array::from_iter_values(candidates.iter().map(|c| c.semantic))),
+        Arc::new(Float32Array::from_iter_values(candidates.iter().map(|c| c.probability))),
+        Arc::new(BooleanArray::from_iter(candidates.iter().map(|c| Some(c.selected)))),
+    ];
+    write(run, selection_names::NAME, selection_names::schema(), columns)
+}
+
+fn write(run: &Path, name: &str, schema: arrow::datatypes::SchemaRef, columns: Vec<ArrayRef>) -> Result<()> {
+    let path = run.join(format!("{name}.parquet"));
+    let batch = RecordBatch::try_new(schema, columns).map_err(retort_cache::Error::arrow(&path))?;
+    Ok(write_plain_table(&path, &batch)?)
+}

@@ -1,0 +1,110 @@
+//! Low-shot sampling: by group, stratified by label, nested across sizes, by seed.
+
+use std::collections::BTreeMap;
+
+use crate::seeds::permutation;
+
+/// A sample as sampling sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// The image that it belongs to: drawn whole or not at all.
+    pub group: [u8; 16],
+    /// Its label, by which the draw is stratified.
+    pub label: Option<u32>,
+}
+
+/// Which groups are drawn: `count` of them, so that labels are as frequent as in the whole, by greedy choice.
+///
+/// Groups are visited in an order seeded by `seed`; each step takes, of the next few in that order, the one that
+/// brings the labels drawn so far nearest to their share of the whole. The choice does not depend on `count`, so a
+/// smaller draw is always part of a larger one of the same seed.
+pub fn draw(candidates: &[Candidate], count: usize, seed: u64) -> Vec<[u8; 16]> {
+    let mut histograms: BTreeMap<[u8; 16], BTreeMap<u32, f64>> = BTreeMap::new();
+    let mut whole: BTreeMap<u32, f64> = BTreeMap::new();
+    for candidate in candidates {
+        let histogram = histograms.entry(candidate.group).or_default();
+        if let Some(label) = candidate.label {
+            *histogram.entry(label).or_default() += 1.0;
+            *whole.entry(label).or_default() += 1.0;
+        }
+    }
+    let labelled: f64 = whole.values().sum::<f64>().max(1.0);
+    let groups: Vec<(&[u8; 16], &BTreeMap<u32, f64>)> = histograms.iter().collect();
+    let mut waiting: Vec<usize> = permutation("low-shot", seed, 0, "groups", groups.len());
+    waiting.reverse(); // the next in order is the last
+    let mut drawn: BTreeMap<u32, f64> = BTreeMap::new();
+    let mut chosen = Vec::new();
+    while chosen.len() < count.min(groups.len()) {
+        let window = waiting.len().saturating_sub(LOOK_AHEAD)..waiting.len();
+        let miss = |at: usize| -> f64 {
+            let add = groups[waiting[at]].1;
+            let total: f64 = (drawn.values().sum::<f64>() + add.values().sum::<f64>()).max(1.0);
+            whole
+                .iter()
+                .map(|(label, all)| {
+                    let have = drawn.get(label).copied().unwrap_or(0.0) + add.get(label).copied().unwrap_or(0.0);
+                    (have / total - all / labelled).powi(2) / (all / labelled)
+                })
+                .sum()
+        };
+        // Ties go to the next in order, so that the order alone decides among equals.
+        let best = window.rev().map(|at| (miss(at), at)).reduce(|a, b| if b.0 < a.0 { b } else { a });
+        let Some((_, at)) = best else { break };
+        let group = waiting.remove(at);
+        for (label, n) in groups[group].1 {
+            *drawn.entry(*label).or_default() += n;
+        }
+        chosen.push(*groups[group].0);
+    }
+    chosen
+}
+
+/// Groups among which the next is chosen.
+const LOOK_AHEAD: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 400 groups of 1 to 5 samples with labels of very different frequency.
+    fn candidates() -> Vec<Candidate> {
+        let mut all = Vec::new();
+        for group in 0..400_u32 {
+            for sample in 0..=(group % 5) {
+                let mut id = [0; 16];
+                id[..4].copy_from_slice(&group.to_le_bytes());
+                let label = match (group * 7 + sample * 13) % 20 {
+                    0 => 2,
+                    1..=5 => 1,
+                    _ => 0,
+                };
+                all.push(Candidate { group: id, label: Some(label) });
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn a_smaller_draw_is_part_of_a_larger_one() {
+        let all = candidates();
+        let (small, large) = (draw(&all, 20, 3), draw(&all, 80, 3));
+        assert_eq!((small.len(), large.len()), (20, 80));
+        assert!(small.iter().all(|group| large.contains(group)));
+        assert_ne!(draw(&all, 20, 4), small);
+        assert_eq!(draw(&all, 1000, 3).len(), 400);
+    }
+
+    #[test]
+    fn labels_keep_their_shares() {
+        let all = candidates();
+        let groups = draw(&all, 40, 1);
+        let share = |label: u32, of: &dyn Fn(&Candidate) -> bool| {
+            let chosen: Vec<&Candidate> = all.iter().filter(|c| of(c)).collect();
+            chosen.iter().filter(|c| c.label == Some(label)).count() as f64 / chosen.len() as f64
+        };
+        for label in 0..3 {
+            let (drawn, whole) = (share(label, &|c| groups.contains(&c.group)), share(label, &|_| true));
+            assert!((drawn - whole).abs() < 0.02, "label {label}: {drawn} drawn, {whole} in all");
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! One shard, zipped: row i of every table side by side, in memory.
+
+use arrow::array::{
+    Array, AsArray, BinaryArray, FixedSizeBinaryArray, Float32Array, ListArray, RecordBatch, StringArray, StructArray,
+    UInt32Array,
+};
+use arrow::datatypes::DataType;
+use retort_cache::{Columns, Dataset, TeacherCache, column, vectors};
+use retort_schemas::manifest::Shard;
+use retort_schemas::{VectorType, features, tables};
+
+use crate::Result;
+
+/// One sample as ingest wrote it.
+#[derive(Debug, Clone)]
+pub(crate) struct SampleRow {
+    pub(crate) id: String,
+    /// Row of the shard's images.
+    pub(crate) image: usize,
+    /// Row of the shard's texts.
+    pub(crate) text: usize,
+    pub(crate) label: Option<u32>,
+    pub(crate) label_text: Option<String>,
+    pub(crate) answers: Vec<String>,
+    /// Class and soft score.
+    pub(crate) targets: Vec<(u32, f32)>,
+    pub(crate) question_type: Option<String>,
+    pub(crate) group: [u8; 16],
+}
+
+/// Pooled vectors of a table, each of length 1, `[rows, width]`.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Pooled {
+    pub(crate) width: usize,
+    vectors: Vec<f32>,
+}
+
+impl Pooled {
+    pub(crate) fn row(&self, row: usize) -> &[f32] {
+        &self.vectors[row * self.width..(row + 1) * self.width]
+    }
+}
+
+/// Contextual token features with their byte spans, as stored.
+#[derive(Debug, Clone)]
+pub(crate) struct Tokens {
+    pub(crate) vector: VectorType,
+    vectors: ListArray,
+    spans: ListArray,
+}
+
+impl Tokens {
+    /// Mean feature, of length 1, of the tokens of text `row` that share a byte with `start..end`; none if none do.
+    pub(crate) fn mean(&self, row: usize, start: usize, end: usize) -> Option<Vec<f32>> {
+        let spans = self.spans.value(row);
+        let spans = spans.as_any().downcast_ref::<StructArray>()?;
+        let bound = |name: &str| spans.column_by_name(name).and_then(|c| c.as_any().downcast_ref::<UInt32Array>());
+        let (starts, ends) = (bound("start")?, bound("end")?);
+        let values = self.vectors.value(row);
+        let values = values.as_any().downcast_ref::<FixedSizeBinaryArray>()?;
+        let mut sum = vec![0.0; self.vector.width];
+        let mut one = vec![0.0; self.vector.width];
+        let mut found = false;
+        for token in 0..values.len() {
+            if (starts.value(token) as usize) < end && (ends.value(token) as usize) > start {
+                vectors::decode_into(self.vector.dtype, values.value(token), &mut one);
+                sum.iter_mut().zip(&one).for_each(|(sum, x)| *sum += x);
+                found = true;
+            }
+        }
+        normalise(&mut sum);
+        found.then_some(sum)
+    }
+}
+
+/// A shard with everything that training wants of it.
+pub(crate) struct Zipped {
+    pub(crate) shard: String,
+    pub(crate) samples: Vec<SampleRow>,
+    pub(crate) texts: StringArray,
+    pub(crate) images: BinaryArray,
+    /// z_v by image row.
+    pub(crate) z_v: Option<Pooled>,
+    /// z_t by text row.
+    pub(crate) z_t: Option<Pooled>,
+    pub(crate) tokens: Option<Tokens>,
+}
+
+/// Where shards come from, and which of their parts are wanted.
+#[derive(Debug, Clone)]
+pub(crate) struct Sources {
+    pub(crate) dataset: Dataset,
+    pub(crate) image_teacher: Option<TeacherCache>,
+    pub(crate) text_teacher: Option<TeacherCache>,
+    pub(crate) with_tokens: bool,
+}
+
+impl Sources {
+    /// Reads and zips a shard; every feature row is matched by id.
+    pub(crate) fn load(&self, shard: &Shard) -> Result<Zipped> {
+        let texts = self.dataset.read(shard, tables::texts::NAME, Columns::Named(&[tables::texts::TEXT]))?;
+        let images = self.dataset.read(shard, tables::images::NAME, Columns::Named(&[tables::images::BYTES]))?;
+        let features = |teacher: &Option<TeacherCache>, table: &str| -> Result<Option<RecordBatch>> {
+            Ok(teacher.as_ref().map(|teacher| teacher.read(&self.dataset, shard, table)).transpose()?)
+        };
+        let z_v = features(&self.image_teacher, features::images::NAME)?;
+        let z_t = features(&self.text_teacher, features::texts::NAME)?;
+        let tokens = if self.with_tokens { features(&self.text_teacher, features::tokens::NAME)? } else { None };
+        Ok(Zipped {
+            shard: shard.name.clone(),
+            samples: samples(&self.dataset, shard)?,
+            texts: column::<StringArray>(&texts, tables::texts::TEXT)?.clone(),
+            images: column::<BinaryArray>(&images, tables::images::BYTES)?.clone(),
+            z_v: z_v.as_ref().map(|batch| pooled(batch, features::EMBEDDING)).transpose()?,
+            z_t: z_t.as_ref().map(|batch| pooled(batch, features::EMBEDDING)).transpose()?,
+            tokens: tokens.as_ref().map(token_rows).transpose()?,
+        })
+    }
+}
+
+/// The samples of a shard.
+pub(crate) fn samples(dataset: &Dataset, shard: &Shard) -> Result<Vec<SampleRow>> {
+    use tables::samples as names;
+    let batch = dataset.read(shard, names::NAME, Columns::All)?;
+    let ids = column::<StringArray>(&batch, names::SAMPLE_ID)?;
+    let images = column::<UInt32Array>(&batch, names::IMAGE)?;
+    let texts = column::<ListArray>(&batch, names::TEXTS)?;
+    let labels = column::<UInt32Array>(&batch, names::LABEL)?;
+    let label_texts = column::<StringArray>(&batch, names::LABEL_TEXT)?;
+    let answers = column::<ListArray>(&batch, names::ANSWERS)?;
+    let targets = column::<ListArray>(&batch, names::TARGETS)?;
+    let types = column::<StringArray>(&batch, names::QUESTION_TYPE)?;
+    let groups = column::<FixedSizeBinaryArray>(&batch, names::GROUP)?;
+    let broken = |column: &str| retort_cache::Error::Column {
+        column: column.to_owned(),
+        problem: "has items of another type".to_owned(),
+    };
+    let text = |array: &StringArray, row: usize| array.is_valid(row).then(|| array.value(row).to_owned());
+    (0..batch.num_rows())
+        .map(|row| {
+            let text_rows = texts.value(row);
+            let text_row = text_rows.as_any().downcast_ref::<UInt32Array>().and_then(|rows| rows.iter().next().flatten());
+            let answer_list = answers.value(row);
+            let answer_list = answer_list.as_any().downcast_ref::<StringArray>();
+            let target_list = targets.value(row);
+            let target_list = target_list.as_struct_opt().ok_or_else(|| broken(names::TARGETS))?;
+            let classes = target_list.column(0).as_any().downcast_ref::<UInt32Array>();
+            let scores = target_list.column(1).as_any().downcast_ref::<Float32Array>();
+            let (Some(classes), Some(scores)) = (classes, scores) else { return Err(broken(names::TARGETS).into()) };
+            Ok(SampleRow {
+                id: ids.value(row).to_owned(),
+                image: images.value(row) as usize,
+                text: text_row.ok_or_else(|| broken(names::TEXTS))? as usize,
+                label: labels.is_valid(row).then(|| labels.value(row)),
+                label_text: text(label_texts, row),
+                answers: answer_list
+                    .ok_or_else(|| broken(names::ANSWERS))?
+                    .iter()
+                    .flatten()
+                    .map(str::to_owned)
+                    .collect(),
+                targets: classes.values().iter().copied().zip(scores.values().iter().copied()).collect(),
+                question_type: text(types, row),
+                group: groups.value(row).try_into().unwrap_or_default(),
+            })
+        })
+        .collect()
+}
+
+/// A vector column as floats, each row scaled to length 1.
+pub(crate) fn pooled(batch: &RecordBatch, name: &str) -> Result<Pooled> {
+    let values = column::<FixedSizeBinaryArray>(batch, name)?;
+    let schema = batch.schema();
+    let field = schema.field_with_name(name).map_err(|error| retort_cache::Error::Column {
+        column: name.to_owned(),
+        problem: error.to_string(),
+    })?;
+    let vector = vector_of(field)?;
+    let mut floats = vectors::decode(vector, values);
+    floats.chunks_exact_mut(vector.width.max(1)).for_each(normalise);
+    Ok(Pooled { width: vector.width, vectors: floats })
+}
+
+fn token_rows(batch: &RecordBatch) -> Result<Tokens> {
+    let vectors = column::<ListArray>(batch, features::tokens::TOKENS)?.clone();
+    let spans = column::<ListArray>(batch, features::tokens::TOKEN_SPANS)?.clone();
+    let DataType::List(item) = vectors.data_type() else {
+        let (column, problem) = (features::tokens::TOKENS.to_owned(), "is no list".to_owned());
+        return Err(retort_cache::Error::Column { column, problem }.into());
+    };
+    Ok(Tokens { vector: vector_of(item)?, vectors, spans })
+}
+
+fn vector_of(field: &arrow::datatypes::Field) -> Result<VectorType> {
+    let column = field.name().clone();
+    Ok(VectorType::of(field)
+        .map_err(|error| retort_cache::Error::Column { column, problem: error.to_string() })?)
+}
+
+/// Scales a vector to length 1; a zero vector stays.
+pub(crate) fn normalise(vector: &mut [f32]) {
+    let norm = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
+    if norm > 0.0 {
+        vector.iter_mut().for_each(|x| *x /= norm);
+    }
+}

@@ -6,7 +6,7 @@ CARGO ?= cargo
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/retort
 
-.PHONY: demo test libtorch demo-data golden lint
+.PHONY: demo test libtorch demo-data test-python golden lint
 
 ## the main job, on a small public data set, from nothing to a report
 demo: libtorch demo-data
@@ -14,7 +14,7 @@ demo: libtorch demo-data
 	"$(CARGO_TARGET_DIR)/release/retort" demo
 
 ## every test, with and without libtorch
-test: libtorch demo-data
+test: libtorch demo-data test-python
 	$(CARGO) test --workspace --locked
 	$(CARGO) test --locked --no-default-features
 
@@ -25,6 +25,15 @@ libtorch:
 ## easy-VQA and all-MiniLM-L6-v2, checked by hash
 demo-data:
 	$(PYTHON) src/demo/fetch.py
+
+## the Python of the tests that read retort's files with pyarrow and TensorBoard
+test-python: $(CACHE)/test-venv/ready
+
+$(CACHE)/test-venv/ready: tests/py/requirements.txt
+	$(PYTHON) -m venv --clear $(CACHE)/test-venv
+	grep -E '^(numpy|pyarrow|tensorboard|setuptools)==' $< > $(CACHE)/test-venv/requirements.txt
+	$(CACHE)/test-venv/bin/pip install --quiet --disable-pip-version-check --requirement $(CACHE)/test-venv/requirements.txt
+	touch $@
 
 ## formatting, lints and documentation, as CI checks them
 lint: libtorch

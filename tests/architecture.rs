@@ -145,9 +145,8 @@ fn tch_is_held_at_the_version_of_its_libtorch() -> Result<(), Box<dyn Error>> {
 #[test]
 fn the_lock_file_has_one_of_each() -> Result<(), Box<dyn Error>> {
     let lock = fs::read_to_string(root().join("Cargo.lock"))?;
-    let value = |line: &str, key: &str| {
-        Some(line.strip_prefix(key)?.strip_prefix(" = \"")?.strip_suffix('"')?.to_owned())
-    };
+    let value =
+        |line: &str, key: &str| Some(line.strip_prefix(key)?.strip_prefix(" = \"")?.strip_suffix('"')?.to_owned());
     let mut versions: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for package in lock.split("[[package]]").skip(1) {
         let find = |key: &str| package.lines().find_map(|line| value(line, key));

@@ -1,6 +1,7 @@
 //! The integration tests, as one binary: what the crates are to each other, and what they give together.
 
 mod architecture;
+mod commands;
 #[cfg(feature = "torch")]
 mod golden;
 #[cfg(feature = "torch")]
@@ -8,6 +9,7 @@ mod joining;
 #[cfg(feature = "torch")]
 mod models;
 #[cfg(feature = "torch")]
+mod pipeline;
 mod support;
 #[cfg(feature = "torch")]
 mod zero_shot;

@@ -46,7 +46,11 @@ fn a_folder_without_weights_is_refused() -> Result {
 fn a_pickle_is_refused_and_never_opened() -> Result {
     for name in ["pytorch_model.bin", "model.pt", "weights.ckpt"] {
         let said = refusal("bert", |folder| Ok(fs::rename(folder.join("model.safetensors"), folder.join(name))?))?;
-        assert_says(&said, &[name, "is a pickle", "can run any code", "expected safetensors"], "safe_serialization=True");
+        assert_says(
+            &said,
+            &[name, "is a pickle", "can run any code", "expected safetensors"],
+            "safe_serialization=True",
+        );
     }
     // Beside safetensors it does not matter: nobody opens it.
     let folder = tempfile::tempdir()?;
@@ -61,7 +65,13 @@ fn weights_that_do_not_fit_the_config_are_refused() -> Result {
     let cases = [
         ("clip", "/text_config/hidden_size", json!(64), "text_model.", "[64]"),
         ("clip", "/text_config/vocab_size", json!(700), "text_model.embeddings.token_embedding.weight", "[700, 32]"),
-        ("clip", "/vision_config/patch_size", json!(4), "vision_model.embeddings.patch_embedding.weight", "[40, 3, 4, 4]"),
+        (
+            "clip",
+            "/vision_config/patch_size",
+            json!(4),
+            "vision_model.embeddings.patch_embedding.weight",
+            "[40, 3, 4, 4]",
+        ),
         ("clip", "/projection_dim", json!(48), "visual_projection.weight", "[48, 40]"),
         ("bert", "/intermediate_size", json!(96), "bert.encoder.layer.0.intermediate.dense", "[96]"),
         ("bert", "/max_position_embeddings", json!(512), "bert.embeddings.position_embeddings.weight", "[512, 32]"),
@@ -102,16 +112,22 @@ fn a_layer_more_than_the_weights_have_is_a_missing_tensor() -> Result {
 }
 
 #[test]
-fn heads_that_do_not_divide_the_width_are_refused() -> Result {
+fn sizes_that_do_not_divide_are_refused() -> Result {
     for heads in [0, 3, -4] {
-        let pointer = "/text_config/num_attention_heads";
-        let said = refusal("clip", |folder| set(&folder.join("config.json"), pointer, json!(heads)))?;
-        assert_says(&said, &["config.json", &format!("{heads} attention heads"), "32"], "");
+        let says = format!("its {heads} attention heads do not divide its hidden_size");
+        for (model, pointer) in [
+            ("clip", "/text_config/num_attention_heads"),
+            ("clip", "/vision_config/num_attention_heads"),
+            ("bert", "/num_attention_heads"),
+        ] {
+            let said = refusal(model, |folder| set(&folder.join("config.json"), pointer, json!(heads)))?;
+            assert_says(&said, &["config.json", &says], "");
+        }
     }
-    for patch in [0, -8] {
+    for patch in [0, -8, 33] {
         let pointer = "/vision_config/patch_size";
         let said = refusal("clip", |folder| set(&folder.join("config.json"), pointer, json!(patch)))?;
-        assert_says(&said, &["config.json", &format!("patch_size is {patch}")], "");
+        assert_says(&said, &["config.json", &format!("its patch_size is {patch}, its image_size 32")], "");
     }
     Ok(())
 }

@@ -204,6 +204,12 @@ fn open_clip(folder: &Path, path: &Path, config: &Value, weights: &Weights) -> R
     let vision: ClipVisionConfig = part(path, config, "vision_config")?;
     let text: ClipTextConfig = part(path, config, "text_config")?;
     let projected = config.get("projection_dim").and_then(Value::as_i64).unwrap_or(512);
+    check_heads(path, vision.num_attention_heads, vision.hidden_size)?;
+    check_heads(path, text.num_attention_heads, text.hidden_size)?;
+    if !(1..=vision.image_size).contains(&vision.patch_size) {
+        let problem = format!("its patch_size is {}, its image_size {}", vision.patch_size, vision.image_size);
+        return Err(Error::Config { path: path.to_owned(), problem });
+    }
     let preprocessing = clip_preprocessing(folder, vision.image_size)?;
     let tokenizer = open_tokenizer(folder, text.max_position_embeddings as usize, text.vocab_size as usize)?;
     let details = json!({
@@ -232,6 +238,7 @@ fn open_clip(folder: &Path, path: &Path, config: &Value, weights: &Weights) -> R
 
 fn open_bert(folder: &Path, path: &Path, config: &Value, weights: &Weights) -> Result<Sides> {
     let bert: BertConfig = parse(path, config.clone())?;
+    check_heads(path, bert.num_attention_heads, bert.hidden_size)?;
     let (pooling, normalise) = sentence_pooling(folder, weights)?;
     let longest = longest_text(folder, bert.max_position_embeddings)?;
     let tokenizer = open_tokenizer(folder, longest, bert.vocab_size as usize)?;
@@ -245,6 +252,14 @@ fn open_bert(folder: &Path, path: &Path, config: &Value, weights: &Weights) -> R
     let width = bert.hidden_size as usize;
     let tower = TextTower::Bert(Bert::new(&weights.root(), &bert, pooling, normalise)?);
     Ok((None, Some(TextSide { tower, tokenizer, width, token_width: width }), details))
+}
+
+fn check_heads(path: &Path, heads: i64, width: i64) -> Result<()> {
+    if heads > 0 && width % heads == 0 {
+        return Ok(());
+    }
+    let problem = format!("its {heads} attention heads do not divide its hidden_size {width}");
+    Err(Error::Config { path: path.to_owned(), problem })
 }
 
 /// Pooling and normalisation as a sentence-transformers folder states them; else BERT's own pooler, if it has weights.

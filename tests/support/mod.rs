@@ -17,6 +17,8 @@ use image::{ImageFormat, Rgb, RgbImage};
 use retort_cache::{Dataset, DatasetWriter, SplitPlan};
 use retort_schemas::{ID_BYTES, tables};
 
+pub mod command;
+
 /// What tests and their helpers return.
 pub type Result<T = (), E = Box<dyn Error>> = std::result::Result<T, E>;
 

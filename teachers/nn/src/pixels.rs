@@ -2,7 +2,7 @@
 
 use std::io::Cursor;
 
-use fast_image_resize::images::Image;
+use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use image::{DynamicImage, ImageReader, Limits};
 use serde::{Deserialize, Serialize};
@@ -129,11 +129,17 @@ impl Preprocessing {
 /// # Errors
 /// [`Error::Image`].
 pub fn resize(image: &Rgb, width: u32, height: u32) -> Result<Rgb> {
+    // Pillow goes along the rows first and clips to bytes in between. Left to itself fast_image_resize goes along the
+    // columns first, which shows wherever an overshoot is clipped: at the edges of a two-coloured image.
+    stretch(&stretch(image, width, image.height)?, width, height)
+}
+
+/// One pass: only one of the two sides may change.
+fn stretch(image: &Rgb, width: u32, height: u32) -> Result<Rgb> {
     if (width, height) == (image.width, image.height) {
         return Ok(image.clone());
     }
-    let source =
-        Image::from_vec_u8(image.width, image.height, image.data.clone(), PixelType::U8x3).map_err(failed)?;
+    let source = ImageRef::new(image.width, image.height, &image.data, PixelType::U8x3).map_err(failed)?;
     let mut target = Image::new(width, height, PixelType::U8x3);
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::CatmullRom)).use_alpha(false);
     Resizer::new().resize(&source, &mut target, &options).map_err(failed)?;

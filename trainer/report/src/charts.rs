@@ -121,21 +121,32 @@ pub(crate) struct Curve<'a> {
     pub(crate) points: &'a [(f64, f64)],
 }
 
+/// A curve ready to be drawn.
+struct Drawn {
+    colour: String,
+    raw: Vec<(f64, f64)>,
+    mean: Vec<(f64, f64)>,
+}
+
 /// The curves of one tag: what was logged, faint, under its running mean.
 pub(crate) fn curves(label: &str, curves: &[Curve<'_>]) -> String {
     const WIDTH: f64 = 360.0;
     const HEIGHT: f64 = 200.0;
-    let drawn: Vec<(usize, Vec<(f64, f64)>, Vec<(f64, f64)>)> = curves
+    let drawn: Vec<Drawn> = curves
         .iter()
         .filter(|curve| !curve.points.is_empty())
-        .map(|curve| (curve.run, thinned(curve.points), thinned(&smoothed(curve.points))))
+        .map(|curve| Drawn {
+            colour: colour(curve.run),
+            raw: thinned(curve.points),
+            mean: thinned(&smoothed(curve.points)),
+        })
         .collect();
-    let steps = drawn.iter().flat_map(|(_, raw, _)| raw.last()).map(|point| point.0).fold(1.0, f64::max);
+    let steps = curves.iter().filter_map(|curve| curve.points.last()).map(|point| point.0).fold(1.0, f64::max);
     let (low, high) = range(&drawn);
     let x = Scale { from: (0.0, steps), to: (46.0, WIDTH - 12.0) };
     let y = Scale { from: (low, high), to: (HEIGHT - 34.0, 8.0) };
     let mut svg = Svg::default();
-    let (values, step) = ticks(low, high, 4);
+    let (values, step) = ticks(low, high, 5);
     for value in values {
         let at = y.at(value);
         svg.line((x.to.0, at), (x.to.1, at), "grid");
@@ -152,32 +163,31 @@ pub(crate) fn curves(label: &str, curves: &[Curve<'_>]) -> String {
     let place = |points: &[(f64, f64)]| -> Vec<(f64, f64)> {
         points.iter().map(|(step, value)| (x.at(*step), y.at(*value))).collect()
     };
-    for (run, raw, _) in drawn.iter().filter(|(_, raw, _)| raw.len() > FEW) {
-        svg.path(&place(raw), &format!("raw {}", colour(*run)));
+    let (many, few): (Vec<&Drawn>, Vec<&Drawn>) = drawn.iter().partition(|curve| curve.raw.len() > FEW);
+    for curve in &many {
+        svg.path(&place(&curve.raw), &format!("raw {}", curve.colour));
     }
-    for (run, raw, smooth) in &drawn {
-        let class = colour(*run);
-        if raw.len() > FEW {
-            svg.path(&place(smooth), &format!("curve {class}"));
-        } else {
-            svg.path(&place(raw), &format!("curve {class}"));
-            for ((at, height), (step, value)) in place(raw).into_iter().zip(raw) {
-                svg.dot(at, height, 2.2, &format!("dot {class}"), &format!("step {step}: {value:.4}"));
-            }
+    for curve in &many {
+        svg.path(&place(&curve.mean), &format!("curve {}", curve.colour));
+    }
+    for curve in &few {
+        svg.path(&place(&curve.raw), &format!("curve {}", curve.colour));
+        for ((at, height), (step, value)) in place(&curve.raw).into_iter().zip(&curve.raw) {
+            svg.dot(at, height, 2.2, &format!("dot {}", curve.colour), &format!("step {step}: {value:.4}"));
         }
     }
     svg.boxed(WIDTH, HEIGHT, label)
 }
 
 /// Lowest and highest value to show: all of the means, and all but the wildest of what was logged.
-fn range(drawn: &[(usize, Vec<(f64, f64)>, Vec<(f64, f64)>)]) -> (f64, f64) {
+fn range(drawn: &[Drawn]) -> (f64, f64) {
     let mut shown: Vec<f64> = Vec::new();
-    for (_, raw, smooth) in drawn {
-        let mut values: Vec<f64> = raw.iter().map(|point| point.1).collect();
+    for curve in drawn {
+        let mut values: Vec<f64> = curve.raw.iter().map(|point| point.1).collect();
         values.sort_by(f64::total_cmp);
         let wild = values.len() / 50;
         shown.extend(&values[wild..values.len() - wild]);
-        shown.extend(smooth.iter().map(|point| point.1));
+        shown.extend(curve.mean.iter().map(|point| point.1));
     }
     let low = shown.iter().copied().fold(f64::INFINITY, f64::min);
     let high = shown.iter().copied().fold(f64::NEG_INFINITY, f64::max);

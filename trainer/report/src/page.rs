@@ -112,9 +112,11 @@ fn head(page: &mut Writer, runs: &[Run], title: &str) {
          <th>seed</th><th class=\"left\">state</th></tr>{rows}</table></div>"
     );
     for run in runs.iter().filter(|run| !run.info.complete) {
-        let at = last_step(run)
-            .map_or("nothing is logged yet".to_owned(), |step| format!("it has logged step {}", count(step)));
-        page.miss(format!("{} is not finished: {at} of {}.", run.name, count(run.info.steps)));
+        let steps = count(run.info.steps);
+        page.miss(match last_step(run) {
+            Some(step) => format!("{} is not finished: it stands at step {} of {steps}.", run.name, count(step)),
+            None => format!("{} is not finished: none of its {steps} steps is logged yet.", run.name),
+        });
     }
 }
 
@@ -227,11 +229,11 @@ fn interval(share: f64, samples: u64) -> (f64, f64) {
     (((centre - reach) / scale).max(0.0), ((centre + reach) / scale).min(1.0))
 }
 
-/// Colours and names of all runs.
-pub(crate) fn legend(runs: &[Run], more: &str) -> String {
+/// Colours and names of the runs that something is shown of.
+pub(crate) fn legend(runs: &[Run], shown: impl Fn(&Run) -> bool, more: &str) -> String {
     let item =
         |(at, run): (usize, &Run)| format!("<li><span class=\"key {}\"></span>{}</li>", colour(at), escape(&run.name));
-    let items: String = runs.iter().enumerate().map(item).collect();
+    let items: String = runs.iter().enumerate().filter(|(_, run)| shown(run)).map(item).collect();
     format!("<ul class=\"legend\">{items}{more}</ul>")
 }
 
@@ -256,7 +258,11 @@ fn question_types(page: &mut Writer, runs: &[Run]) {
     }
     let rest = rows.split_off(rows.len().min(TYPES));
     let floors = "<li><span class=\"line\"></span>commonest answer</li><li><span class=\"line question\"></span>question alone</li>";
-    page.html += &format!("<div class=\"card\">{}{}</div>", legend(runs, floors), type_dots(&rows));
+    page.html += &format!(
+        "<div class=\"card\">{}{}</div>",
+        legend(runs, |run| run.evaluations.contains_key(&split), floors),
+        type_dots(&rows)
+    );
     if !rest.is_empty() {
         let samples = rest.iter().map(|row| row.samples).sum();
         let types = counted(rest.len() as u64, "rarer type is", "rarer types are");
@@ -306,7 +312,8 @@ fn learning(page: &mut Writer, runs: &[Run]) {
     let (learnt, machinery): (Vec<&String>, Vec<&String>) =
         tags.into_iter().partition(|tag| tag.contains("loss") || tag.contains("accuracy"));
     let panels = |tags: &[&String]| -> String { tags.iter().map(|tag| panel(tag)).collect() };
-    page.html += &format!("{}<div class=\"panels\">{}</div>", legend(runs, ""), panels(&learnt));
+    page.html +=
+        &format!("{}<div class=\"panels\">{}</div>", legend(runs, |run| !run.metrics.is_empty(), ""), panels(&learnt));
     if !machinery.is_empty() {
         let panels = panels(&machinery);
         page.html += &format!(

@@ -29,16 +29,17 @@ pub(crate) fn write(
     let places: Vec<&Place> = examples.iter().map(|example| example.place).chain(shown).collect();
     let album = match dataset {
         Ok(dataset) => Album::load(&dataset, places.iter().copied()),
-        Err(error) => Album { problem: Some(format!("Images are left out: {error}.")), ..Album::default() },
+        Err(error) => Album::empty(format!("Images are left out: {error}.")),
     };
 
     let split = split.unwrap_or_default();
+    let of_split = if split.is_empty() { String::new() } else { format!("From the split {split}. ") };
     page.section(
         "Single samples",
         &format!(
-            "From the split {split}: as far as there are such, half of them are right by every run, so that both kinds \
-             can be seen; the share of right ones here says nothing about accuracy. Beside each answer stands the \
-             probability that the run gives it."
+            "{of_split}As far as there are such, half of them are right by every run, so that both kinds can be seen: \
+             the share of right ones here says nothing about accuracy. Beside each answer stands the probability that \
+             the run gives it."
         ),
     );
     if examples.is_empty() {
@@ -49,7 +50,10 @@ pub(crate) fn write(
     }
     let cards: String = examples.iter().map(|example| example_card(example, runs, &album)).collect();
     if !cards.is_empty() {
-        page.html += &format!("{}<div class=\"grid\">{cards}</div>", legend(runs, ""));
+        page.html += &format!(
+            "{}<div class=\"grid\">{cards}</div>",
+            legend(runs, |run| run.predictions.contains_key(split), "")
+        );
     }
     token_selection(page, &selections, &album);
     album.len()
@@ -94,8 +98,8 @@ fn example_card(example: &Example<'_>, runs: &[Run], album: &Album) -> String {
 fn token_selection(page: &mut Writer, selections: &[(usize, &Run, Vec<&Selection>)], album: &Album) {
     page.section(
         "Token selection",
-        "Which words of a training text are distilled. The darker a word, the more probable its selection; underlined \
-         words were selected. Visual relevance is the word's likeness to the image, semantic relevance its likeness to \
+        "Which words of a training text are distilled. The stronger a word's shade, the more probable its selection; \
+         underlined words were selected. Visual relevance is the word's likeness to the image, semantic relevance its likeness to \
          the whole text.",
     );
     if selections.is_empty() {
@@ -124,7 +128,7 @@ fn selection_card(sample: &Selection, album: &Album) -> String {
             continue;
         };
         let chosen = if word.selected { " chosen" } else { "" };
-        let visual = word.visual.map_or("none".to_owned(), |visual| format!("{visual:.2}"));
+        let visual = word.visual.map_or("\u{2013}".to_owned(), |visual| format!("{visual:.2}"));
         let Word { probability, semantic, .. } = word;
         sentence += &format!(
             "{}<span class=\"word{chosen}\" style=\"--p:{:.2}\" title=\"probability {probability:.2}, visual {visual}, \

@@ -44,10 +44,12 @@ fn lists(schema: &Schema, name: &str, lengths: &[usize], values: Option<ArrayRef
 
 fn question(row: usize) -> String {
     match row {
-        7 => HOSTILE.to_owned(),
-        _ if row % 3 == 0 => "what color is the shape?".to_owned(),
-        _ if row % 3 == 1 => format!("is there a {} shape in the image?", COLOURS[row % 4].0),
-        _ => "which shape is in the picture, as far as you can tell?".to_owned(),
+        0 => HOSTILE.to_owned(),
+        _ => match row % 3 {
+            0 => "what color is the shape?".to_owned(),
+            1 => format!("is there a {} shape in the image?", COLOURS[row % 4].0),
+            _ => "which shape is in the picture, as far as you can tell?".to_owned(),
+        },
     }
 }
 
@@ -211,7 +213,7 @@ fn write_selection(folder: &Path) {
         let mut at = 0;
         for word in text.split(' ') {
             let bare = word.trim_matches(|c: char| !c.is_alphanumeric());
-            if bare.len() > 3 && row != 7 {
+            if bare.len() > 3 && row != 0 {
                 let start = at + word.find(bare).unwrap();
                 rows.push(row as u32);
                 texts.push(text.clone());
@@ -289,14 +291,17 @@ fn a_page_shows_runs_and_needs_nothing_else() {
     {
         assert!(html.contains(number), "{number}");
     }
-    assert!(html.contains("which &lt;shape&gt;") && !html.contains("<script"), "not escaped");
+    assert!(
+        html.contains("which &lt;shape&gt;") && html.contains("&lt;script&gt;") && !html.contains("<script"),
+        "not escaped"
+    );
     assert_eq!(html.matches("src=\"data:image/png;base64,").count(), 24 + 8);
     assert!(!html.contains("http"), "the page refers to something outside");
-    assert!(html.contains("class=\"word chosen\"") && html.contains("visual none"));
+    assert!(html.contains("class=\"word chosen\"") && html.contains("visual \u{2013}"));
     assert_eq!(
         summary.missing,
         [
-            "half-way is not finished: it has logged step 1\u{202f}500 of 1\u{202f}500.",
+            "half-way is not finished: it stands at step 1\u{202f}500 of 1\u{202f}500.",
             "half-way has no scores on the split test."
         ]
     );
@@ -311,11 +316,11 @@ fn what_is_missing_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let run = write_run(&folder.path().join("new"), "kd", Path::new("nowhere/to be <found>"), false);
     let out = folder.path().join("pages/report.html");
-    let summary = write_report(&[run.clone()], None, &out).unwrap();
+    let summary = write_report(std::slice::from_ref(&run), None, &out).unwrap();
     let told = [
-        "new is not finished: nothing is logged yet of 1\u{202f}500.",
+        "new is not finished: none of its 1\u{202f}500 steps is logged yet.",
         "No run has been scored on a split yet, so there is no accuracy to show.",
-        "new logged no metrics.",
+        "new has logged no metrics.",
         "No run has predictions for single samples yet.",
         "No run wrote down a token selection: its arm may not select tokens.",
     ];
@@ -326,7 +331,7 @@ fn what_is_missing_is_told() {
     let images = summary.missing.iter().find(|sentence| sentence.starts_with("Images are left out")).unwrap();
     assert!(images.contains("nowhere/to be <found> is not a data set"), "{images}");
     let html = page(&out);
-    assert!(html.contains("nowhere/to be &lt;found&gt;") && html.contains(&HOSTILE[..8]), "{html}");
+    assert!(html.contains("nowhere/to be &lt;found&gt;"));
     assert!(html.contains("&lt;script&gt;") && !html.contains("<script"));
 }
 

@@ -228,12 +228,20 @@ pub struct Verify {
 /// Tables of a data set: images, texts, samples, rejects, shards, teachers, and NAME.images, NAME.texts, NAME.tokens,
 /// NAME.words of each teacher. Tables of a run: metrics, predictions, selection, confidence. See docs/sql.md.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  retort sql vqa/ -c \"SELECT question_type, count(*) FROM samples GROUP BY 1 ORDER BY 2 DESC\"")]
+#[command(
+    after_help = "Example:\n  retort sql vqa/ -c \"SELECT question_type, count(*) FROM samples GROUP BY 1 ORDER BY 2 DESC\""
+)]
 pub struct Sql {
     /// The data set or run
     pub folder: PathBuf,
     /// The query; several are separated by semicolons
-    #[arg(short = 'c', long = "command", value_name = "QUERY", required_unless_present = "file", conflicts_with = "file")]
+    #[arg(
+        short = 'c',
+        long = "command",
+        value_name = "QUERY",
+        required_unless_present = "file",
+        conflicts_with = "file"
+    )]
     pub query: Option<String>,
     /// A file of queries, or - for stdin
     #[arg(short, long, value_name = "FILE")]

@@ -12,7 +12,11 @@ pub fn table(header: &[&str], rows: &[Vec<String>], right: &[usize]) -> String {
             .iter()
             .zip(&widths)
             .enumerate()
-            .map(|(at, (cell, width))| if right.contains(&at) { format!("{cell:>width$}") } else { format!("{cell:<width$}") })
+            .map(
+                |(at, (cell, width))| {
+                    if right.contains(&at) { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
+                },
+            )
             .collect();
         padded.join("  ").trim_end().to_owned()
     };

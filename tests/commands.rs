@@ -96,7 +96,11 @@ fn verify_finds_one_flipped_bit_in_any_file_and_names_file_and_column() -> Resul
     fs::write(&path, bytes)?;
     let ran = retort(&["verify", text(&dataset)])?;
     assert_eq!(ran.code, Some(1));
-    assert!(ran.stdout.starts_with("images/train-00001.parquet [bytes]: column bytes does not match"), "{}", ran.stdout);
+    assert!(
+        ran.stdout.starts_with("images/train-00001.parquet [bytes]: column bytes does not match"),
+        "{}",
+        ran.stdout
+    );
     let ran = retort(&["sql", text(&dataset), "-c", "SELECT sum(octet_length(bytes)) FROM images"])?;
     assert_eq!(ran.code, Some(2));
     assert!(ran.stderr.contains("train-00001.parquet") && ran.stderr.contains("column bytes"), "{}", ran.stderr);

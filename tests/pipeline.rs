@@ -335,7 +335,8 @@ fn ten_lines_of_python_read_a_vector() -> Result {
     let first = succeed(&["sql", text(&dataset), "-c", query, "--format", "ndjson"])?;
     let first = serde_json::from_str::<Value>(&first)?["x"].as_f64().unwrap();
     assert!(said.contains("24") && said.contains("f16"), "{said}");
-    let numbers = said.split(|c: char| !(c.is_ascii_digit() || ".-e".contains(c))).filter_map(|w| w.parse::<f64>().ok());
+    let numbers =
+        said.split(|c: char| !(c.is_ascii_digit() || ".-e".contains(c))).filter_map(|w| w.parse::<f64>().ok());
     assert!(numbers.into_iter().any(|x| (x - first).abs() < 1e-3), "{first} is not in {said}");
     Ok(())
 }

@@ -47,19 +47,28 @@ impl Columns<'_> {
 pub fn read_table(path: &Path, file: &TableFile, version: SchemaVersion, columns: Columns<'_>) -> Result<RecordBatch> {
     let checked = CheckedBytes::load(path, file, columns)?;
     let builder = ParquetRecordBatchReaderBuilder::try_new(checked).map_err(Error::parquet(path))?;
-    let found = builder.schema().metadata().get(SCHEMA_KEY).cloned().unwrap_or_default();
-    version.accept(&found).map_err(|source| Error::Schema { path: path.to_owned(), source })?;
+    accept(path, version, &builder)?;
     decode(path, builder, columns)
 }
 
 /// Reads a file that no manifest describes, such as a run's metrics, as one batch.
 ///
 /// # Errors
-/// [`Error::Io`], [`Error::Parquet`].
-pub fn read_plain_table(path: &Path) -> Result<RecordBatch> {
+/// [`Error::Io`], [`Error::Parquet`], [`Error::Schema`] if it is of another version.
+pub fn read_plain_table(path: &Path, version: SchemaVersion) -> Result<RecordBatch> {
     let file = File::open(path).map_err(Error::io("read", path))?;
     let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(Error::parquet(path))?;
+    accept(path, version, &builder)?;
     decode(path, builder, Columns::All)
+}
+
+/// Checks the version in a file's metadata.
+fn accept<R>(path: &Path, version: SchemaVersion, builder: &ParquetRecordBatchReaderBuilder<R>) -> Result<()>
+where
+    R: ChunkReader + 'static,
+{
+    let found = builder.schema().metadata().get(SCHEMA_KEY).cloned().unwrap_or_default();
+    version.accept(&found).map_err(|source| Error::Schema { path: path.to_owned(), source })
 }
 
 fn decode<R: ChunkReader + 'static>(

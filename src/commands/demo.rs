@@ -93,7 +93,9 @@ const QUERIES: [&str; 3] = [
 fn default_assets() -> Result<PathBuf> {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let cache = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
-    Ok(cache.context("neither XDG_CACHE_HOME nor HOME is set; name the fetched data with --assets")?.join("retort/demo"))
+    Ok(cache
+        .context("neither XDG_CACHE_HOME nor HOME is set; name the fetched data with --assets")?
+        .join("retort/demo"))
 }
 
 fn show(path: &Path) -> String {
@@ -103,7 +105,11 @@ fn show(path: &Path) -> String {
 /// As a shell would want it: bare where that is safe, else in quotes.
 fn quote(word: &str) -> String {
     let bare = |c: char| c.is_ascii_alphanumeric() || "/._-+=:,{}".contains(c);
-    if !word.is_empty() && word.chars().all(bare) { word.to_owned() } else { format!("'{}'", word.replace('\'', "'\\''")) }
+    if !word.is_empty() && word.chars().all(bare) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
 }
 
 /// Prints command lines and runs them with this very binary.

@@ -22,7 +22,8 @@ pub fn run(options: &Teach, terminal: &Terminal) -> Result<ExitCode> {
         ComputeType::Bf16 => Dtype::Bf16,
         ComputeType::F16 => Dtype::F16,
     };
-    let auto = if device.is_cuda() { BatchPlan { images: 256, texts: 512 } } else { BatchPlan { images: 32, texts: 64 } };
+    let auto =
+        if device.is_cuda() { BatchPlan { images: 256, texts: 512 } } else { BatchPlan { images: 32, texts: 64 } };
     let work = Options {
         store: match options.store {
             StoreType::F16 => Dtype::F16,
@@ -37,7 +38,8 @@ pub fn run(options: &Teach, terminal: &Terminal) -> Result<ExitCode> {
         let opening = || format!("teacher {}", named.name);
         let teacher = Teacher::open(&named.folder, device, compute).with_context(opening)?;
         terminal.say(&describe(&named.name, &teacher, compute, work.store));
-        let report = teach(&dataset, &named.name, &teacher, &work, terminal, terminal.interrupt()).with_context(opening)?;
+        let report =
+            teach(&dataset, &named.name, &teacher, &work, terminal, terminal.interrupt()).with_context(opening)?;
         let mut text = format!("{}: {} shards computed", report.folder, report.computed);
         if report.kept > 0 {
             text.push_str(&format!(", {} were there", report.kept));
@@ -62,5 +64,8 @@ fn describe(name: &str, teacher: &Teacher, compute: Dtype, store: Dtype) -> Stri
         parts.push(format!("texts of up to {} tokens to {} dimensions", text.tokenizer.longest(), text.width));
     }
     let fingerprint = &teacher.fingerprint(store)[..8];
-    format!("teacher {name}: {architecture}, {}, computed in {compute}, stored as {store}, {fingerprint}", parts.join(", "))
+    format!(
+        "teacher {name}: {architecture}, {}, computed in {compute}, stored as {store}, {fingerprint}",
+        parts.join(", ")
+    )
 }

@@ -238,7 +238,8 @@ impl ClipText {
         }
         let x = self.norm.forward(&x)?;
         let ids = ids.f_mul(mask)?;
-        let marks = if self.end_of_text == 2 { ids } else { ids.f_eq(self.end_of_text)?.f_to_kind(tch::Kind::Int64)? };
+        let marks =
+            if self.end_of_text == 2 { ids } else { ids.f_eq(self.end_of_text)?.f_to_kind(tch::Kind::Int64)? };
         let end = marks.f_argmax(1, false)?;
         let rows = Tensor::f_arange(batch, (tch::Kind::Int64, x.device()))?;
         let pooled = x.f_index(&[Some(rows), Some(end)])?;

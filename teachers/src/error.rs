@@ -57,7 +57,7 @@ pub enum Error {
         /// The image's id.
         id: String,
         /// Why not.
-        source: retort_nn::Error,
+        source: Box<retort_nn::Error>,
     },
     /// The model gave NaN or infinity.
     #[error("teacher {teacher} gave NaN or infinite features for {table} {ids} of shard {shard}")]
@@ -89,7 +89,9 @@ impl Error {
                 Some("point at a Hugging Face model folder (config.json, model.safetensors, tokenizer.json)".to_owned())
             }
             Self::NotFinite { .. } => Some("compute in f32: --dtype f32".to_owned()),
-            Self::VocabularySize { .. } => Some("copy tokenizer.json from the folder that the weights come from".to_owned()),
+            Self::VocabularySize { .. } => {
+                Some("copy tokenizer.json from the folder that the weights come from".to_owned())
+            }
             _ => None,
         }
     }

@@ -36,6 +36,9 @@ pub(crate) struct TextTables {
     pub(crate) truncated: u64,
 }
 
+/// Texts as tokens, their pooled features end to end, and where wanted the features of each one's tokens.
+type Embedded = (Vec<Encoded>, Vec<f32>, Vec<Vec<f32>>);
+
 impl Bench<'_> {
     /// `[images, width]` of a shard's images. Decoding and preprocessing run ahead of the encoder.
     pub(crate) fn images(&self, shard: &Shard) -> Result<Option<RecordBatch>> {
@@ -53,10 +56,9 @@ impl Bench<'_> {
             scope.spawn(move || {
                 for batch in rows.chunks(batch_images) {
                     let preprocess = |row: &usize| {
-                        let undecodable = |source| Error::Undecodable {
-                            shard: shard.name.clone(),
-                            id: hex(ids.value(*row)),
-                            source,
+                        let undecodable = |source| {
+                            let (shard, id) = (shard.name.clone(), hex(ids.value(*row)));
+                            Error::Undecodable { shard, id, source: Box::new(source) }
                         };
                         let image = pixels::decode(encoded.value(*row)).map_err(undecodable)?;
                         Ok(preprocessing.normalise(&preprocessing.fit(&image)?))
@@ -129,7 +131,7 @@ impl Bench<'_> {
     }
 
     /// Tokenises, sorts by length so that batches hold little padding, encodes, and puts rows back in order.
-    fn embed(&self, texts: &[&str], tokens: bool) -> Result<(Vec<Encoded>, Vec<f32>, Vec<Vec<f32>>)> {
+    fn embed(&self, texts: &[&str], tokens: bool) -> Result<Embedded> {
         let Some(side) = &self.teacher.text else { return Ok(Default::default()) };
         let tokenizer = &side.tokenizer;
         let encoded: Vec<Encoded> =
@@ -166,12 +168,7 @@ impl Bench<'_> {
         if ids.is_empty() {
             return Ok(());
         }
-        Err(Error::NotFinite {
-            teacher: self.name.to_owned(),
-            table,
-            shard: shard.name.clone(),
-            ids: ids.join(", "),
-        })
+        Err(Error::NotFinite { teacher: self.name.to_owned(), table, shard: shard.name.clone(), ids: ids.join(", ") })
     }
 
     fn batch(&self, schema: SchemaRef, columns: Vec<ArrayRef>) -> Result<RecordBatch> {

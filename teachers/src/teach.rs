@@ -93,14 +93,14 @@ pub fn teach(
         if wants(features::images::NAME) {
             batches.extend(bench.images(shard)?.map(|images| (features::images::NAME, images)));
         }
-        if wants(features::texts::NAME) || wants(features::tokens::NAME) {
-            if let Some(done) = bench.texts(shard, wants(features::tokens::NAME))? {
-                report.truncated += done.truncated;
-                if wants(features::texts::NAME) {
-                    batches.push((features::texts::NAME, done.texts));
-                }
-                batches.extend(done.tokens.map(|tokens| (features::tokens::NAME, tokens)));
+        if (wants(features::texts::NAME) || wants(features::tokens::NAME))
+            && let Some(done) = bench.texts(shard, wants(features::tokens::NAME))?
+        {
+            report.truncated += done.truncated;
+            if wants(features::texts::NAME) {
+                batches.push((features::texts::NAME, done.texts));
             }
+            batches.extend(done.tokens.map(|tokens| (features::tokens::NAME, tokens)));
         }
         if wants(features::words::NAME) {
             batches.extend(bench.words(shard, words_of(shard))?.map(|words| (features::words::NAME, words)));
@@ -112,12 +112,7 @@ pub fn teach(
     Ok(report)
 }
 
-fn missing<'a>(
-    dataset: &'a Dataset,
-    teacher: &Teacher,
-    options: &Options,
-    writer: &TeacherWriter,
-) -> Vec<Work<'a>> {
+fn missing<'a>(dataset: &'a Dataset, teacher: &Teacher, options: &Options, writer: &TeacherWriter) -> Vec<Work<'a>> {
     let mut wanted = Vec::new();
     if teacher.image.is_some() {
         wanted.push(features::images::NAME);

@@ -222,11 +222,8 @@ fn open_clip(folder: &Path, path: &Path, config: &Value, weights: &Weights) -> R
         "longest": tokenizer.longest(),
     });
     let scope = weights.root();
-    let image = ImageSide {
-        tower: ClipVision::new(&scope, &vision, projected)?,
-        preprocessing,
-        width: projected as usize,
-    };
+    let image =
+        ImageSide { tower: ClipVision::new(&scope, &vision, projected)?, preprocessing, width: projected as usize };
     let text_side = TextSide {
         tower: TextTower::Clip(ClipText::new(&scope, &text, projected)?),
         tokenizer,
@@ -290,7 +287,8 @@ fn sentence_pooling(folder: &Path, weights: &Weights) -> Result<(Pooling, bool)>
 /// model's positions, whichever is least.
 fn longest_text(folder: &Path, positions: i64) -> Result<usize> {
     let mut longest = positions as u64;
-    for (file, key) in [("sentence_bert_config.json", "max_seq_length"), ("tokenizer_config.json", "model_max_length")] {
+    for (file, key) in [("sentence_bert_config.json", "max_seq_length"), ("tokenizer_config.json", "model_max_length")]
+    {
         let path = folder.join(file);
         if path.is_file() {
             let config: Value = read_json(&path)?;
@@ -317,7 +315,7 @@ fn clip_preprocessing(folder: &Path, image_size: i64) -> Result<Preprocessing> {
         crop: Some([side, side]),
         rescale: 1.0 / 255.0,
         mean: [0.481_454_66, 0.457_827_5, 0.408_210_73],
-        std: [0.268_629_54, 0.261_302_58, 0.275_777_11],
+        std: [0.268_629_54, 0.261_302_6, 0.275_777_1],
     };
     let path = folder.join("preprocessor_config.json");
     if !path.is_file() {
@@ -335,7 +333,9 @@ fn clip_preprocessing(folder: &Path, image_size: i64) -> Result<Preprocessing> {
         preprocessing.resize = Some(match (edge(size, "shortest_edge"), sides(size)) {
             (Some(edge), _) => Resize::ShortestEdge(edge),
             (None, Some(sides)) => Resize::Exact(sides),
-            (None, None) => return Err(problem(format!("size is {size}, expected a shortest_edge or height and width"))),
+            (None, None) => {
+                return Err(problem(format!("size is {size}, expected a shortest_edge or height and width")));
+            }
         });
     }
     if let Some(size) = config.get("crop_size") {

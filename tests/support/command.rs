@@ -78,9 +78,8 @@ impl VqaFiles {
             {
                 let id = image * 10 + at;
                 questions.push(json!({"image_id": image, "question": question, "question_id": id}));
-                let answers: Vec<Value> = (1..=10)
-                    .map(|n| json!({"answer": answer, "answer_confidence": "yes", "answer_id": n}))
-                    .collect();
+                let answers: Vec<Value> =
+                    (1..=10).map(|n| json!({"answer": answer, "answer_confidence": "yes", "answer_id": n})).collect();
                 annotations.push(json!({
                     "question_id": id, "image_id": image, "question_type": question_type,
                     "answer_type": answer_type, "multiple_choice_answer": answer, "answers": answers,
@@ -113,9 +112,24 @@ impl VqaFiles {
         let (questions, annotations) = (self.path("questions.json"), self.path("annotations.json"));
         let images = self.path("images");
         retort(&[
-            "ingest", "vqa", "--questions", text(&questions), "--annotations", text(&annotations), "--images",
-            text(&images), "--image-pattern", "{id}.png", "--split", split, "--out", text(dataset), "--shard-images",
-            "2", "--min-answer-count", "1",
+            "ingest",
+            "vqa",
+            "--questions",
+            text(&questions),
+            "--annotations",
+            text(&annotations),
+            "--images",
+            text(&images),
+            "--image-pattern",
+            "{id}.png",
+            "--split",
+            split,
+            "--out",
+            text(dataset),
+            "--shard-images",
+            "2",
+            "--min-answer-count",
+            "1",
         ])
     }
 }

@@ -72,7 +72,8 @@ pub fn tree(folder: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
 
 /// A PNG with stripes, another for each seed.
 pub fn stripes(seed: u8) -> Result<Vec<u8>> {
-    let colour = |x: u32, y: u32| if (x / 4 + y / 9).is_multiple_of(2) { [seed, 255 - seed, 40] } else { [230, 7, seed] };
+    let colour =
+        |x: u32, y: u32| if (x / 4 + y / 9).is_multiple_of(2) { [seed, 255 - seed, 40] } else { [230, 7, seed] };
     let image = RgbImage::from_fn(40, 36, |x, y| Rgb(colour(x, y + u32::from(seed))));
     let mut png = Cursor::new(Vec::new());
     image.write_to(&mut png, ImageFormat::Png)?;

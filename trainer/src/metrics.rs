@@ -32,7 +32,7 @@ impl Metrics {
         if !path.is_file() {
             return Ok(Self::default());
         }
-        let batch = read_plain_table(&path)?;
+        let batch = read_plain_table(&path, names::VERSION)?;
         let steps = column::<UInt64Array>(&batch, names::STEP)?;
         let tags = column::<StringArray>(&batch, names::TAG)?;
         let values = column::<Float64Array>(&batch, names::VALUE)?;

@@ -7,8 +7,8 @@ use rayon::prelude::*;
 use retort_cache::TeacherCache;
 use retort_nn::TextTokenizer;
 use retort_nn::pixels::{self, Preprocessing, Resize, Rgb};
-use retort_schemas::words::{Word, words};
 use retort_schemas::features;
+use retort_schemas::words::{Word, words};
 use tch::{Device, Tensor};
 
 use crate::recipe::{Recipe, SelectMode, Target};

@@ -345,12 +345,7 @@ fn tokenizer(recipe: &Recipe, run: &Path, sources: &Sources, plan: &RunPlan) -> 
     Ok(made)
 }
 
-fn student(
-    recipe: &Recipe,
-    weights: &Weights,
-    tokenizer: &TextTokenizer,
-    answers: usize,
-) -> Result<Box<dyn Student>> {
+fn student(recipe: &Recipe, weights: &Weights, tokenizer: &TextTokenizer, answers: usize) -> Result<Box<dyn Student>> {
     let size = &recipe.student;
     let config = ViltConfig {
         vocab_size: tokenizer.vocabulary_size() as i64,

@@ -139,7 +139,8 @@ pub(crate) fn samples(dataset: &Dataset, shard: &Shard) -> Result<Vec<SampleRow>
     (0..batch.num_rows())
         .map(|row| {
             let text_rows = texts.value(row);
-            let text_row = text_rows.as_any().downcast_ref::<UInt32Array>().and_then(|rows| rows.iter().next().flatten());
+            let text_row =
+                text_rows.as_any().downcast_ref::<UInt32Array>().and_then(|rows| rows.iter().next().flatten());
             let answer_list = answers.value(row);
             let answer_list = answer_list.as_any().downcast_ref::<StringArray>();
             let target_list = targets.value(row);
@@ -171,10 +172,9 @@ pub(crate) fn samples(dataset: &Dataset, shard: &Shard) -> Result<Vec<SampleRow>
 pub(crate) fn pooled(batch: &RecordBatch, name: &str) -> Result<Pooled> {
     let values = column::<FixedSizeBinaryArray>(batch, name)?;
     let schema = batch.schema();
-    let field = schema.field_with_name(name).map_err(|error| retort_cache::Error::Column {
-        column: name.to_owned(),
-        problem: error.to_string(),
-    })?;
+    let field = schema
+        .field_with_name(name)
+        .map_err(|error| retort_cache::Error::Column { column: name.to_owned(), problem: error.to_string() })?;
     let vector = vector_of(field)?;
     let mut floats = vectors::decode(vector, values);
     floats.chunks_exact_mut(vector.width.max(1)).for_each(normalise);
@@ -193,8 +193,7 @@ fn token_rows(batch: &RecordBatch) -> Result<Tokens> {
 
 fn vector_of(field: &arrow::datatypes::Field) -> Result<VectorType> {
     let column = field.name().clone();
-    Ok(VectorType::of(field)
-        .map_err(|error| retort_cache::Error::Column { column, problem: error.to_string() })?)
+    Ok(VectorType::of(field).map_err(|error| retort_cache::Error::Column { column, problem: error.to_string() })?)
 }
 
 /// Scales a vector to length 1; a zero vector stays.

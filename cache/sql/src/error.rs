@@ -73,32 +73,24 @@ pub enum Error {
 
 impl Error {
     /// What to do next, where there is something better than reading the message again.
-    pub fn hint(&self) -> Option<&'static str> {
-        match self {
-            Self::Data(error) => data_hint(error),
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Data(error) => return error.hint(),
             Self::Query(error) => match error.find_root() {
-                DataFusionError::External(error) => error.downcast_ref().and_then(data_hint),
-                DataFusionError::SchemaError(..) => Some("DESCRIBE <table> lists the columns of a table"),
-                DataFusionError::SQL(..) => {
-                    Some("names with other characters than a-z, 0-9 and _ need \"double quotes\"")
+                DataFusionError::External(error) => {
+                    return error.downcast_ref().and_then(retort_cache::Error::hint);
                 }
-                _ => None,
+                DataFusionError::SchemaError(..) => "DESCRIBE <table> lists the columns of a table",
+                DataFusionError::SQL(..) => "names with other characters than a-z, 0-9 and _ need \"double quotes\"",
+                _ => return None,
             },
-            Self::NothingToAsk { .. } => Some("give the folder that `retort ingest` or `retort train` wrote"),
-            Self::UnknownTable { .. } => Some("SHOW TABLES lists the tables; a teacher's are <teacher>.<table>"),
-            Self::NotAQuery { .. } => Some("to write an answer to a file: --format parquet > FILE"),
-            Self::OneResultOnly { .. } => Some("ask one at a time, or use another format"),
-            _ => None,
-        }
-    }
-}
-
-fn data_hint(error: &retort_cache::Error) -> Option<&'static str> {
-    use retort_cache::Error as Data;
-    match error {
-        Data::Damaged { .. } | Data::Broken { .. } => Some("`retort verify` lists everything that is damaged"),
-        Data::ForeignCache { .. } | Data::Misaligned { .. } => Some("run `retort teach` again for this data set"),
-        _ => None,
+            Self::NothingToAsk { .. } => "give the folder that `retort ingest` or `retort train` wrote",
+            Self::UnknownTable { .. } => "SHOW TABLES lists the tables; a teacher's are <teacher>.<table>",
+            Self::NotAQuery { .. } => "to write an answer to a file: --format parquet > FILE",
+            Self::OneResultOnly { .. } => "ask one at a time, or use another format",
+            _ => return None,
+        };
+        Some(hint.to_owned())
     }
 }
 

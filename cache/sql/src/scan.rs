@@ -35,8 +35,8 @@ use datafusion::physical_plan::{
 use futures::{StreamExt, TryStreamExt, stream};
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use retort_cache::{Columns, Dataset, TeacherCache, read_plain_table};
+use retort_schemas::SchemaVersion;
 use retort_schemas::manifest::Shard;
-use retort_schemas::{SCHEMA_KEY, SchemaVersion};
 
 use crate::columns::{shown_by_name, shown_field};
 
@@ -76,10 +76,7 @@ impl Source {
             Self::Teacher { dataset, teacher, shard, table } => {
                 teacher.read_columns(dataset, shard, table, Columns::Named(columns))
             }
-            Self::Run { path, version } => {
-                check_version(path, *version)?;
-                read_plain_table(path)
-            }
+            Self::Run { path, version } => read_plain_table(path, *version),
         }
     }
 }
@@ -93,11 +90,6 @@ pub(crate) fn footer_schema(path: &Path) -> retort_cache::Result<SchemaRef> {
     let file = File::open(path).map_err(|error| broken(format!("it cannot be opened: {error}")))?;
     let footer = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new());
     footer.map(|footer| footer.schema().clone()).map_err(|error| broken(error.to_string()))
-}
-
-fn check_version(path: &Path, version: SchemaVersion) -> retort_cache::Result<()> {
-    let found = footer_schema(path)?.metadata().get(SCHEMA_KEY).cloned().unwrap_or_default();
-    version.accept(&found).map_err(|source| retort_cache::Error::Schema { path: path.to_owned(), source })
 }
 
 /// One file of a table.

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking, as tests do")]
 
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -281,7 +282,11 @@ fn a_flipped_byte_fails_the_query_that_reads_it() {
     let error = ask_as(folder.path(), "SELECT max(text) FROM texts", Format::Csv).unwrap_err();
     let words = error.to_string();
     assert!(words.contains("texts/train-00000.parquet is damaged: column text does not match"), "{words}");
-    assert_eq!(error.hint(), Some("`retort verify` lists everything that is damaged"));
+    assert!(
+        error.hint().is_some_and(|hint| hint.starts_with("`retort verify` lists all damage")),
+        "{:?}",
+        error.hint()
+    );
     let words = refusal(folder.path(), "SELECT sum(norm(embedding)) FROM clip.images");
     assert!(words.contains("images/train-00000.parquet is damaged: column embedding"), "{words}");
     // Columns beside the damage are intact.
@@ -344,7 +349,9 @@ fn every_format_can_be_read_back() {
 
     let path = folder.path().join("answer.parquet");
     std::fs::write(&path, ask_as(folder.path(), sql, Format::Parquet).unwrap()).unwrap();
-    let batch = retort_cache::read_plain_table(&path).unwrap();
+    let file = std::fs::File::open(&path).unwrap();
+    let mut reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap();
+    let batch = reader.next().unwrap().unwrap();
     assert_eq!((batch.num_rows(), batch.schema().field(5).name().as_str()), (2, "embedding"));
 
     let table = text(folder.path(), sql, Format::Table);

@@ -97,7 +97,8 @@ impl Preprocessing {
             Some(Resize::ShortestEdge(edge)) => {
                 let (short, long) = (image.width.min(image.height), image.width.max(image.height));
                 // As transformers: int(edge * long / short), in integers to keep the float's rounding out.
-                let scaled = u32::try_from(u64::from(edge) * u64::from(long) / u64::from(short.max(1))).map_err(failed)?;
+                let scaled =
+                    u32::try_from(u64::from(edge) * u64::from(long) / u64::from(short.max(1))).map_err(failed)?;
                 let (width, height) = if image.width <= image.height { (edge, scaled) } else { (scaled, edge) };
                 &resize(image, width, height)?
             }
@@ -151,7 +152,11 @@ fn centre_crop(image: &Rgb, width: u32, height: u32) -> Rgb {
     let mut data = vec![0; width as usize * height as usize * 3];
     // Where the crop is larger the padding comes first, ceil((crop - size) / 2) of it, as transformers pads.
     let offset = |size: u32, crop: u32| {
-        if size >= crop { (i64::from(size) - i64::from(crop)) / 2 } else { -((i64::from(crop) - i64::from(size) + 1) / 2) }
+        if size >= crop {
+            (i64::from(size) - i64::from(crop)) / 2
+        } else {
+            -((i64::from(crop) - i64::from(size) + 1) / 2)
+        }
     };
     let (left, top) = (offset(image.width, width), offset(image.height, height));
     for y in 0..i64::from(height) {
@@ -193,8 +198,13 @@ mod tests {
 
     #[test]
     fn the_longer_side_is_rounded_down() -> Result<()> {
-        let preprocessing =
-            Preprocessing { resize: Some(Resize::ShortestEdge(10)), crop: None, rescale: 1.0, mean: [0.0; 3], std: [1.0; 3] };
+        let preprocessing = Preprocessing {
+            resize: Some(Resize::ShortestEdge(10)),
+            crop: None,
+            rescale: 1.0,
+            mean: [0.0; 3],
+            std: [1.0; 3],
+        };
         let fitted = preprocessing.fit(&ramp(37, 13))?;
         assert_eq!((fitted.width, fitted.height), (28, 10)); // 28.46
         Ok(())

@@ -33,7 +33,8 @@ impl TextTokenizer {
     /// [`Error::Io`], [`Error::Malformed`].
     pub fn open(path: &Path, longest: usize) -> Result<Self> {
         let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
-        let malformed = |error: tokenizers::Error| Error::Malformed { path: path.to_owned(), problem: error.to_string() };
+        let malformed =
+            |error: tokenizers::Error| Error::Malformed { path: path.to_owned(), problem: error.to_string() };
         let tokenizer = Tokenizer::from_bytes(&bytes).map_err(malformed)?;
         Self::new(path, tokenizer, longest)
     }

@@ -7,10 +7,10 @@ use arrow::array::{
     Array, BooleanArray, Float32Array, Float64Array, RecordBatch, StringArray, UInt32Array, UInt64Array,
 };
 use retort_cache::{column, read_plain_table, read_text};
+use retort_schemas::SchemaVersion;
 use retort_schemas::runs::{
     EVALUATION_VERSION, Evaluation, RUN_VERSION, RunInfo, files, metrics, predictions, selection,
 };
-use retort_schemas::{SCHEMA_KEY, SchemaVersion};
 use serde::de::DeserializeOwned;
 
 use crate::{Error, Result};
@@ -105,11 +105,11 @@ fn load_run(folder: &Path) -> Result<Run> {
     }
     let mut predictions = BTreeMap::new();
     for (split, path) in by_split(folder, &files::predictions("*"))? {
-        predictions.insert(split, predictions_of(&read_table(&path, predictions::VERSION)?)?);
+        predictions.insert(split, predictions_of(&read_plain_table(&path, predictions::VERSION)?)?);
     }
     let table = |name: &str, version| -> Result<Option<RecordBatch>> {
         let path = folder.join(format!("{name}.parquet"));
-        if path.is_file() { read_table(&path, version).map(Some) } else { Ok(None) }
+        if path.is_file() { Ok(Some(read_plain_table(&path, version)?)) } else { Ok(None) }
     };
     let metrics = table(metrics::NAME, metrics::VERSION)?;
     let selection = table(selection::NAME, selection::VERSION)?;
@@ -125,15 +125,6 @@ fn load_run(folder: &Path) -> Result<Run> {
 
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     serde_json::from_str(&read_text(path)?).map_err(|source| Error::Json { path: path.to_owned(), source })
-}
-
-fn read_table(path: &Path, version: SchemaVersion) -> Result<RecordBatch> {
-    let batch = read_plain_table(path)?;
-    // A table that lost its version on the way still has to have the columns that are asked of it.
-    if let Some(found) = batch.schema_ref().metadata().get(SCHEMA_KEY) {
-        accept(version, path, found)?;
-    }
-    Ok(batch)
 }
 
 fn accept(version: SchemaVersion, path: &Path, found: &str) -> Result<()> {

@@ -75,6 +75,7 @@ impl Vilt {
         let patch = embeddings.sub("patch_embeddings").sub("projection");
         let patches = (config.image_size / config.patch_size).pow(2);
         let side = config.patch_size;
+        let patch_init = Init::Normal(((3 * side * side) as f64).sqrt().recip());
         let blocks = (0..config.num_hidden_layers)
             .map(|layer| {
                 let scope = vilt.sub("encoder").sub("layer").sub(&layer.to_string());
@@ -107,7 +108,7 @@ impl Vilt {
             text_norm: LayerNorm::new(&text.sub("LayerNorm"), width, epsilon)?,
             class_token: embeddings.tensor("cls_token", &[1, 1, width], Init::Normal(0.02))?,
             image_positions: embeddings.tensor("position_embeddings", &[1, patches + 1, width], Init::Normal(0.02))?,
-            patch_weight: patch.tensor("weight", &[width, 3, side, side], Init::Normal(0.02))?,
+            patch_weight: patch.tensor("weight", &[width, 3, side, side], patch_init)?,
             patch_bias: patch.tensor("bias", &[width], Init::Zeros)?,
             modalities: Embedding::new(&embeddings.sub("token_type_embeddings"), 2, width)?,
             blocks,
@@ -184,10 +185,8 @@ impl Student for Vilt {
             "id2label": labels,
             "label2id": ids,
         });
-        let own = serde_json::to_value(&self.config).map_err(|error| Error::Run {
-            path: folder.to_owned(),
-            problem: error.to_string(),
-        })?;
+        let own = serde_json::to_value(&self.config)
+            .map_err(|error| Error::Run { path: folder.to_owned(), problem: error.to_string() })?;
         if let (Some(config), Some(own)) = (config.as_object_mut(), own.as_object()) {
             config.extend(own.clone());
         }

@@ -1,0 +1,251 @@
+//! Recipes: everything that decides a run, in one TOML file, every key with its default here.
+
+mod read;
+mod words;
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+pub use words::{Arm, ConfidenceForm, Distance, SelectMode, Shots, Target};
+
+/// A run from beginning to end. Unknown keys are refused.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// Which parts of the method are on: `base`, `kd-v`, `kd-t`, `kd`, `kd+ts`, `kd+ts+cw`.
+    #[serde(default)]
+    pub arm: Arm,
+    /// Seed of initialisation, low-shot sampling, order and augmentation.
+    #[serde(default = "one")]
+    pub seed: u64,
+    /// What is trained on.
+    pub data: Data,
+    /// Who is trained.
+    #[serde(default)]
+    pub student: Student,
+    /// Whose features are distilled; not needed by the arm `base`.
+    #[serde(default)]
+    pub teachers: Teachers,
+    /// Weight and distance of the distillation terms.
+    #[serde(default)]
+    pub distil: Distil,
+    /// Token selection (TS).
+    #[serde(default)]
+    pub selection: Selection,
+    /// Confidence weighting (CW).
+    #[serde(default)]
+    pub confidence: Confidence,
+    /// Optimiser and schedule.
+    #[serde(default)]
+    pub optim: Optim,
+    /// Student-side image augmentation.
+    #[serde(default)]
+    pub augment: Augment,
+    /// What is logged and kept.
+    #[serde(default)]
+    pub log: Log,
+}
+
+fn one() -> u64 {
+    1
+}
+
+/// What is trained on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Data {
+    /// Folder of the data set.
+    pub dataset: PathBuf,
+    /// The split.
+    #[serde(default = "train")]
+    pub split: String,
+    /// Low-shot part of it, by images: `"5%"`, `"200"` or `"all"`.
+    #[serde(default)]
+    pub shots: Shots,
+    /// Shards that are shuffled together.
+    #[serde(default = "pool")]
+    pub pool_shards: usize,
+    /// Batches prepared ahead of the step.
+    #[serde(default = "prefetch")]
+    pub prefetch_batches: usize,
+}
+
+fn train() -> String {
+    "train".to_owned()
+}
+fn pool() -> usize {
+    8
+}
+fn prefetch() -> usize {
+    4
+}
+
+/// Size of the cross-modal student.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Student {
+    /// `vilt`.
+    pub kind: String,
+    /// Width of a token.
+    pub hidden: i64,
+    /// Layers.
+    pub layers: i64,
+    /// Attention heads.
+    pub heads: i64,
+    /// Side of the square input in pixels.
+    pub image_size: i64,
+    /// Side of a patch in pixels.
+    pub patch_size: i64,
+    /// Most tokens of a text, special ones included.
+    pub text_tokens: usize,
+    /// A tokenizer.json; without one, a WordPiece vocabulary is made of the training texts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokenizer: Option<PathBuf>,
+}
+
+impl Default for Student {
+    /// Size tiny.
+    fn default() -> Self {
+        Self {
+            kind: "vilt".to_owned(),
+            hidden: 128,
+            layers: 4,
+            heads: 4,
+            image_size: 64,
+            patch_size: 8,
+            text_tokens: 24,
+            tokenizer: None,
+        }
+    }
+}
+
+/// Names of teachers in the data set's cache.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Teachers {
+    /// Gives z_v, and, if joint, visual relevance.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// Gives z_t, token targets and semantic relevance.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+}
+
+/// Weight and distance of the distillation terms.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Distil {
+    /// `l1`, `l2` or `cosine`.
+    pub distance: Distance,
+    /// Distillation term over task loss, from which lambda is set.
+    pub kd_ratio: f64,
+    /// Steps over which lambda is found; then it is fixed.
+    pub balance_steps: u64,
+    /// Share of L_v within the distillation term, against 1 for the texts'.
+    pub vision: f64,
+    /// Share of L_t + L_TS.
+    pub text: f64,
+}
+
+impl Default for Distil {
+    fn default() -> Self {
+        Self { distance: Distance::L1, kd_ratio: 0.3, balance_steps: 50, vision: 1.0, text: 1.0 }
+    }
+}
+
+/// Token selection.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Selection {
+    /// m: words a text.
+    pub words: usize,
+    /// Share of visual relevance; 0 without a joint teacher.
+    pub alpha: f32,
+    /// Temperature of the visual softmax.
+    pub tau_a: f32,
+    /// Temperature of the semantic softmax.
+    pub tau_b: f32,
+    /// `top` or `sample`.
+    pub mode: SelectMode,
+    /// `token`, `sentence` or `image`.
+    pub target: Target,
+}
+
+impl Default for Selection {
+    fn default() -> Self {
+        Self { words: 3, alpha: 0.5, tau_a: 0.05, tau_b: 0.05, mode: SelectMode::Top, target: Target::Token }
+    }
+}
+
+/// Confidence weighting.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Confidence {
+    /// `ratio`, `teacher` or `gate`.
+    pub form: ConfidenceForm,
+    /// Folds of the cross-fitted probe.
+    pub folds: usize,
+}
+
+impl Default for Confidence {
+    fn default() -> Self {
+        Self { form: ConfidenceForm::Ratio, folds: 5 }
+    }
+}
+
+/// AdamW with linear warm-up and linear decay to zero.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Optim {
+    /// Optimiser steps of the run.
+    pub steps: u64,
+    /// Samples a step.
+    pub batch: usize,
+    /// Highest learning rate.
+    pub lr: f64,
+    /// Steps of linear warm-up.
+    pub warmup_steps: u64,
+    /// Decay of weight matrices; biases, norms and embeddings of positions have none.
+    pub weight_decay: f64,
+    /// First and second moment.
+    pub betas: [f64; 2],
+    /// Gradient norm above which gradients are scaled down; 0 for never.
+    pub clip: f64,
+}
+
+impl Default for Optim {
+    fn default() -> Self {
+        Self { steps: 1000, batch: 32, lr: 1e-3, warmup_steps: 50, weight_decay: 0.01, betas: [0.9, 0.98], clip: 1.0 }
+    }
+}
+
+/// Student-side augmentation, seeded a sample and epoch. Teacher features stay those of the plain image.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Augment {
+    /// Most pixels that the student's input is moved in each direction; edges repeat.
+    pub shift_px: u32,
+    /// Mirror half of the images left to right, and half top to bottom. Only where no text names a side.
+    pub flip: bool,
+}
+
+/// What is logged and kept.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// Steps between two rows of the metrics.
+    pub every: u64,
+    /// Steps between two checkpoints.
+    pub checkpoint_every: u64,
+    /// Checkpoints kept.
+    pub keep: usize,
+    /// Samples whose selected words are written down.
+    pub selection_samples: usize,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { every: 10, checkpoint_every: 250, keep: 2, selection_samples: 32 }
+    }
+}

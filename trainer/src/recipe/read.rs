@@ -1,0 +1,184 @@
+//! Reading a recipe: TOML, settings over it, unknown keys refused.
+
+use std::path::{Path, PathBuf};
+
+use super::{
+    Arm, Augment, Confidence, Data, Distil, Log, Optim, Recipe, Selection, Shots, Student, Teachers, pool, prefetch,
+    train,
+};
+use crate::{Error, Result};
+
+impl Recipe {
+    /// Reads a recipe and puts `key=value` settings over it; `data.dataset` is relative to the current folder.
+    ///
+    /// # Errors
+    /// [`Error::Recipe`]; [`Error::UnknownKey`] with the nearest known key; [`Error::Setting`].
+    pub fn read(path: &Path, settings: &[String]) -> Result<Self> {
+        Self::parse(path, &retort_cache::read_text(path)?, settings)
+    }
+
+    /// As [`Self::read`], from text; `path` is for messages.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn parse(path: &Path, text: &str, settings: &[String]) -> Result<Self> {
+        let malformed = |problem: String| Error::Recipe { path: path.to_owned(), problem };
+        let mut table: toml::Table = toml::from_str(text).map_err(|error| malformed(error.to_string()))?;
+        for setting in settings {
+            let (key, value) =
+                setting.split_once('=').ok_or_else(|| malformed(format!("--set {setting}: expected key=value")))?;
+            set(&mut table, key.trim(), value.trim()).map_err(malformed)?;
+        }
+        check_keys(path, &table)?;
+        let recipe: Self =
+            toml::Value::Table(table).try_into().map_err(|error: toml::de::Error| malformed(error.to_string()))?;
+        recipe.check()?;
+        Ok(recipe)
+    }
+
+    /// The resolved recipe as TOML, every key present.
+    ///
+    /// # Errors
+    /// [`Error::Recipe`], which would be a defect of this crate.
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string(self)
+            .map_err(|error| Error::Recipe { path: PathBuf::from("resolved"), problem: error.to_string() })
+    }
+
+    fn check(&self) -> Result<()> {
+        let refuse = |key, problem: &str| Err(Error::Setting { key, problem: problem.to_owned() });
+        if self.student.kind != "vilt" {
+            return refuse("student.kind", "is unknown: expected vilt");
+        }
+        if self.student.image_size % self.student.patch_size.max(1) != 0 || self.student.patch_size < 1 {
+            return refuse("student.patch_size", "does not divide student.image_size");
+        }
+        if self.student.heads < 1 || self.student.hidden % self.student.heads != 0 {
+            return refuse("student.heads", "does not divide student.hidden");
+        }
+        if self.optim.batch == 0 || self.optim.steps == 0 {
+            return refuse("optim", "needs at least one step of one sample");
+        }
+        if self.arm.vision() && self.teachers.image.is_none() {
+            return refuse("teachers.image", "is needed by this arm: name a teacher of the data set, such as \"clip\"");
+        }
+        if self.arm.text() && self.teachers.text.is_none() {
+            return refuse("teachers.text", "is needed by this arm: name a teacher of the data set, such as \"text\"");
+        }
+        Ok(())
+    }
+}
+
+/// Puts a dotted key into a table; the value is TOML, or else a string.
+fn set(table: &mut toml::Table, key: &str, value: &str) -> Result<(), String> {
+    let parsed: toml::Value = match toml::from_str::<toml::Table>(&format!("value = {value}")) {
+        Ok(mut table) => table.remove("value").unwrap_or_else(|| toml::Value::String(value.to_owned())),
+        Err(_) => toml::Value::String(value.to_owned()),
+    };
+    match key.split_once('.') {
+        None => {
+            table.insert(key.to_owned(), parsed);
+            Ok(())
+        }
+        Some((head, rest)) => {
+            let inner = table.entry(head.to_owned()).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+            match inner {
+                toml::Value::Table(inner) => set(inner, rest, value),
+                _ => Err(format!("--set {key}: {head} is no table")),
+            }
+        }
+    }
+}
+
+/// Every key that a recipe may have, with its table: those of a recipe in which everything is present.
+fn known_keys() -> Vec<String> {
+    let full = Recipe {
+        arm: Arm::Base,
+        seed: 1,
+        data: Data {
+            dataset: PathBuf::new(),
+            split: train(),
+            shots: Shots::All,
+            pool_shards: pool(),
+            prefetch_batches: prefetch(),
+        },
+        student: Student { tokenizer: Some(PathBuf::new()), ..Student::default() },
+        teachers: Teachers { image: Some(String::new()), text: Some(String::new()) },
+        distil: Distil::default(),
+        selection: Selection::default(),
+        confidence: Confidence::default(),
+        optim: Optim::default(),
+        augment: Augment::default(),
+        log: Log::default(),
+    };
+    let mut keys = Vec::new();
+    if let Ok(toml::Value::Table(table)) = toml::Value::try_from(full) {
+        for (key, value) in table {
+            if let toml::Value::Table(inner) = &value {
+                keys.extend(inner.keys().map(|inner| format!("{key}.{inner}")));
+            }
+            keys.push(key);
+        }
+    }
+    keys
+}
+
+fn check_keys(path: &Path, table: &toml::Table) -> Result<()> {
+    let known = known_keys();
+    let found = table.iter().flat_map(|(key, value)| match value {
+        toml::Value::Table(inner) if known.contains(key) => {
+            inner.keys().map(|inner| format!("{key}.{inner}")).collect::<Vec<_>>()
+        }
+        _ => vec![key.clone()],
+    });
+    for key in found {
+        if !known.contains(&key) {
+            let near = known
+                .iter()
+                .map(|known| (strsim::damerau_levenshtein(known, &key), known))
+                .min()
+                .filter(|(distance, _)| *distance <= 1 + key.len() / 3)
+                .map(|(_, known)| known.clone());
+            return Err(Error::UnknownKey { path: path.to_owned(), key, near });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str, settings: &[&str]) -> Result<Recipe> {
+        let settings: Vec<String> = settings.iter().map(|s| (*s).to_owned()).collect();
+        Recipe::parse(Path::new("recipe.toml"), text, &settings)
+    }
+
+    #[test]
+    fn the_resolved_recipe_reads_back_as_itself() -> Result<()> {
+        let text =
+            "arm = \"kd\"\n[data]\ndataset = \"d\"\nshots = \"5%\"\n[teachers]\nimage = \"clip\"\ntext = \"text\"";
+        let recipe = parse(text, &["optim.lr=0.5", "seed=7", "student.tokenizer=t.json"])?;
+        assert_eq!((recipe.optim.lr, recipe.seed, recipe.data.shots), (0.5, 7, Shots::Share(0.05)));
+        assert_eq!(parse(&recipe.to_toml()?, &[])?, recipe);
+        Ok(())
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_the_nearest() {
+        for (text, settings, near) in [
+            ("[data]\ndataset = \"d\"\n[optim]\nstesp = 3", vec![], "optim.steps"),
+            ("[data]\ndataset = \"d\"\n[optin]\nsteps = 3", vec![], "optim"),
+            ("[data]\ndataset = \"d\"", vec!["distil.kd_ration=1"], "distil.kd_ratio"),
+        ] {
+            let refusal = parse(text, &settings).unwrap_err().to_string();
+            assert!(refusal.contains(&format!("did you mean {near:?}")), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn an_arm_names_the_teachers_that_it_needs() {
+        let refusal = parse("arm = \"kd\"\n[data]\ndataset = \"d\"", &[]).unwrap_err().to_string();
+        assert!(refusal.contains("teachers.image is needed"), "{refusal}");
+    }
+}

@@ -1,0 +1,197 @@
+//! The words of a recipe: what each setting may say.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Declares an enum of words: what a recipe says, and how it is printed.
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+        pub enum $name { $($(#[$variant_doc])* #[serde(rename = $word)] $variant),+ }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(match self { $(Self::$variant => $word),+ })
+            }
+        }
+    };
+}
+
+words! {
+    /// An arm of the protocol: which parts of the method are on.
+    Arm {
+        /// The task alone.
+        Base = "base",
+        /// L_v.
+        KdV = "kd-v",
+        /// L_t.
+        KdT = "kd-t",
+        /// L_v and L_t: naive distillation.
+        Kd = "kd",
+        /// With token selection.
+        KdTs = "kd+ts",
+        /// With token selection and confidence weighting.
+        KdTsCw = "kd+ts+cw",
+    }
+}
+
+// The derive would need the attribute inside the macro for one enum of five.
+#[allow(clippy::derivable_impls)]
+impl Default for Arm {
+    fn default() -> Self {
+        Self::Base
+    }
+}
+
+impl Arm {
+    /// L_v.
+    pub fn vision(self) -> bool {
+        !matches!(self, Self::Base | Self::KdT)
+    }
+
+    /// L_t.
+    pub fn text(self) -> bool {
+        !matches!(self, Self::Base | Self::KdV)
+    }
+
+    /// L_TS.
+    pub fn tokens(self) -> bool {
+        matches!(self, Self::KdTs | Self::KdTsCw)
+    }
+
+    /// w(x).
+    pub fn confidence(self) -> bool {
+        self == Self::KdTsCw
+    }
+}
+
+words! {
+    /// Distance between a projected student feature and a normalised teacher feature, a mean over dimensions.
+    Distance {
+        /// Mean absolute difference.
+        L1 = "l1",
+        /// Mean squared difference.
+        L2 = "l2",
+        /// One minus cosine.
+        Cosine = "cosine",
+    }
+}
+
+words! {
+    /// How words are chosen from their probabilities.
+    SelectMode {
+        /// The m most probable.
+        Top = "top",
+        /// m drawn without replacement, seeded a sample and epoch.
+        Sample = "sample",
+    }
+}
+
+words! {
+    /// What the student's word feature is drawn to.
+    Target {
+        /// The text teacher's contextual feature of the word.
+        Token = "token",
+        /// The text teacher's pooled feature.
+        Sentence = "sentence",
+        /// The image teacher's pooled feature.
+        Image = "image",
+    }
+}
+
+words! {
+    /// Form of w(x).
+    ConfidenceForm {
+        /// c_T / (c_T + c_S).
+        Ratio = "ratio",
+        /// c_T.
+        Teacher = "teacher",
+        /// 1 where the teacher's prediction is right, else 0.
+        Gate = "gate",
+    }
+}
+
+/// How many images are trained on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Shots {
+    /// All.
+    #[default]
+    All,
+    /// This share, 0 to 1.
+    Share(f64),
+    /// This many.
+    Count(u64),
+}
+
+impl Shots {
+    /// The number of groups out of `all`: at least one, at most all.
+    pub fn of(self, all: usize) -> usize {
+        let count = match self {
+            Self::All => all,
+            Self::Share(share) => (share * all as f64).round() as usize,
+            Self::Count(count) => count as usize,
+        };
+        count.clamp(1, all.max(1))
+    }
+}
+
+impl FromStr for Shots {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        let refuse = || format!("expected \"all\", a share such as \"5%\" or a number of images, found {word:?}");
+        if word == "all" {
+            return Ok(Self::All);
+        }
+        match word.strip_suffix('%') {
+            Some(percent) => match percent.trim().parse::<f64>() {
+                Ok(percent) if percent > 0.0 && percent <= 100.0 => Ok(Self::Share(percent / 100.0)),
+                _ => Err(refuse()),
+            },
+            None => word.parse().ok().filter(|n| *n > 0).map(Self::Count).ok_or_else(refuse),
+        }
+    }
+}
+
+impl TryFrom<String> for Shots {
+    type Error = String;
+
+    fn try_from(word: String) -> Result<Self, String> {
+        word.parse()
+    }
+}
+
+impl From<Shots> for String {
+    fn from(shots: Shots) -> Self {
+        shots.to_string()
+    }
+}
+
+impl fmt::Display for Shots {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("all"),
+            Self::Share(share) => write!(f, "{}%", share * 100.0),
+            Self::Count(count) => write!(f, "{count}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shots_are_a_share_or_a_number() {
+        assert_eq!("5%".parse(), Ok(Shots::Share(0.05)));
+        assert_eq!(Shots::Share(0.05).of(4000), 200);
+        assert_eq!(Shots::Count(10).of(4), 4);
+        for wrong in ["0%", "101%", "0", "-1", "some"] {
+            assert!(wrong.parse::<Shots>().is_err(), "{wrong}");
+        }
+    }
+}

@@ -44,6 +44,7 @@ fn hint(cause: Cause<'_>) -> Option<String> {
     let known = [
         cause.downcast_ref::<retort_cache::Error>().and_then(retort_cache::Error::hint),
         cause.downcast_ref::<retort_ingest::Error>().and_then(retort_ingest::Error::hint),
+        cause.downcast_ref::<retort_report::Error>().and_then(retort_report::Error::hint),
         cause.downcast_ref::<retort_sql::Error>().and_then(retort_sql::Error::hint),
         #[cfg(feature = "torch")]
         cause.downcast_ref::<retort_teachers::Error>().and_then(retort_teachers::Error::hint),

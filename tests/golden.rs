@@ -30,11 +30,10 @@ const BATCHED: Bounds = Bounds { cosine: 0.99999, error: 1e-5 };
 /// From an image that may differ by one grey level a pixel.
 const FROM_FILE: Bounds = Bounds { cosine: 0.9999, error: 0.01 };
 
-/// Holds rows of `width` against those expected; the worst of them are printed (`cargo test -- --nocapture`).
+/// Holds rows of `width` against those expected.
 fn assert_near(what: &str, found: &[f32], expected: &[f32], width: usize, bounds: Bounds) {
     assert_eq!(found.len(), expected.len(), "{what}: elements");
     assert!(!found.is_empty() && found.len().is_multiple_of(width), "{what}: {} elements", found.len());
-    let (mut worst_cosine, mut worst_error) = (1.0_f64, 0.0_f64);
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum::<f64>();
     for (row, (found, expected)) in found.chunks_exact(width).zip(expected.chunks_exact(width)).enumerate() {
         let norm = dot(expected, expected).sqrt();
@@ -44,9 +43,7 @@ fn assert_near(what: &str, found: &[f32], expected: &[f32], width: usize, bounds
         // A comparison with NaN is false, and must fail.
         assert!(cosine > bounds.cosine, "{what}, row {row}: cosine {cosine}, expected more than {}", bounds.cosine);
         assert!(error < bounds.error, "{what}, row {row}: error {error:e} of norm, expected below {}", bounds.error);
-        (worst_cosine, worst_error) = (worst_cosine.min(cosine), worst_error.max(error));
     }
-    println!("{what}: 1 - cosine up to {:.1e}, error up to {worst_error:.1e} of the norm", 1.0 - worst_cosine);
 }
 
 /// A small model with its inputs and what is expected of it.

@@ -138,7 +138,8 @@ impl Error {
                 path.display()
             ),
             Self::ShardTooLarge { .. } => "put fewer images into a shard".to_owned(),
-            Self::Cache(_) | Self::Table { .. } => return None,
+            Self::Cache(error) => return error.hint(),
+            Self::Table { .. } => return None,
         };
         Some(hint)
     }

@@ -24,7 +24,8 @@ pub struct Ran {
 /// The binary with arguments, not started.
 pub fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_retort"));
-    command.args(arguments);
+    // Many small processes run at once here: threads that wait for one another would only be in the way.
+    command.args(arguments).env("OMP_NUM_THREADS", "1");
     command
 }
 

@@ -156,7 +156,7 @@ mod tests {
     fn fresh_values_depend_on_seed_and_name_alone() -> Result<()> {
         let draw = |seed, name: &str| -> Result<Vec<f32>> {
             let weights = Weights::fresh(seed, Device::Cpu);
-            weights.root().tensor("other", &[3], Init::Normal(1.0))?;
+            let _ = weights.root().tensor("other", &[3], Init::Normal(1.0))?;
             let tensor = weights.root().sub("layer").tensor(name, &[200], Init::Normal(0.5))?;
             Ok(Vec::try_from(tensor.detach())?)
         };

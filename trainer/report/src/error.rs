@@ -32,3 +32,14 @@ pub enum Error {
         source: serde_json::Error,
     },
 }
+
+impl Error {
+    /// What to do next, where that is known.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Data(error) => error.hint(),
+            Self::NotARun { .. } => Some("give the folder that `retort train --run` wrote".to_owned()),
+            Self::NoRuns | Self::Json { .. } => None,
+        }
+    }
+}

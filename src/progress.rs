@@ -36,7 +36,6 @@ impl Terminal {
         // Without a handler Ctrl-C ends the process as ever; what is committed is kept either way.
         let _ = ctrlc::set_handler(move || {
             if request.requested() {
-                #[expect(clippy::exit, reason = "a second Ctrl-C is to stop at once")]
                 std::process::exit(130);
             }
             request.request();

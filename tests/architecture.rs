@@ -1,12 +1,12 @@
 //! Which crate may use which, and the versions that move in lock step.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::error::Error;
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
+
+use crate::support::{Result, repository};
 
 /// The crates of the workspace that each of them uses: those above it, in the order of the imports. The root package,
 /// `retort`, may use all of them.
@@ -51,15 +51,11 @@ struct Dependency {
     optional: bool,
 }
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
 /// What the manifests of the workspace say, by package.
-fn manifests() -> Result<BTreeMap<String, Vec<Dependency>>, Box<dyn Error>> {
+fn manifests() -> Result<BTreeMap<String, Vec<Dependency>>> {
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
-        .current_dir(root())
+        .current_dir(repository())
         .output()?;
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).into());
@@ -83,7 +79,7 @@ fn manifests() -> Result<BTreeMap<String, Vec<Dependency>>, Box<dyn Error>> {
 }
 
 #[test]
-fn crates_use_those_above_them_and_no_others() -> Result<(), Box<dyn Error>> {
+fn crates_use_those_above_them_and_no_others() -> Result {
     let manifests = manifests()?;
     let ours: BTreeSet<&str> = EDGES.iter().map(|(name, _)| *name).collect();
     let found: BTreeSet<&str> = manifests.keys().map(String::as_str).collect();
@@ -102,7 +98,7 @@ fn crates_use_those_above_them_and_no_others() -> Result<(), Box<dyn Error>> {
 }
 
 #[test]
-fn ingest_teachers_and_trainer_never_see_each_other() -> Result<(), Box<dyn Error>> {
+fn ingest_teachers_and_trainer_never_see_each_other() -> Result {
     let manifests = manifests()?;
     for name in APART {
         for used in &manifests[name] {
@@ -114,7 +110,7 @@ fn ingest_teachers_and_trainer_never_see_each_other() -> Result<(), Box<dyn Erro
 }
 
 #[test]
-fn datafusion_and_torch_stay_where_they_belong() -> Result<(), Box<dyn Error>> {
+fn datafusion_and_torch_stay_where_they_belong() -> Result {
     let manifests = manifests()?;
     for (confined, allowed) in CONFINED {
         let uses = |name: &str| manifests[name].iter().any(|used| used.name == confined);
@@ -133,7 +129,7 @@ fn datafusion_and_torch_stay_where_they_belong() -> Result<(), Box<dyn Error>> {
 }
 
 #[test]
-fn tch_is_held_at_the_version_of_its_libtorch() -> Result<(), Box<dyn Error>> {
+fn tch_is_held_at_the_version_of_its_libtorch() -> Result {
     for (package, dependencies) in manifests()? {
         for dependency in dependencies.iter().filter(|used| ["tch", "torch-sys"].contains(&used.name.as_str())) {
             assert_eq!(dependency.requirement, "=0.24.0", "what {package} asks of {}", dependency.name);
@@ -143,8 +139,8 @@ fn tch_is_held_at_the_version_of_its_libtorch() -> Result<(), Box<dyn Error>> {
 }
 
 #[test]
-fn the_lock_file_has_one_of_each() -> Result<(), Box<dyn Error>> {
-    let lock = fs::read_to_string(root().join("Cargo.lock"))?;
+fn the_lock_file_has_one_of_each() -> Result {
+    let lock = fs::read_to_string(repository().join("Cargo.lock"))?;
     let value =
         |line: &str, key: &str| Some(line.strip_prefix(key)?.strip_prefix(" = \"")?.strip_suffix('"')?.to_owned());
     let mut versions: BTreeMap<String, Vec<String>> = BTreeMap::new();

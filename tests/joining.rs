@@ -21,7 +21,8 @@ use retort_teachers::{Error, Options, Report, Teacher, teach};
 use safetensors::SafeTensors;
 use tch::Device;
 
-use crate::support::{Result, Rows, copy_folder, golden, hex_id, stripes, tree, write_dataset};
+use crate::support::dataset::{Rows, hex_id, stripes, write_dataset};
+use crate::support::{Result, copy_folder, golden, tree};
 
 /// Batches so small that every table of a shard takes several.
 const OPTIONS: Options =

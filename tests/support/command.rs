@@ -44,7 +44,7 @@ pub fn succeed(arguments: &[&str]) -> Result<String> {
 
 /// A path as an argument.
 pub fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
+    path.to_str().unwrap_or("a path that is not UTF-8")
 }
 
 /// VQA v2 files and images: one coloured square an image, two questions each.

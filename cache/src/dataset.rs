@@ -8,7 +8,7 @@ use retort_schemas::manifest::{AnswerVocabulary, DATASET_FILE, DATASET_VERSION, 
 use retort_schemas::{SchemaVersion, tables};
 
 use crate::lock::WriterLock;
-use crate::seal::{read_sealed, version_in, write_sealed};
+use crate::seal::{read_sealed, write_sealed};
 use crate::{Columns, Error, Result, read_table, remove_temporaries, write_table};
 
 /// A data set opened for reading.
@@ -29,9 +29,7 @@ impl Dataset {
         if !path.is_file() {
             return Err(Error::NotADataset { path: folder.to_owned(), file: DATASET_FILE });
         }
-        let found = version_in(&path)?;
-        DATASET_VERSION.accept(&found).map_err(|source| Error::Schema { path: path.clone(), source })?;
-        Ok(Self { folder: folder.to_owned(), manifest: read_sealed(&path)? })
+        Ok(Self { folder: folder.to_owned(), manifest: read_sealed(&path, DATASET_VERSION)? })
     }
 
     /// The folder it was opened from.

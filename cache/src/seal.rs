@@ -9,11 +9,12 @@
 
 use std::path::Path;
 
+use retort_schemas::{SCHEMA_KEY, SchemaVersion};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::{Error, Result, read_text, write_atomic};
+use crate::{Error, Result, write_atomic};
 
 const BEFORE: &str = ",\n  \"xxh3\": \"";
 const AFTER: &str = "\"\n}\n";
@@ -39,8 +40,8 @@ pub(crate) fn write_sealed<T: Serialize>(path: &Path, manifest: &T) -> Result<()
     write_atomic(path, sealed_text(path, manifest)?.as_bytes())
 }
 
-/// Reads a manifest and checks its seal before believing a word of it.
-pub(crate) fn read_sealed<T: DeserializeOwned>(path: &Path) -> Result<T> {
+/// Reads a manifest: its seal is checked before a word of it is believed, then its version, then its fields.
+pub(crate) fn read_sealed<T: DeserializeOwned>(path: &Path, version: SchemaVersion) -> Result<T> {
     let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
     let broken = |problem: &str| Error::Broken { path: path.to_owned(), problem: problem.to_owned() };
     let text = std::str::from_utf8(&bytes).map_err(|_| broken("it is not UTF-8"))?;
@@ -58,14 +59,10 @@ pub(crate) fn read_sealed<T: DeserializeOwned>(path: &Path) -> Result<T> {
             found: computed,
         });
     }
-    serde_json::from_str(text).map_err(|error| Error::Manifest { path: path.to_owned(), problem: error.to_string() })
-}
-
-/// The version field of a sealed manifest, read before the rest so that another major is named, not misread.
-pub(crate) fn version_in(path: &Path) -> Result<String> {
-    let text = read_text(path)?;
-    let value: serde_json::Value = serde_json::from_str(&text)
-        .map_err(|error| Error::Broken { path: path.to_owned(), problem: format!("it is not JSON: {error}") })?;
-    let version = value.get(retort_schemas::SCHEMA_KEY).and_then(serde_json::Value::as_str);
-    Ok(version.unwrap_or_default().to_owned())
+    let malformed = |error: serde_json::Error| Error::Manifest { path: path.to_owned(), problem: error.to_string() };
+    // The version first, so that another major is named and not misread.
+    let value: serde_json::Value = serde_json::from_str(text).map_err(malformed)?;
+    let found = value.get(SCHEMA_KEY).and_then(serde_json::Value::as_str).unwrap_or_default();
+    version.accept(found).map_err(|source| Error::Schema { path: path.to_owned(), source })?;
+    serde_json::from_str(text).map_err(malformed)
 }

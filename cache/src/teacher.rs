@@ -9,7 +9,7 @@ use retort_schemas::{Dtype, SchemaVersion, features, tables};
 
 use crate::dataset::{names, sorted, table_path};
 use crate::lock::WriterLock;
-use crate::seal::{read_sealed, version_in, write_sealed};
+use crate::seal::{read_sealed, write_sealed};
 use crate::write::ids_digest;
 use crate::{Columns, Dataset, Error, Result, read_table, remove_temporaries, take_ids, write_table};
 
@@ -67,10 +67,8 @@ impl TeacherCache {
     }
 
     pub(crate) fn load(folder: &Path) -> Result<Self> {
-        let path = folder.join(TEACHER_FILE);
-        let found = version_in(&path)?;
-        TEACHER_VERSION.accept(&found).map_err(|source| Error::Schema { path: path.clone(), source })?;
-        Ok(Self { folder: folder.to_owned(), manifest: read_sealed(&path)? })
+        let manifest = read_sealed(&folder.join(TEACHER_FILE), TEACHER_VERSION)?;
+        Ok(Self { folder: folder.to_owned(), manifest })
     }
 
     /// What it holds.

@@ -261,7 +261,7 @@ pub struct Train {
     /// Set one key of the recipe, such as optim.lr=1e-4; may be given several times
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub settings: Vec<String>,
-    /// The run folder; by default runs/<recipe>-<arm>-seed<seed>
+    /// The run folder; by default runs/RECIPE-ARM-seedN
     #[arg(long, value_name = "DIR")]
     pub run: Option<PathBuf>,
 }

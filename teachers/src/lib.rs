@@ -11,7 +11,7 @@
 //!   new words    --> alone, and in "a photo of {}" --> batches --> encoder --> words    [words, width] twice
 //! ```
 //!
-//! [`teach`] does shard i as a pure function of the data set, the teacher and i: a killed run that is started again
+//! [`teach()`] does shard i as a pure function of the data set, the teacher and i: a killed run that is started again
 //! writes the same bytes as one that was never stopped.
 
 mod bert;

@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Read [`losses`], [`selection`] and [`confidence`] beside the paper: each formula is one function. [`train`] is the
-//! loop, [`evaluate`] the scoring; [`students`] holds one module a student.
+//! loop, [`evaluate()`] the scoring; [`students`] holds one module a student.
 //!
 //! Everything random is a pure function of the seed and of where training is (step, epoch, sample), so a run that is
 //! stopped and started again ends, on the CPU, with the same bits as one that was not.

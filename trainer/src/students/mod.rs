@@ -1,4 +1,4 @@
-//! Students: cross-modal encoders that are trained. One trait, one module each; to add one, read [`vilt`].
+//! Students: cross-modal encoders that are trained. One trait, one module each; to add one, read `vilt.rs`.
 
 mod vilt;
 

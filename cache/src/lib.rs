@@ -17,7 +17,7 @@
 //! * [`Dataset`] opens a data set and finds its teachers; [`DatasetWriter`] adds splits shard by shard.
 //! * [`TeacherCache`] holds the features of one teacher; [`TeacherWriter`] adds them shard by shard.
 //! * [`read_table`] and [`write_table`] move one file; [`vectors`] turns vector columns into floats and back.
-//! * [`verify`] checks every byte; [`Summary`] tells what is there from the manifests alone.
+//! * [`verify()`] checks every byte; [`Summary`] tells what is there from the manifests alone.
 //!
 //! Parallel work is on the caller's side: the writers take finished shards in order.
 

@@ -1,6 +1,6 @@
 //! Model folders that cannot be used are refused with a reason, and the fingerprint follows what decides the numbers.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -96,7 +96,7 @@ fn a_missing_tensor_is_named() -> Result {
             let kept = checkpoint.names().filter(|kept| *kept != name);
             let tensors = kept.map(|kept| Ok((kept.to_owned(), checkpoint.tensor(kept)?)));
             let tensors = tensors.collect::<Result<BTreeMap<_, _>>>()?;
-            Ok(fs::write(folder.join("model.safetensors"), save(&tensors, &HashMap::new())?)?)
+            Ok(fs::write(folder.join("model.safetensors"), save(&tensors, "format", "pt")?)?)
         })?;
         let missing = format!("has no tensor {name}, expected shape {shape}");
         assert_says(&said, &["model.safetensors", &missing], "come from the same model");
@@ -197,7 +197,7 @@ fn weights_in_several_files_give_the_same_features() -> Result {
         parts[at % 2].insert(name.to_owned(), checkpoint.tensor(name)?);
     }
     for (at, part) in parts.iter().enumerate() {
-        fs::write(folder.path().join(format!("model-{at}.safetensors")), save(part, &HashMap::new())?)?;
+        fs::write(folder.path().join(format!("model-{at}.safetensors")), save(part, "format", "pt")?)?;
     }
     fs::write(folder.path().join("model.safetensors.index.json"), json!({ "weight_map": map }).to_string())?;
     let embed = |folder: &Path| -> Result<Vec<f32>> {

@@ -1,6 +1,5 @@
 //! Checkpoints: the whole state of training in one safetensors file, whole or not there.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use retort_nn::{Checkpoint, save};
@@ -22,16 +21,25 @@ pub(crate) struct State {
     pub(crate) balance: Balance,
 }
 
+/// The one key of a checkpoint's metadata.
+const STATE: &str = "state";
+
+/// [`State`] with its version.
+#[derive(Serialize, Deserialize)]
+struct Saved {
+    #[serde(rename = "retort:schema")]
+    schema: String,
+    #[serde(flatten)]
+    state: State,
+}
+
 /// Writes a checkpoint and removes those beyond the last `keep`.
 pub(crate) fn write(run: &Path, state: State, adamw: &AdamW, keep: usize) -> Result<()> {
     let malformed = |error: serde_json::Error| Error::Run { path: run.to_owned(), problem: error.to_string() };
-    let metadata = HashMap::from([
-        (retort_schemas::SCHEMA_KEY.to_owned(), VERSION.to_string()),
-        ("state".to_owned(), serde_json::to_string(&state).map_err(malformed)?),
-    ]);
+    let saved = serde_json::to_string(&Saved { schema: VERSION.to_string(), state }).map_err(malformed)?;
     let folder = run.join(files::CHECKPOINTS);
     let path = folder.join(format!("step-{:08}.safetensors", state.step));
-    retort_cache::write_atomic(&path, &save(&adamw.state(), &metadata)?)?;
+    retort_cache::write_atomic(&path, &save(&adamw.state(), STATE, &saved)?)?;
     let all = list(&folder);
     for old in &all[..all.len().saturating_sub(keep.max(1))] {
         std::fs::remove_file(old).map_err(retort_cache::Error::io("remove", old))?;
@@ -45,10 +53,10 @@ pub(crate) fn restore(run: &Path, adamw: &mut AdamW) -> Result<Option<State>> {
     let problem = |problem: String| Error::Run { path: path.clone(), problem };
     let checkpoint = Checkpoint::open_file(&path)?;
     let metadata = checkpoint.metadata()?;
-    let version = metadata.get(retort_schemas::SCHEMA_KEY).map(String::as_str).unwrap_or_default();
-    VERSION.accept(version).map_err(|error| problem(error.to_string()))?;
-    let state = metadata.get("state").ok_or_else(|| problem("it has no state".to_owned()))?;
-    let state: State = serde_json::from_str(state).map_err(|error| problem(error.to_string()))?;
+    let saved = metadata.get(STATE).ok_or_else(|| problem("it has no state".to_owned()))?;
+    let saved: Saved = serde_json::from_str(saved).map_err(|error| problem(error.to_string()))?;
+    VERSION.accept(&saved.schema).map_err(|error| problem(error.to_string()))?;
+    let state = saved.state;
     adamw.restore(state.step, |name| -> Result<Tensor> { Ok(checkpoint.tensor(name)?) })?;
     Ok(Some(state))
 }

@@ -42,8 +42,8 @@ pub(crate) fn export(
         student.exports(&name).then_some((name, tensor))
     };
     let weights = adamw.state().into_iter().filter_map(own).collect();
-    let metadata = [("format".to_owned(), "pt".to_owned())].into();
-    write_atomic(&folder.join(WEIGHTS), &save(&weights, &metadata)?)?;
+    // transformers asks for this word before it opens a safetensors file.
+    write_atomic(&folder.join(WEIGHTS), &save(&weights, "format", "pt")?)?;
     write_atomic(&folder.join(TOKENIZER), tokenizer.to_json()?.as_bytes())?;
     student.write_config(&folder, answers)
 }

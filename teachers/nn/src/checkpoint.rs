@@ -143,11 +143,12 @@ impl Checkpoint {
     }
 }
 
-/// Encodes named tensors as safetensors, with metadata.
+/// Encodes named tensors as safetensors, with one key of metadata: the format orders tensors but not keys, and equal
+/// tensors are to give equal bytes.
 ///
 /// # Errors
 /// [`Error::Torch`]; [`Error::Malformed`] for a kind that cannot be saved.
-pub fn save(tensors: &BTreeMap<String, Tensor>, metadata: &HashMap<String, String>) -> Result<Vec<u8>> {
+pub fn save(tensors: &BTreeMap<String, Tensor>, key: &str, value: &str) -> Result<Vec<u8>> {
     let malformed = |problem: String| Error::Malformed { path: PathBuf::from("safetensors"), problem };
     let mut data = Vec::new();
     for (name, tensor) in tensors {
@@ -170,5 +171,6 @@ pub fn save(tensors: &BTreeMap<String, Tensor>, metadata: &HashMap<String, Strin
         .map(|(name, dtype, shape, buffer)| Ok((name.as_str(), TensorView::new(*dtype, shape.clone(), buffer)?)))
         .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()
         .map_err(|error| malformed(error.to_string()))?;
-    safetensors::serialize(views, Some(metadata.clone())).map_err(|error| malformed(error.to_string()))
+    let metadata = HashMap::from([(key.to_owned(), value.to_owned())]);
+    safetensors::serialize(views, Some(metadata)).map_err(|error| malformed(error.to_string()))
 }

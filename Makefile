@@ -27,12 +27,13 @@ demo-data:
 	$(PYTHON) src/demo/fetch.py
 
 ## the Python of the tests that read retort's files with pyarrow and TensorBoard
-test-python: $(CACHE)/test-venv/ready
+test-python: $(CACHE)/test-python/ready
 
-$(CACHE)/test-venv/ready: tests/py/requirements.txt
-	$(PYTHON) -m venv --clear $(CACHE)/test-venv
-	grep -E '^(numpy|pyarrow|tensorboard|setuptools)==' $< > $(CACHE)/test-venv/requirements.txt
-	$(CACHE)/test-venv/bin/pip install --quiet --disable-pip-version-check --requirement $(CACHE)/test-venv/requirements.txt
+$(CACHE)/test-python/ready: tests/py/requirements.txt
+	rm -rf $(CACHE)/test-python && mkdir -p $(CACHE)/test-python
+	grep -E '^(numpy|pyarrow|tensorboard)==' $< > $(CACHE)/test-python/requirements.txt
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --target $(CACHE)/test-python \
+		--requirement $(CACHE)/test-python/requirements.txt
 	touch $@
 
 ## formatting, lints and documentation, as CI checks them

@@ -218,6 +218,9 @@ pub struct RunInfo {
 /// Version of [`RunInfo`] written by this build.
 pub const RUN_VERSION: SchemaVersion = SchemaVersion::new("run", 1, 0);
 
+/// Version of a run's checkpoints written by this build.
+pub const CHECKPOINT_VERSION: SchemaVersion = SchemaVersion::new("checkpoint", 1, 0);
+
 /// `evaluation-<split>.json`: scores of a run on a split, beside the floors. Accuracies are from 0 to 1.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {

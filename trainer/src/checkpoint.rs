@@ -3,16 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use retort_nn::{Checkpoint, save};
-use retort_schemas::SchemaVersion;
-use retort_schemas::runs::files;
+use retort_schemas::runs::{CHECKPOINT_VERSION, files};
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 use crate::adamw::AdamW;
 use crate::balance::Balance;
 use crate::{Error, Result};
-
-const VERSION: SchemaVersion = SchemaVersion::new("checkpoint", 1, 0);
 
 /// What is not a tensor. The place in the stream is the step.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -36,7 +33,7 @@ struct Saved {
 /// Writes a checkpoint and removes those beyond the last `keep`.
 pub(crate) fn write(run: &Path, state: State, adamw: &AdamW, keep: usize) -> Result<()> {
     let malformed = |error: serde_json::Error| Error::Run { path: run.to_owned(), problem: error.to_string() };
-    let saved = serde_json::to_string(&Saved { schema: VERSION.to_string(), state }).map_err(malformed)?;
+    let saved = serde_json::to_string(&Saved { schema: CHECKPOINT_VERSION.to_string(), state }).map_err(malformed)?;
     let folder = run.join(files::CHECKPOINTS);
     let path = folder.join(format!("step-{:08}.safetensors", state.step));
     retort_cache::write_atomic(&path, &save(&adamw.state(), STATE, &saved)?)?;
@@ -55,7 +52,7 @@ pub(crate) fn restore(run: &Path, adamw: &mut AdamW) -> Result<Option<State>> {
     let metadata = checkpoint.metadata()?;
     let saved = metadata.get(STATE).ok_or_else(|| problem("it has no state".to_owned()))?;
     let saved: Saved = serde_json::from_str(saved).map_err(|error| problem(error.to_string()))?;
-    VERSION.accept(&saved.schema).map_err(|error| problem(error.to_string()))?;
+    CHECKPOINT_VERSION.accept(&saved.schema).map_err(|error| problem(error.to_string()))?;
     let state = saved.state;
     adamw.restore(state.step, |name| -> Result<Tensor> { Ok(checkpoint.tensor(name)?) })?;
     Ok(Some(state))

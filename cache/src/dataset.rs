@@ -7,6 +7,7 @@ use arrow::array::RecordBatch;
 use retort_schemas::manifest::{AnswerVocabulary, DATASET_FILE, DATASET_VERSION, DatasetManifest, Shard, Split};
 use retort_schemas::{SchemaVersion, tables};
 
+use crate::files::remove_file;
 use crate::lock::WriterLock;
 use crate::seal::{read_sealed, write_sealed};
 use crate::{Columns, Error, Result, read_table, remove_temporaries, write_table};
@@ -95,6 +96,7 @@ fn version_of(table: &str) -> SchemaVersion {
         tables::images::NAME => tables::images::VERSION,
         tables::texts::NAME => tables::texts::VERSION,
         tables::rejects::NAME => tables::rejects::VERSION,
+        tables::regions::NAME => tables::regions::VERSION,
         _ => tables::samples::VERSION,
     }
 }
@@ -129,11 +131,11 @@ impl DatasetWriter {
     /// another process writes to this data set.
     pub fn begin(folder: &Path, plan: SplitPlan) -> Result<Self> {
         let lock = WriterLock::take(folder)?;
-        let mut manifest = match Dataset::open(folder) {
-            Ok(dataset) => dataset.manifest,
-            Err(Error::NotADataset { .. }) => DatasetManifest::empty(),
-            Err(error) => return Err(error),
-        };
+        Self::begin_locked(folder, plan, lock)
+    }
+
+    fn begin_locked(folder: &Path, plan: SplitPlan, lock: WriterLock) -> Result<Self> {
+        let mut manifest = manifest_of(folder)?;
         let refuse =
             |problem: String| Error::SplitExists { path: folder.to_owned(), split: plan.name.clone(), problem };
         let options = sorted(plan.options);
@@ -163,11 +165,41 @@ impl DatasetWriter {
         if manifest.answers.is_none() {
             manifest.answers = plan.answers;
         }
-        for (table, _) in tables::all() {
+        for table in tables::all().map(|(table, _)| table).into_iter().chain([tables::regions::NAME]) {
             remove_temporaries(&folder.join(table))?;
         }
         remove_temporaries(folder)?;
         Ok(Self { folder: folder.to_owned(), manifest, split, _lock: lock })
+    }
+
+    /// As [`DatasetWriter::begin`], but a split of this name that is complete, or was begun with other options, is taken
+    /// out first, with the features that teachers made of it. One that was begun with these options is continued.
+    ///
+    /// # Errors
+    /// As [`DatasetWriter::begin`].
+    pub fn replace(folder: &Path, plan: SplitPlan) -> Result<Self> {
+        let lock = WriterLock::take(folder)?;
+        let mut manifest = manifest_of(folder)?;
+        let obsolete = |split: &Split| {
+            split.name == plan.name
+                && (split.complete || split.source != plan.source || split.options != sorted(plan.options.clone()))
+        };
+        if let Some(at) = manifest.splits.iter().position(obsolete) {
+            let removed = manifest.splits.remove(at);
+            // Labels of no other split depend on a vocabulary that this one brought.
+            if manifest.splits.is_empty() {
+                manifest.answers = None;
+            }
+            // First what is said to be there, then what is there: a kill in between leaves files that nothing names.
+            crate::teacher::forget(folder, &removed.shards)?;
+            write_sealed(&folder.join(DATASET_FILE), &manifest)?;
+            for shard in &removed.shards {
+                for table in shard.tables.keys() {
+                    remove_file(&table_path(folder, table, &shard.name))?;
+                }
+            }
+        }
+        Self::begin_locked(folder, plan, lock)
     }
 
     /// Shards committed so far: the index of the next.
@@ -206,6 +238,15 @@ impl DatasetWriter {
 
     fn write_manifest(&self) -> Result<()> {
         write_sealed(&self.folder.join(DATASET_FILE), &self.manifest)
+    }
+}
+
+/// The manifest of a data set, or an empty one.
+fn manifest_of(folder: &Path) -> Result<DatasetManifest> {
+    match Dataset::open(folder) {
+        Ok(dataset) => Ok(dataset.manifest),
+        Err(Error::NotADataset { .. }) => Ok(DatasetManifest::empty()),
+        Err(error) => Err(error),
     }
 }
 

@@ -8,6 +8,7 @@ use retort_schemas::manifest::{BatchPlan, CACHE_FOLDER, Shard, TEACHER_FILE, TEA
 use retort_schemas::{Dtype, SchemaVersion, features, tables};
 
 use crate::dataset::{names, sorted, table_path};
+use crate::files::remove_file;
 use crate::lock::WriterLock;
 use crate::seal::{read_sealed, write_sealed};
 use crate::write::ids_digest;
@@ -31,7 +32,13 @@ pub struct TeacherCache {
 /// # Errors
 /// As [`TeacherCache::open`].
 pub fn teachers_of(dataset: &Dataset) -> Result<Vec<TeacherCache>> {
-    let cache = dataset.folder().join(CACHE_FOLDER);
+    teacher_folders(dataset.folder())?.iter().map(|folder| TeacherCache::load(folder)).collect()
+}
+
+/// The folders of a data set's teachers that have a manifest, by name. One without is a teacher of which nothing was
+/// committed.
+pub(crate) fn teacher_folders(dataset: &Path) -> Result<Vec<PathBuf>> {
+    let cache = dataset.join(CACHE_FOLDER);
     let Ok(entries) = std::fs::read_dir(&cache) else {
         return Ok(Vec::new());
     };
@@ -43,7 +50,7 @@ pub fn teachers_of(dataset: &Dataset) -> Result<Vec<TeacherCache>> {
         }
     }
     folders.sort();
-    folders.iter().map(|folder| TeacherCache::load(folder)).collect()
+    Ok(folders)
 }
 
 impl TeacherCache {
@@ -174,6 +181,34 @@ impl TeacherCache {
         };
         compare().unwrap_or_else(|error| error)
     }
+}
+
+/// Takes the features of these shards out of every teacher of a data set, which is about to lose the shards.
+///
+/// A word is kept in the shard it first appears in: taking that shard out takes its words from the later ones, too, so
+/// every shard loses its words, and `teach` computes them anew.
+pub(crate) fn forget(dataset: &Path, shards: &[Shard]) -> Result<()> {
+    let gone: HashSet<&str> = shards.iter().map(|shard| shard.name.as_str()).collect();
+    for folder in teacher_folders(dataset)? {
+        let _lock = WriterLock::take(&folder)?;
+        let mut cache = TeacherCache::load(&folder)?;
+        if !cache.manifest.shards.iter().any(|shard| gone.contains(shard.name.as_str())) {
+            continue;
+        }
+        let mut files = Vec::new();
+        for shard in &mut cache.manifest.shards {
+            let all = gone.contains(shard.name.as_str());
+            let tables = std::mem::take(&mut shard.tables);
+            let (lost, kept): (BTreeMap<_, _>, _) =
+                tables.into_iter().partition(|(table, _)| all || table == features::words::NAME);
+            files.extend(lost.keys().map(|table| table_path(&folder, table, &shard.name)));
+            shard.tables = kept;
+        }
+        cache.manifest.shards.retain(|shard| !shard.tables.is_empty());
+        write_sealed(&folder.join(TEACHER_FILE), &cache.manifest)?;
+        files.iter().try_for_each(|file| remove_file(file))?;
+    }
+    Ok(())
 }
 
 /// The data set's table whose rows a feature table follows; words follow none.

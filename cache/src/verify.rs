@@ -4,12 +4,13 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
-use retort_schemas::manifest::{CACHE_FOLDER, DATASET_FILE, Shard, TEACHER_FILE, TableFile};
+use retort_schemas::manifest::{DATASET_FILE, Shard, TEACHER_FILE, TableFile};
 use serde::Serialize;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::dataset::table_path;
 use crate::read::{check, check_chunk, read_range};
+use crate::teacher::teacher_folders;
 use crate::write::outside_chunks;
 use crate::{Dataset, Error, Interrupt, Progress, Result, TeacherCache};
 
@@ -57,10 +58,10 @@ pub fn verify(folder: &Path, progress: &dyn Progress, interrupt: &Interrupt) -> 
     };
     found.files += 1;
     let mut teachers = Vec::new();
-    for manifest in teacher_manifests(folder)? {
+    for teacher in teacher_folders(folder)? {
+        let manifest = teacher.join(TEACHER_FILE);
         found.files += 1;
-        let opened = manifest.parent().unwrap_or(folder);
-        match TeacherCache::load(opened) {
+        match TeacherCache::load(&teacher) {
             Ok(teacher) => {
                 if let Some(error) = dataset.as_ref().and_then(|dataset| teacher.check_belongs(dataset).err()) {
                     found.damages.push(damage(folder, &manifest, None, &error));
@@ -92,23 +93,6 @@ pub fn verify(folder: &Path, progress: &dyn Progress, interrupt: &Interrupt) -> 
     progress.end();
     found.damages.extend(damages.into_iter().flatten());
     Ok(found)
-}
-
-fn teacher_manifests(folder: &Path) -> Result<Vec<PathBuf>> {
-    let cache = folder.join(CACHE_FOLDER);
-    let Ok(entries) = std::fs::read_dir(&cache) else {
-        return Ok(Vec::new());
-    };
-    let mut manifests = Vec::new();
-    for entry in entries {
-        let teacher = entry.map_err(Error::io("list", &cache))?.path();
-        // A folder without a manifest is a teacher of which nothing was committed.
-        if teacher.join(TEACHER_FILE).is_file() {
-            manifests.push(teacher.join(TEACHER_FILE));
-        }
-    }
-    manifests.sort();
-    Ok(manifests)
 }
 
 fn tasks_of<'a>(folder: &Path, shards: impl Iterator<Item = &'a Shard>) -> Vec<Task<'a>> {

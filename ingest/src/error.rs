@@ -42,11 +42,8 @@ pub enum Error {
         path: PathBuf,
     },
     /// The data set should have an answer vocabulary already.
-    #[error("{} has no answer vocabulary to label the questions with", path.display())]
-    NoVocabulary {
-        /// The data set.
-        path: PathBuf,
-    },
+    #[error("the data set has no answer vocabulary to label the questions with")]
+    NoVocabulary,
     /// No answer is frequent enough to be a class.
     #[error("no answer of {} is the truth of {min_count} questions or more: the vocabulary would be empty", path.display())]
     EmptyVocabulary {
@@ -89,6 +86,9 @@ pub enum Error {
         /// How many for which reason, the commonest first.
         reasons: String,
     },
+    /// The thread that commits shards died.
+    #[error("the thread that writes shards failed: this is a bug in retort")]
+    Committer,
     /// The encoded images or the texts of one shard are more than a Parquet column of one batch can hold.
     #[error("shard {shard} has {bytes} bytes of {table}, a shard can hold {}", i32::MAX)]
     ShardTooLarge {
@@ -121,10 +121,9 @@ impl Error {
                 "write the subtype into the image pattern, such as train2014/COCO_train2014_{id:012}.jpg".to_owned()
             }
             Self::NoImageFolder { .. } => "give the folder that holds the images or their subtype folders".to_owned(),
-            Self::NoVocabulary { path } => format!(
-                "ingest the training split into {} first, or build the vocabulary from this split, or give it as a file",
-                path.display()
-            ),
+            Self::NoVocabulary => {
+                "ingest the training split first, or build the vocabulary from this split, or give it as a file".to_owned()
+            }
             Self::EmptyVocabulary { .. } => {
                 "lower the least number of questions an answer needs, or give the vocabulary as a file".to_owned()
             }
@@ -139,7 +138,7 @@ impl Error {
             ),
             Self::ShardTooLarge { .. } => "put fewer images into a shard".to_owned(),
             Self::Cache(error) => return error.hint(),
-            Self::Table { .. } => return None,
+            Self::Table { .. } | Self::Committer => return None,
         };
         Some(hint)
     }

@@ -1,22 +1,21 @@
 //! One image: read, checked by decoding all of it, hashed.
 
-use std::fs;
-use std::io::{Cursor, ErrorKind};
+use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 
 use image::imageops::{self, FilterType};
 use image::{DynamicImage, ImageFormat, ImageReader, Limits};
 use retort_schemas::ID_BYTES;
 
 use crate::rejects::{Code, Reject, Stage};
+use crate::source::{ImageBytes, LostImage};
 
 /// Longest side of an image in pixels.
 const LONGEST_SIDE: u32 = 20_000;
 /// Most memory that decoding one image may take. A small file can claim to be a huge image.
 const MOST_MEMORY: u64 = 512 << 20;
 /// Largest file: an encoded image is smaller than a decoded one.
-const LARGEST_FILE: u64 = MOST_MEMORY;
+pub(crate) const LARGEST_FILE: u64 = MOST_MEMORY;
 
 /// Id of an image or a text.
 pub(crate) type ContentId = [u8; ID_BYTES as usize];
@@ -30,7 +29,12 @@ pub(crate) fn content_id(bytes: &[u8]) -> ContentId {
 
 /// The same in 32 hex digits, as manifests write it.
 pub(crate) fn hash_text(bytes: &[u8]) -> String {
-    blake3::hash(bytes).to_hex()[..2 * ID_BYTES as usize].to_owned()
+    hash_digits(&blake3::hash(bytes))
+}
+
+/// A hash as manifests write it.
+pub(crate) fn hash_digits(hash: &blake3::Hash) -> String {
+    hash.to_hex()[..2 * ID_BYTES as usize].to_owned()
 }
 
 /// An image that can be decoded, encoded as it was found.
@@ -48,40 +52,21 @@ pub(crate) struct CheckedImage {
     pub phash: u64,
 }
 
-/// Reads an image by its path in the folder, or, where there is none, by its file name alone: some unpack the
-/// images of each subtype into a folder of its own, others all into one.
-pub(crate) fn load(folder: &Path, path: &str) -> Result<CheckedImage, Reject> {
-    let name = path.rsplit('/').next().unwrap_or(path);
-    let reject = |stage, code, message| Reject { source: path.to_owned(), stage, code, message };
-    let mut found = None;
-    for candidate in [path, name] {
-        match read(&folder.join(candidate)) {
-            Ok(bytes) => {
-                found = Some((candidate, bytes));
-                break;
-            }
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
-            Err(error) => return Err(reject(Stage::Read, Code::ImageUnreadable, format!("{candidate}: {error}"))),
-        }
-    }
-    let Some((source, bytes)) = found else {
-        let tried = if name == path { path.to_owned() } else { format!("{path} or {name}") };
-        return Err(reject(Stage::Read, Code::ImageMissing, format!("the image folder has no {tried}")));
+/// Reads and checks an image.
+pub(crate) fn load(name: String, bytes: ImageBytes<'_>) -> Result<CheckedImage, Reject> {
+    let found = match bytes {
+        ImageBytes::Stored(store) => store.read(&name),
+        ImageBytes::Here(bytes) => Ok((name.clone(), bytes)),
+        ImageBytes::Lost(lost) => Err(lost),
     };
-    // A decoder's panic on a malformed file loses that image, not the run.
-    let decoded = catch_unwind(AssertUnwindSafe(|| decode(&bytes)))
-        .unwrap_or_else(|_| Err("the decoder failed on it".to_owned()))
-        .map_err(|message| reject(Stage::Decode, Code::ImageCorrupt, message))?;
-    let (format, width, height, phash) = decoded;
-    Ok(CheckedImage { id: content_id(&bytes), source: source.to_owned(), bytes, format, width, height, phash })
-}
-
-fn read(path: &Path) -> std::io::Result<Vec<u8>> {
-    let size = fs::metadata(path)?.len();
-    if size > LARGEST_FILE {
-        return Err(std::io::Error::other(format!("it has {size} bytes, expected {LARGEST_FILE} at most")));
-    }
-    fs::read(path)
+    let checked = found.and_then(|(source, bytes)| {
+        // A decoder's panic on a malformed file loses that image, not the run.
+        let (format, width, height, phash) = catch_unwind(AssertUnwindSafe(|| decode(&bytes)))
+            .unwrap_or_else(|_| Err("the decoder failed on it".to_owned()))
+            .map_err(|message| LostImage { stage: Stage::Decode, code: Code::ImageCorrupt, message })?;
+        Ok(CheckedImage { id: content_id(&bytes), source, bytes, format, width, height, phash })
+    });
+    checked.map_err(|LostImage { stage, code, message }| Reject { source: name, stage, code, message })
 }
 
 /// Format, width, height and difference hash; or what is wrong with the bytes.

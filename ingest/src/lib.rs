@@ -5,41 +5,51 @@
 //! opens an annotation file or an image again.
 //!
 //! ```text
-//!  questions.json(.gz)   annotations.json(.gz)   answers.json      images/
-//!         |                      |                    |               |
-//!         +--- records ----------+---- vocabulary ----+               |
-//!                 |    match by question id                           |
-//!                 v                                                   |
-//!     runs of source images, in order of first appearance             |
-//!                 |                                                   v
-//!                 |  a shard at a time         read, hash, decode in parallel
-//!                 v                                                   |
-//!        images, texts, samples, rejects  <---------------------------+
-//!                 |
-//!                 v
-//!        retort_cache::DatasetWriter      commits the shard: killed after it, the next run goes on behind it
+//!  annotation files, archives                       image folders, archives
+//!         |                                                   |
+//!         v   sources/<format>: records by image, rejects     |
+//!  Source::items                                              |
+//!         |                                                   v
+//!         v   ingest: runs of source images         read, hash, decode in parallel
+//!  a shard at a time                                          |
+//!         |                                                   |
+//!         v                                                   |
+//!  images, regions, texts, samples, rejects  <----------------+
+//!         |
+//!         v
+//!  retort_cache::DatasetWriter      commits the shard: killed after it, the next run goes on behind it
 //! ```
 //!
-//! * [`ingest_vqa`] reads VQA v1 and v2, and VQA-CP.
+//! * [`ingest()`] takes any [`Source`]: [`Vqa`].
 //! * [`AnswerPlan`] says where the answer vocabulary comes from.
 //! * [`RejectLimit`] says how many lost records are too many. One bad record never stops a run.
 //!
 //! What is written depends on the content of the input files and on the options alone: not on where the files lie, on
 //! the number of threads, or on how often the run was killed.
 
+mod columns;
 mod error;
+mod folder;
 mod images;
+mod ingest;
 mod json;
-mod pattern;
+mod lines;
 mod rejects;
 mod report;
+mod selection;
 mod shard;
+mod source;
+mod sources;
 mod vocabulary;
-mod vqa;
 
 pub use error::{Error, Result};
-pub use pattern::COCO_PATTERN;
-pub use rejects::RejectLimit;
+pub use ingest::{DEFAULT_SHARD_IMAGES, Options, ingest};
+pub use rejects::{Code, Reject, RejectLimit, Stage};
 pub use report::IngestReport;
-pub use vocabulary::{AnswerPlan, DEFAULT_MIN_COUNT};
-pub use vqa::{DEFAULT_SHARD_IMAGES, VqaSource, ingest_vqa};
+pub use selection::Selection;
+pub use source::{
+    ImageBytes, ImageStore, Item, Items, LostImage, ObjectReference, Record, Region, RegionFeatures, Regions, Source,
+    SourceImage, Text,
+};
+pub use sources::{COCO_PATTERN, Vqa, VqaFiles};
+pub use vocabulary::{AnswerPlan, DEFAULT_MIN_COUNT, Vocabulary};

@@ -7,7 +7,7 @@ use crate::Error;
 
 /// Where a record was lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stage {
+pub enum Stage {
     /// Reading and matching the annotation files.
     Annotation,
     /// Reading an image file.
@@ -17,7 +17,8 @@ pub(crate) enum Stage {
 }
 
 impl Stage {
-    pub(crate) const fn name(self) -> &'static str {
+    /// The name as stored.
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Annotation => "annotation",
             Self::Read => "read",
@@ -28,7 +29,7 @@ impl Stage {
 
 /// Why a record was lost. The names are stored and stay what they are across releases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Code {
+pub enum Code {
     /// A field is missing or of another type.
     BadRecord,
     /// An earlier record has the same question id.
@@ -48,7 +49,8 @@ pub(crate) enum Code {
 }
 
 impl Code {
-    pub(crate) const fn name(self) -> &'static str {
+    /// The name as stored.
+    pub const fn name(self) -> &'static str {
         match self {
             Self::BadRecord => "bad_record",
             Self::DuplicateQuestionId => "duplicate_question_id",
@@ -64,10 +66,12 @@ impl Code {
 
 /// A row of `rejects`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Reject {
+pub struct Reject {
     /// The record: a path, or `question 262148000`.
     pub source: String,
+    /// Where it was lost.
     pub stage: Stage,
+    /// The reason code.
     pub code: Code,
     /// The reason for a reader.
     pub message: String,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use arrow::array::{Array, ListArray, RecordBatch, StringArray};
+use arrow::array::{ListArray, RecordBatch, StringArray};
 use retort_cache::{Columns, Dataset, column};
 use retort_schemas::manifest::Shard;
 use retort_schemas::tables::{images, rejects, samples, texts};
@@ -25,7 +25,7 @@ pub struct IngestReport {
     pub rejects: BTreeMap<String, u64>,
     /// Whether the split was complete before: nothing was done.
     pub skipped_already: bool,
-    /// Annotated questions none of whose answers is in the vocabulary: their targets are empty, they are kept.
+    /// Questions with human answers none of which is in the vocabulary: their targets are empty, they are kept.
     pub unanswerable: u64,
 }
 
@@ -45,7 +45,7 @@ impl IngestReport {
 
     /// Adds a shard that an earlier run committed.
     pub(crate) fn add_committed(&mut self, dataset: &Dataset, shard: &Shard) -> Result<()> {
-        let labels = Columns::Named(&[samples::LABEL_TEXT, samples::TARGETS]);
+        let labels = Columns::Named(&[samples::ANSWERS, samples::TARGETS]);
         let samples = dataset.read(shard, samples::NAME, labels)?;
         let rejects = dataset.read(shard, rejects::NAME, Columns::Named(&[rejects::CODE]))?;
         self.add(shard.rows(images::NAME), shard.rows(texts::NAME), &samples, &rejects)
@@ -57,9 +57,9 @@ impl IngestReport {
         self.images += images;
         self.texts += texts;
         self.samples += samples.num_rows() as u64;
-        let truths = column::<StringArray>(samples, samples::LABEL_TEXT)?;
+        let answers = column::<ListArray>(samples, samples::ANSWERS)?;
         let targets = column::<ListArray>(samples, samples::TARGETS)?;
-        let without_target = |row: &usize| truths.is_valid(*row) && targets.value_length(*row) == 0;
+        let without_target = |row: &usize| answers.value_length(*row) > 0 && targets.value_length(*row) == 0;
         self.unanswerable += (0..samples.num_rows()).filter(without_target).count() as u64;
         for code in column::<StringArray>(rejects, rejects::CODE)?.iter().flatten() {
             *self.rejects.entry(code.to_owned()).or_default() += 1;

@@ -1,38 +1,40 @@
-//! The tables of one shard in the making.
+//! The tables of one shard in the making: rows collected in source order, equal images and equal texts once.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::Arc;
 
-use arrow::array::{
-    ArrayRef, BinaryArray, FixedSizeBinaryArray, Float32Array, ListArray, RecordBatch, StringArray, StructArray,
-    UInt32Array, UInt64Array,
-};
-use arrow::buffer::{Buffer, OffsetBuffer};
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
-use retort_schemas::{ID_BYTES, tables};
+use retort_schemas::{VectorType, tables};
 
+use crate::columns;
 use crate::images::{CheckedImage, ContentId, content_id};
 use crate::rejects::Reject;
+use crate::source::{Record, Regions, Text};
 use crate::{Error, Result};
 
-/// A row of `samples`; what a source does not have stays at its default.
-#[derive(Debug, Default)]
+/// A row of `samples`: a record whose image and texts have their rows.
+#[derive(Debug)]
 pub(crate) struct Sample<'a> {
-    pub id: Cow<'a, str>,
-    pub task: &'static str,
-    /// Row of the shard's images, from [`ShardBuilder::add_image`].
+    /// Row of the shard's images.
     pub image: u32,
-    /// Rows of the shard's texts, from [`ShardBuilder::add_text`].
+    /// The image's id.
+    pub group: ContentId,
+    /// Rows of the shard's texts.
     pub texts: Vec<u32>,
-    pub label: Option<u32>,
-    pub label_text: Option<Cow<'a, str>>,
-    pub answers: Vec<Cow<'a, str>>,
-    /// Class and score.
-    pub targets: Vec<(u32, f32)>,
-    pub question_type: Option<Cow<'a, str>>,
-    pub answer_type: Option<Cow<'a, str>>,
+    /// The rest; its own texts are moved out.
+    pub record: Record<'a>,
+}
+
+/// What the table `regions` of a split holds: the same for all its shards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum RegionColumns {
+    /// There is no such table.
+    #[default]
+    None,
+    /// Boxes, classes and scores.
+    Boxes,
+    /// And a vector a region.
+    Features(VectorType),
 }
 
 /// Collects rows in source order; equal images and equal texts become one row.
@@ -40,7 +42,10 @@ pub(crate) struct Sample<'a> {
 pub(crate) struct ShardBuilder<'a> {
     images: Vec<CheckedImage>,
     image_rows: HashMap<ContentId, u32>,
-    texts: Vec<(ContentId, Cow<'a, str>)>,
+    region_columns: RegionColumns,
+    /// Objects of each image.
+    regions: Vec<Regions>,
+    texts: Vec<(ContentId, Text<'a>)>,
     text_rows: HashMap<ContentId, u32>,
     samples: Vec<Sample<'a>>,
     rejects: Vec<Reject>,
@@ -50,31 +55,40 @@ pub(crate) struct ShardBuilder<'a> {
 #[derive(Debug)]
 pub(crate) struct ShardTables {
     pub images: RecordBatch,
+    pub regions: Option<RecordBatch>,
     pub texts: RecordBatch,
     pub samples: RecordBatch,
     pub rejects: RecordBatch,
 }
 
 impl<'a> ShardBuilder<'a> {
+    /// An empty shard.
+    pub(crate) fn new(region_columns: RegionColumns) -> Self {
+        Self { region_columns, ..Self::default() }
+    }
+
     /// The row of an image; the first of several with the same bytes stays.
-    pub(crate) fn add_image(&mut self, image: CheckedImage) -> u32 {
+    pub(crate) fn add_image(&mut self, image: CheckedImage, regions: Option<Regions>) -> u32 {
         *self.image_rows.entry(image.id).or_insert_with(|| {
             self.images.push(image);
+            self.regions.push(regions.unwrap_or_default());
             self.images.len() as u32 - 1
         })
     }
 
-    /// The row of a text without object references.
-    pub(crate) fn add_text(&mut self, text: Cow<'a, str>) -> u32 {
-        let id = content_id(text.as_bytes());
-        *self.text_rows.entry(id).or_insert_with(|| {
-            self.texts.push((id, text));
-            self.texts.len() as u32 - 1
-        })
+    /// Adds a record about the image of this row.
+    pub(crate) fn add_sample(&mut self, image: u32, mut record: Record<'a>) {
+        let texts = std::mem::take(&mut record.texts).into_iter().map(|text| self.add_text(text)).collect();
+        let group = self.images.get(image as usize).map_or_else(ContentId::default, |image| image.id);
+        self.samples.push(Sample { image, group, texts, record });
     }
 
-    pub(crate) fn add_sample(&mut self, sample: Sample<'a>) {
-        self.samples.push(sample);
+    /// The row of a text: equal texts that name the same objects in the same places are one row.
+    fn add_text(&mut self, text: Text<'a>) -> u32 {
+        *self.text_rows.entry(text_id(&text)).or_insert_with_key(|id| {
+            self.texts.push((*id, text));
+            self.texts.len() as u32 - 1
+        })
     }
 
     pub(crate) fn add_reject(&mut self, reject: Reject) {
@@ -89,34 +103,36 @@ impl<'a> ShardBuilder<'a> {
         // A column's offsets are i32. Images are by far the largest, then texts; the rest follows the texts.
         let sizes = [
             (tables::images::NAME, self.images.iter().map(|image| image.bytes.len()).sum::<usize>()),
-            (tables::texts::NAME, self.texts.iter().map(|(_, text)| text.len()).sum()),
-            (tables::samples::NAME, self.samples.iter().flat_map(|sample| &sample.answers).map(|a| a.len() + 1).sum()),
+            (tables::texts::NAME, self.texts.iter().map(|(_, text)| text.text.len()).sum()),
+            (tables::samples::NAME, self.samples.iter().flat_map(|s| &s.record.answers).map(|a| a.len() + 1).sum()),
         ];
         for (table, bytes) in sizes {
             if i32::try_from(bytes).is_err() {
                 return Err(Error::ShardTooLarge { shard: shard.to_owned(), bytes, table });
             }
         }
-        let group: Vec<ContentId> =
-            self.samples.iter().filter_map(|sample| Some(self.images.get(sample.image as usize)?.id)).collect();
+        let regions = columns::regions(self.region_columns, &self.images, &self.regions).transpose();
         Ok(ShardTables {
-            images: images(&self.images).map_err(in_table(tables::images::NAME))?,
-            texts: texts(&self.texts).map_err(in_table(tables::texts::NAME))?,
-            samples: samples(&self.samples, split, &group).map_err(in_table(tables::samples::NAME))?,
-            rejects: rejects(&self.rejects).map_err(in_table(tables::rejects::NAME))?,
+            images: columns::images(&self.images).map_err(in_table(tables::images::NAME))?,
+            regions: regions.map_err(in_table(tables::regions::NAME))?,
+            texts: columns::texts(&self.texts).map_err(in_table(tables::texts::NAME))?,
+            samples: columns::samples(&self.samples, split).map_err(in_table(tables::samples::NAME))?,
+            rejects: columns::rejects(&self.rejects).map_err(in_table(tables::rejects::NAME))?,
         })
     }
 }
 
 impl ShardTables {
     /// The tables by name, in the order they are written.
-    pub(crate) fn named(&self) -> [(&'static str, RecordBatch); 4] {
-        [
-            (tables::images::NAME, self.images.clone()),
-            (tables::texts::NAME, self.texts.clone()),
-            (tables::samples::NAME, self.samples.clone()),
-            (tables::rejects::NAME, self.rejects.clone()),
-        ]
+    pub(crate) fn named(&self) -> Vec<(&'static str, RecordBatch)> {
+        let tables = [
+            (tables::images::NAME, Some(&self.images)),
+            (tables::regions::NAME, self.regions.as_ref()),
+            (tables::texts::NAME, Some(&self.texts)),
+            (tables::samples::NAME, Some(&self.samples)),
+            (tables::rejects::NAME, Some(&self.rejects)),
+        ];
+        tables.into_iter().filter_map(|(name, batch)| Some((name, batch?.clone()))).collect()
     }
 }
 
@@ -124,93 +140,17 @@ fn in_table(table: &'static str) -> impl FnOnce(ArrowError) -> Error {
     move |source| Error::Table { table, source }
 }
 
-fn images(rows: &[CheckedImage]) -> Result<RecordBatch, ArrowError> {
-    let numbers = |of: fn(&CheckedImage) -> u32| Arc::new(UInt32Array::from_iter_values(rows.iter().map(of)));
-    RecordBatch::try_new(
-        tables::images::schema(),
-        vec![
-            ids(rows.iter().map(|image| image.id))?,
-            Arc::new(StringArray::from_iter_values(rows.iter().map(|image| &image.source))),
-            Arc::new(BinaryArray::from_iter_values(rows.iter().map(|image| &image.bytes))),
-            Arc::new(StringArray::from_iter_values(rows.iter().map(|image| image.format))),
-            numbers(|image| image.width),
-            numbers(|image| image.height),
-            // Stored as found, so the source has the same size.
-            numbers(|image| image.width),
-            numbers(|image| image.height),
-            Arc::new(UInt64Array::from_iter_values(rows.iter().map(|image| image.phash))),
-        ],
-    )
-}
-
-fn texts(rows: &[(ContentId, Cow<'_, str>)]) -> Result<RecordBatch, ArrowError> {
-    let schema = tables::texts::schema();
-    let no_objects = StructArray::new_null(tables::texts::object_fields(), 0);
-    let objects = list(&schema, tables::texts::OBJECTS, rows.iter().map(|_| 0), Arc::new(no_objects))?;
-    let columns = vec![
-        ids(rows.iter().map(|(id, _)| *id))?,
-        Arc::new(StringArray::from_iter_values(rows.iter().map(|(_, text)| text))),
-        objects,
-    ];
-    RecordBatch::try_new(schema, columns)
-}
-
-fn samples(rows: &[Sample<'_>], split: &str, group: &[ContentId]) -> Result<RecordBatch, ArrowError> {
-    use tables::samples::{ANSWERS, TARGETS, TEXTS, schema, target_fields};
-
-    let schema = schema();
-    let texts = UInt32Array::from_iter_values(rows.iter().flat_map(|sample| sample.texts.iter().copied()));
-    let answers: StringArray = rows.iter().flat_map(|sample| &sample.answers).map(Some).collect();
-    let targets = || rows.iter().flat_map(|sample| &sample.targets);
-    let classes = UInt32Array::from_iter_values(targets().map(|(class, _)| *class));
-    let scores = Float32Array::from_iter_values(targets().map(|(_, score)| *score));
-    let targets = StructArray::try_new(target_fields(), vec![Arc::new(classes), Arc::new(scores)], None)?;
-    let columns: Vec<ArrayRef> = vec![
-        Arc::new(StringArray::from_iter_values(rows.iter().map(|sample| &sample.id))),
-        Arc::new(StringArray::from_iter_values(rows.iter().map(|sample| sample.task))),
-        Arc::new(StringArray::from_iter_values(rows.iter().map(|_| split))),
-        Arc::new(UInt32Array::from_iter_values(rows.iter().map(|sample| sample.image))),
-        list(&schema, TEXTS, rows.iter().map(|sample| sample.texts.len()), Arc::new(texts))?,
-        Arc::new(rows.iter().map(|sample| sample.label).collect::<UInt32Array>()),
-        Arc::new(rows.iter().map(|sample| sample.label_text.as_deref()).collect::<StringArray>()),
-        list(&schema, ANSWERS, rows.iter().map(|sample| sample.answers.len()), Arc::new(answers))?,
-        list(&schema, TARGETS, rows.iter().map(|sample| sample.targets.len()), Arc::new(targets))?,
-        Arc::new(rows.iter().map(|sample| sample.question_type.as_deref()).collect::<StringArray>()),
-        Arc::new(rows.iter().map(|sample| sample.answer_type.as_deref()).collect::<StringArray>()),
-        ids(group.iter().copied())?,
-    ];
-    RecordBatch::try_new(schema, columns)
-}
-
-fn rejects(rows: &[Reject]) -> Result<RecordBatch, ArrowError> {
-    RecordBatch::try_new(
-        tables::rejects::schema(),
-        vec![
-            Arc::new(StringArray::from_iter_values(rows.iter().map(|reject| &reject.source))),
-            Arc::new(StringArray::from_iter_values(rows.iter().map(|reject| reject.stage.name()))),
-            Arc::new(StringArray::from_iter_values(rows.iter().map(|reject| reject.code.name()))),
-            Arc::new(StringArray::from_iter_values(rows.iter().map(|reject| &reject.message))),
-        ],
-    )
-}
-
-/// A column of ids, also where there are none.
-fn ids(ids: impl Iterator<Item = ContentId>) -> Result<ArrayRef, ArrowError> {
-    let bytes: Vec<u8> = ids.flatten().collect();
-    Ok(Arc::new(FixedSizeBinaryArray::try_new(ID_BYTES, Buffer::from_vec(bytes), None)?))
-}
-
-/// A list column of the schema, from the length of each list and the values of all of them.
-fn list(
-    schema: &SchemaRef,
-    name: &str,
-    lengths: impl Iterator<Item = usize>,
-    values: ArrayRef,
-) -> Result<ArrayRef, ArrowError> {
-    match schema.field_with_name(name)?.data_type() {
-        DataType::List(item) => {
-            Ok(Arc::new(ListArray::try_new(item.clone(), OffsetBuffer::from_lengths(lengths), values, None)?))
-        }
-        other => Err(ArrowError::SchemaError(format!("column {name} is {other}, expected a list"))),
+/// Id of a text: of its bytes alone where it is nothing but a text, so that equal questions of different data sets have
+/// equal ids; else of its parts and object references, too.
+fn text_id(text: &Text<'_>) -> ContentId {
+    if text.parts.is_empty() && text.objects.is_empty() {
+        return content_id(text.text.as_bytes());
     }
+    let mut bytes = text.text.as_bytes().to_vec();
+    bytes.push(0);
+    bytes.extend(text.parts.iter().flat_map(|part| part.to_le_bytes()));
+    bytes.push(0);
+    let numbers = text.objects.iter().flat_map(|reference| [reference.start, reference.end, reference.object]);
+    bytes.extend(numbers.flat_map(u32::to_le_bytes));
+    content_id(&bytes)
 }

@@ -36,8 +36,8 @@ impl Default for AnswerPlan {
 
 /// A vocabulary with its classes by answer.
 #[derive(Debug)]
-pub(crate) struct Vocabulary {
-    pub stored: AnswerVocabulary,
+pub struct Vocabulary {
+    pub(crate) stored: AnswerVocabulary,
     classes: HashMap<String, u32>,
 }
 
@@ -47,7 +47,8 @@ impl Vocabulary {
         Self { stored, classes }
     }
 
-    fn from_answers(origin: String, answers: Vec<String>) -> Self {
+    /// Classes in this order.
+    pub(crate) fn from_answers(origin: String, answers: Vec<String>) -> Self {
         let hash = images::hash_text(answers.join("\n").as_bytes());
         Self::new(AnswerVocabulary { origin, hash, answers })
     }

@@ -7,6 +7,7 @@
 //! DATASET/
 //!   dataset.json                    manifest::DatasetManifest
 //!   images/train-00000.parquet      tables::images
+//!   regions/train-00000.parquet     tables::regions     row i belongs to row i of images/; where there are objects
 //!   texts/train-00000.parquet       tables::texts
 //!   samples/train-00000.parquet     tables::samples     points at rows of the two above
 //!   rejects/train-00000.parquet     tables::rejects

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 
-use crate::{ID_BYTES, SCHEMA_KEY, SchemaVersion};
+use crate::{ID_BYTES, SCHEMA_KEY, SchemaVersion, VectorType};
 
 /// Puts a version into a schema.
 pub(crate) fn versioned(version: SchemaVersion, fields: Vec<Field>) -> SchemaRef {
@@ -68,6 +68,45 @@ pub mod images {
     }
 }
 
+/// Detected objects: row i belongs to row i of the images. Only splits whose source has objects have this table.
+pub mod regions {
+    use super::*;
+
+    /// Folder and table name.
+    pub const NAME: &str = "regions";
+    /// Version written by this build.
+    pub const VERSION: SchemaVersion = SchemaVersion::new(NAME, 1, 0);
+    /// Id of the image.
+    pub const IMAGE_ID: &str = super::images::IMAGE_ID;
+    /// The objects in the source's order: an object reference of a text is an index into them.
+    pub const BOXES: &str = "boxes";
+    /// One vector an object, where a detector's features were given.
+    pub const FEATURES: &str = "features";
+
+    /// Fields of one object: corners in pixels of the source image, class and score where they are known.
+    pub fn box_fields() -> Fields {
+        let corner = |name: &str| Field::new(name, DataType::Float32, false);
+        vec![
+            corner("left"),
+            corner("top"),
+            corner("right"),
+            corner("bottom"),
+            Field::new("class", DataType::Utf8, true),
+            Field::new("score", DataType::Float32, true),
+        ]
+        .into()
+    }
+
+    /// Columns and types, with features of this type or without.
+    pub fn schema(features: Option<VectorType>) -> SchemaRef {
+        let mut fields = vec![id(IMAGE_ID), list_of(BOXES, DataType::Struct(box_fields()))];
+        if let Some(vector) = features {
+            fields.push(Field::new(FEATURES, DataType::List(Arc::new(vector.field("item"))), false));
+        }
+        versioned(VERSION, fields)
+    }
+}
+
 /// One row per distinct text of the shard, in order of first appearance.
 pub mod texts {
     use super::*;
@@ -75,13 +114,16 @@ pub mod texts {
     /// Folder and table name.
     pub const NAME: &str = "texts";
     /// Version written by this build.
-    pub const VERSION: SchemaVersion = SchemaVersion::new(NAME, 1, 0);
-    /// First 16 bytes of the blake3 hash of the text and its object references.
+    pub const VERSION: SchemaVersion = SchemaVersion::new(NAME, 1, 1);
+    /// First 16 bytes of the blake3 hash of the text, and of its parts and object references where it has any.
     pub const TEXT_ID: &str = "text_id";
     /// The text, UTF-8.
     pub const TEXT: &str = "text";
     /// Where the text names detected objects (VCR): byte span in the text and object index.
     pub const OBJECTS: &str = "objects";
+    /// Byte offsets at which the second and further parts of the text begin, such as the answer after the question:
+    /// students that tell segments apart need them. Since 1.1.
+    pub const PARTS: &str = "parts";
 
     /// Fields of one object reference: `start` and `end` are byte offsets into the text.
     pub fn object_fields() -> Fields {
@@ -96,6 +138,7 @@ pub mod texts {
                 id(TEXT_ID),
                 Field::new(TEXT, DataType::Utf8, false),
                 list_of(OBJECTS, DataType::Struct(object_fields())),
+                list_of(PARTS, DataType::UInt32),
             ],
         )
     }
@@ -111,7 +154,7 @@ pub mod samples {
     pub const VERSION: SchemaVersion = SchemaVersion::new(NAME, 1, 0);
     /// The source's own id, unique in its split.
     pub const SAMPLE_ID: &str = "sample_id";
-    /// `vqa`, `vcr_qa`, `vcr_qar`, `snli_ve` or `caption`.
+    /// `vqa`, `vcr_qa`, `vcr_qar`, `snli_ve`, `caption` or `classification`.
     pub const TASK: &str = "task";
     /// The split the sample was ingested as.
     pub const SPLIT: &str = "split";
@@ -184,7 +227,7 @@ pub mod rejects {
     }
 }
 
-/// The tables of a data set in the order they are written, with their schemas.
+/// The tables that every shard of a data set has, in the order they are written, with their schemas.
 pub fn all() -> [(&'static str, SchemaRef); 4] {
     [
         (images::NAME, images::schema()),
@@ -201,8 +244,11 @@ mod tests {
     /// Written files hold these words for ever. A change here is a new major version, not an edit of this test.
     #[test]
     fn never_change_these_constants() {
+        let vector = VectorType { dtype: crate::Dtype::F16, width: 2 };
+        let regions = (regions::NAME, regions::schema(Some(vector)));
         let written: Vec<String> = all()
             .iter()
+            .chain([&regions])
             .map(|(_, schema)| {
                 let columns: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
                 format!("{} {}", schema.metadata()[SCHEMA_KEY], columns.join(" "))
@@ -212,9 +258,10 @@ mod tests {
             written,
             [
                 "images/1.0 image_id source bytes format width height source_width source_height phash",
-                "texts/1.0 text_id text objects",
+                "texts/1.1 text_id text objects parts",
                 "samples/1.0 sample_id task split image texts label label_text answers targets question_type answer_type group",
                 "rejects/1.0 source stage code message",
+                "regions/1.0 image_id boxes features",
             ]
         );
     }

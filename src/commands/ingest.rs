@@ -3,35 +3,55 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use retort_ingest::{AnswerPlan, VqaSource, ingest_vqa};
+use retort_ingest::{AnswerPlan, Options, Selection, Source, Vqa, VqaFiles, ingest};
 
 use super::{print, print_json};
-use crate::cli::{IngestVqa, SummaryFormat};
+use crate::cli::{Ingest, IngestOptions, SummaryFormat};
 use crate::progress::Terminal;
 
-pub fn run(options: IngestVqa, terminal: &Terminal) -> Result<ExitCode> {
-    let source = VqaSource {
-        questions: options.questions,
-        annotations: options.annotations,
-        images: options.images,
-        image_pattern: options.image_pattern,
-        split: options.split,
-        answers: match options.answers {
-            Some(file) => AnswerPlan::File(file),
-            None => AnswerPlan::Build { min_count: options.min_answer_count },
-        },
-        shard_images: options.shard_images,
-        max_rejects: options.max_rejects.unwrap_or_default(),
+pub fn run(command: Ingest, terminal: &Terminal) -> Result<ExitCode> {
+    let (source, options) = open(command)?;
+    ingest_split(source.as_ref(), options, terminal)
+}
+
+/// The source of a command, with the options that all of them share.
+fn open(command: Ingest) -> Result<(Box<dyn Source>, IngestOptions)> {
+    Ok(match command {
+        Ingest::Vqa(vqa) => {
+            let answers = match vqa.answers {
+                Some(file) => AnswerPlan::File(file),
+                None => AnswerPlan::Build { min_count: vqa.min_answer_count },
+            };
+            let files = VqaFiles {
+                questions: vqa.questions,
+                annotations: vqa.annotations,
+                images: vqa.images,
+                image_pattern: vqa.image_pattern,
+                answers,
+            };
+            (Box::new(Vqa::open(&files)?), vqa.options)
+        }
+    })
+}
+
+fn ingest_split(source: &dyn Source, arguments: IngestOptions, terminal: &Terminal) -> Result<ExitCode> {
+    let selection = Selection { limit: arguments.limit, share: arguments.sample, seed: arguments.seed };
+    let options = Options {
+        split: arguments.split,
+        shard_images: arguments.shard_images,
+        selection,
+        max_rejects: arguments.max_rejects.unwrap_or_default(),
+        force: arguments.force,
     };
-    let report = ingest_vqa(&source, &options.out, terminal, terminal.interrupt())?;
-    if options.format == SummaryFormat::Json {
+    let report = ingest(source, &options, &arguments.out, terminal, terminal.interrupt())?;
+    if arguments.format == SummaryFormat::Json {
         print_json(&serde_json::to_value(&report).context("cannot print the counts")?)?;
         return Ok(ExitCode::SUCCESS);
     }
     let state = if report.skipped_already { "is complete already" } else { "ingested" };
     let mut text = format!(
         "split {} {state}: {} samples, {} images, {} texts in {} shards\n",
-        source.split, report.samples, report.images, report.texts, report.shards
+        options.split, report.samples, report.images, report.texts, report.shards
     );
     for (code, count) in &report.rejects {
         text.push_str(&format!("rejected: {count} {code}\n"));
@@ -41,7 +61,7 @@ pub fn run(options: IngestVqa, terminal: &Terminal) -> Result<ExitCode> {
     }
     print(&text)?;
     if !report.rejects.is_empty() {
-        let folder = options.out.display();
+        let folder = arguments.out.display();
         terminal.say(&format!("hint: retort sql {folder} -c \"SELECT * FROM rejects LIMIT 10\" says which and why"));
     }
     Ok(ExitCode::SUCCESS)

@@ -20,13 +20,13 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use crate::cli::{Command, Ingest};
+use crate::cli::Command;
 use crate::progress::Terminal;
 
 /// Runs a command.
 pub fn run(command: Command, terminal: &Terminal) -> Result<ExitCode> {
     match command {
-        Command::Ingest(Ingest::Vqa(options)) => ingest::run(options, terminal),
+        Command::Ingest(source) => ingest::run(source, terminal),
         #[cfg(feature = "torch")]
         Command::Teach(options) => teach::run(&options, terminal),
         Command::Summary(options) => summary::run(&options),

@@ -50,11 +50,11 @@ fn every_lost_record_is_a_row_that_says_why() -> Result<()> {
         format!("{} | decode | image_corrupt", image(4)),
         format!("{} | decode | image_corrupt", image(5)),
         format!("{} | read | image_unreadable", image(6)),
-        "question 30 | read | image_rejected".to_owned(),
-        "question 40 | decode | image_rejected".to_owned(),
-        "question 50 | decode | image_rejected".to_owned(),
-        "question 60 | read | image_rejected".to_owned(),
-        "question 41 | decode | image_rejected".to_owned(),
+        "sample 30 | read | image_rejected".to_owned(),
+        "sample 40 | decode | image_rejected".to_owned(),
+        "sample 41 | decode | image_rejected".to_owned(),
+        "sample 50 | decode | image_rejected".to_owned(),
+        "sample 60 | read | image_rejected".to_owned(),
     ];
     assert_eq!(fixture.rejected(0), expected);
     assert_eq!(report.rejects["bad_record"], 6);
@@ -108,7 +108,7 @@ fn rejects_of_an_image_go_to_its_shard() -> Result<()> {
     let report = fixture.ingest(&VqaSource { shard_images: 2, ..fixture.source() })?;
     assert_eq!((report.shards, report.rejected()), (2, 2));
     assert_eq!(fixture.rejected(0).len(), 0);
-    assert_eq!(fixture.rejected(1)[1], "question 2 | read | image_rejected");
+    assert_eq!(fixture.rejected(1)[1], "sample 2 | read | image_rejected");
     // The rows of the images that are left close ranks.
     assert_eq!(strings(&fixture.table(1, samples::NAME), samples::SAMPLE_ID), ["3"]);
     assert_eq!(numbers(&fixture.table(1, samples::NAME), samples::IMAGE), [Some(0)]);

@@ -1,7 +1,6 @@
 //! Where an image lies, from its id.
 
-use std::path::{Component, Path};
-
+use crate::folder::stays_inside;
 use crate::{Error, Result};
 
 /// The layout of COCO, on which VQA and VQA-CP are built: `train2014/COCO_train2014_000000262148.jpg`.
@@ -65,8 +64,7 @@ impl ImagePattern {
                 Piece::Id { width } => format!("{id:0>width$}"),
             })
             .collect();
-        let stays = Path::new(&path).components().all(|part| matches!(part, Component::Normal(_)));
-        (stays && !path.contains('\0')).then_some(path)
+        stays_inside(&path).then_some(path)
     }
 }
 

@@ -14,12 +14,33 @@ use arrow::datatypes::{Float32Type, UInt32Type};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use image::RgbImage;
-use retort_cache::{Columns, Dataset, Interrupt, Quiet};
+use retort_cache::{Columns, Dataset, Interrupt, Progress, Quiet};
 use retort_schemas::tables::{images, rejects as reject_table, samples, texts};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::{AnswerPlan, COCO_PATTERN, Error, IngestReport, RejectLimit, Result, VqaSource, ingest_vqa};
+use crate::{AnswerPlan, COCO_PATTERN, Error, IngestReport, Options, RejectLimit, Result, Vqa, VqaFiles, ingest};
+
+/// A split and how it is ingested, in one.
+#[derive(Debug, Clone)]
+struct VqaSource {
+    questions: PathBuf,
+    annotations: Option<PathBuf>,
+    images: PathBuf,
+    image_pattern: String,
+    split: String,
+    answers: AnswerPlan,
+    shard_images: usize,
+    max_rejects: RejectLimit,
+}
+
+fn ingest_vqa(source: &VqaSource, out: &Path, progress: &dyn Progress, interrupt: &Interrupt) -> Result<IngestReport> {
+    let VqaSource { questions, annotations, images, image_pattern, answers, .. } = source.clone();
+    let vqa = Vqa::open(&VqaFiles { questions, annotations, images, image_pattern, answers })?;
+    let VqaSource { split, shard_images, max_rejects, .. } = source.clone();
+    let options = Options { shard_images, max_rejects, ..Options::new(split) };
+    ingest(&vqa, &options, out, progress, interrupt)
+}
 
 /// A folder with the files of a source, and a data set beside them.
 struct Fixture {
@@ -193,22 +214,22 @@ fn samples_point_at_images_and_texts_with_labels_and_soft_targets() -> Result<()
     assert_eq!(dataset.answers()?.answers, ["2", "no", "nobody", "yes"]);
 
     let table = fixture.table(0, samples::NAME);
-    assert_eq!(strings(&table, samples::SAMPLE_ID), ["10", "20", "11", "12"]);
+    assert_eq!(strings(&table, samples::SAMPLE_ID), ["10", "11", "12", "20"]);
     assert_eq!(strings(&table, samples::TASK), ["vqa"; 4]);
     assert_eq!(strings(&table, samples::SPLIT), ["train"; 4]);
-    assert_eq!(numbers(&table, samples::IMAGE), [0, 1, 0, 0].map(Some));
-    assert_eq!(strings(&table, samples::LABEL_TEXT), ["yes", "no", "Two", "nobody"]);
-    assert_eq!(numbers(&table, samples::LABEL), [3, 1, 0, 2].map(Some));
+    assert_eq!(numbers(&table, samples::IMAGE), [0, 0, 0, 1].map(Some));
+    assert_eq!(strings(&table, samples::LABEL_TEXT), ["yes", "Two", "nobody", "no"]);
+    assert_eq!(numbers(&table, samples::LABEL), [3, 0, 2, 1].map(Some));
     assert_eq!(strings(&table, samples::QUESTION_TYPE), ["is it"; 4]);
     assert_eq!(strings(&table, samples::ANSWER_TYPE), ["other"; 4]);
     // Raw answers are counted: `Yes` and `two` are in no class.
-    let expected = [vec![(1, 0.9), (3, 1.0)], vec![(1, 1.0)], vec![(0, 0.9), (1, 0.3)], vec![(2, 1.0)]];
+    let expected = [vec![(1, 0.9), (3, 1.0)], vec![(0, 0.9), (1, 0.3)], vec![(2, 1.0)], vec![(1, 1.0)]];
     assert_eq!(targets(&table), expected);
     let rows = |name: &str| table.column_by_name(name).unwrap().as_list::<i32>().clone();
     let texts_of: Vec<Vec<u32>> =
         rows(samples::TEXTS).iter().flatten().map(|list| list.as_primitive::<UInt32Type>().values().to_vec()).collect();
-    assert_eq!(texts_of, [[0], [0], [1], [2]]);
-    let answers = rows(samples::ANSWERS).value(2);
+    assert_eq!(texts_of, [[0], [1], [2], [0]]);
+    let answers = rows(samples::ANSWERS).value(1);
     let answers: Vec<_> = answers.as_string::<i32>().iter().flatten().collect();
     assert_eq!(answers, ["2", "two", "2", "2", "two", "two", "two", "two", "two", "no"]);
 
@@ -219,7 +240,7 @@ fn samples_point_at_images_and_texts_with_labels_and_soft_targets() -> Result<()
 
     let photo = std::fs::read(fixture.path("images/train2014/COCO_train2014_000000000002.jpg")).unwrap();
     let group = table.column_by_name(samples::GROUP).unwrap().as_fixed_size_binary();
-    assert_eq!(group.value(1), id(&photo));
+    assert_eq!(group.value(3), id(&photo));
     let table = fixture.table(0, images::NAME);
     assert_eq!(table.column(0).as_fixed_size_binary().value(1), id(&photo));
     assert_eq!(table.column_by_name(images::BYTES).unwrap().as_binary::<i32>().value(1), photo);
@@ -267,8 +288,8 @@ fn questions_without_a_known_answer_are_kept_and_counted() -> Result<()> {
     let report = fixture.ingest(&source)?;
     assert_eq!((report.samples, report.unanswerable), (4, 1));
     let table = fixture.table(0, samples::NAME);
-    assert_eq!(numbers(&table, samples::LABEL), [None, Some(0), None, None]);
-    assert_eq!(targets(&table), [vec![(0, 0.9), (1, 0.6)], vec![(0, 1.0)], vec![(0, 0.3)], vec![]]);
+    assert_eq!(numbers(&table, samples::LABEL), [None, None, None, Some(0)]);
+    assert_eq!(targets(&table), [vec![(0, 0.9), (1, 0.6)], vec![(0, 0.3)], vec![], vec![(0, 1.0)]]);
     Ok(())
 }
 

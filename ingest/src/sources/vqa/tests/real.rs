@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::json::SourceFile;
+use crate::sources::vqa::records::Annotations;
 use crate::vocabulary::Vocabulary;
-use crate::vqa::records::Annotations;
 
 fn data(folder: &str) -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data").join(folder);

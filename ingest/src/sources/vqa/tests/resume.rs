@@ -2,8 +2,6 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use retort_cache::Progress;
-
 use super::*;
 
 /// Asks to stop once this many images were read.

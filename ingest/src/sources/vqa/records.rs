@@ -7,8 +7,8 @@ use rayon::prelude::*;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::pattern::ImagePattern;
 use crate::json::{Listing, Record, SourceFile, Text};
-use crate::pattern::ImagePattern;
 use crate::rejects::{Code, Reject};
 use crate::{Error, Result};
 
@@ -59,8 +59,8 @@ impl<'a> Annotations<'a> {
 #[derive(Debug)]
 pub(crate) struct Question<'a> {
     pub id: Cow<'a, str>,
-    /// Index into [`Records::images`].
-    pub image: usize,
+    /// Path of its image relative to the image folder.
+    pub image: String,
     pub text: Cow<'a, str>,
     pub annotation: Option<Annotation<'a>>,
 }
@@ -70,12 +70,10 @@ pub(crate) struct Question<'a> {
 pub(crate) struct Records<'a> {
     /// In file order.
     pub questions: Vec<Question<'a>>,
-    /// Paths of the source images relative to the image folder, in order of first appearance.
-    pub images: Vec<String>,
     /// Records lost so far: questions, then annotations, each in file order.
     pub rejects: Vec<Reject>,
     /// Records of the questions file, good or bad.
-    pub listed: usize,
+    pub listed: u64,
 }
 
 impl<'a> Records<'a> {
@@ -97,10 +95,8 @@ impl<'a> Records<'a> {
             truths.iter().enumerate().map(|(row, annotation)| (annotation.question.clone(), row)).collect();
         let mut truths: Vec<Option<Annotation<'_>>> = truths.into_iter().map(Some).collect();
 
-        let mut records =
-            Self { questions: Vec::new(), images: Vec::new(), rejects: Vec::new(), listed: listing.records.len() };
+        let mut records = Self { questions: Vec::new(), rejects: Vec::new(), listed: listing.records.len() as u64 };
         let mut seen = HashSet::new();
-        let mut images = HashMap::new();
         for (row, parsed) in rows.into_iter().enumerate() {
             let parsed = parsed.and_then(|row| {
                 let path = row.image_path(listing.subtype.as_deref(), pattern)?;
@@ -125,11 +121,7 @@ impl<'a> Records<'a> {
                 reject(Code::NoAnnotation, "the annotations file has no usable record of this question_id");
                 continue;
             }
-            let image = *images.entry(path).or_insert_with_key(|path| {
-                records.images.push(path.clone());
-                records.images.len() - 1
-            });
-            records.questions.push(Question { id: question.id, image, text: question.text, annotation });
+            records.questions.push(Question { id: question.id, image: path, text: question.text, annotation });
         }
         records.rejects.extend(annotation_rejects);
         records.rejects.extend(truths.into_iter().flatten().map(|annotation| {
@@ -141,40 +133,6 @@ impl<'a> Records<'a> {
         }));
         Ok(records)
     }
-
-    /// Cuts the records into shards: runs of `shard_images` source images with all their questions. What is lost
-    /// already goes into the first, so that a limit on it is noticed at once; if every question is lost, there is
-    /// still one shard to say so.
-    pub(crate) fn into_shards(self, shard_images: usize) -> Vec<ShardPlan<'a>> {
-        let mut shards: Vec<ShardPlan<'_>> = Vec::new();
-        shards.resize_with(self.images.len().div_ceil(shard_images), ShardPlan::default);
-        if shards.is_empty() && !self.rejects.is_empty() {
-            shards.push(ShardPlan::default());
-        }
-        for (index, image) in self.images.into_iter().enumerate() {
-            shards[index / shard_images].images.push(image);
-        }
-        for mut question in self.questions {
-            let shard = question.image / shard_images;
-            question.image %= shard_images;
-            shards[shard].questions.push(question);
-        }
-        if let Some(first) = shards.first_mut() {
-            first.rejects = self.rejects;
-        }
-        shards
-    }
-}
-
-/// What one shard is made from.
-#[derive(Debug, Default)]
-pub(crate) struct ShardPlan<'a> {
-    /// Paths of the source images relative to the image folder.
-    pub images: Vec<String>,
-    /// In file order; their images are indices into `images`.
-    pub questions: Vec<Question<'a>>,
-    /// Records lost before any image was read.
-    pub rejects: Vec<Reject>,
 }
 
 /// A record with a field that is missing or of another type.

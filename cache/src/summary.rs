@@ -128,7 +128,12 @@ impl Summary {
             .collect();
         Ok(Self {
             splits,
-            tables: tables::all().iter().filter_map(|(table, _)| table_summary(&shards, table)).collect(),
+            tables: tables::all()
+                .map(|(table, _)| table)
+                .iter()
+                .chain([&tables::regions::NAME])
+                .filter_map(|table| table_summary(&shards, table))
+                .collect(),
             answers: manifest.answers.as_ref().map(|answers| answers.answers.len()),
             teachers,
         })

@@ -18,6 +18,10 @@ impl ImageFolder {
     pub(crate) fn open(path: &Path) -> Result<Self> {
         if path.is_dir() { Ok(Self(path.to_owned())) } else { Err(Error::NoImageFolder { path: path.to_owned() }) }
     }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
 }
 
 impl ImageStore for ImageFolder {

@@ -6,7 +6,6 @@
 //!                                                          a thread beside it: commit, count <-----+
 //! ```
 
-use std::iter::Peekable;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
@@ -16,9 +15,10 @@ use retort_schemas::manifest::Shard;
 use serde_json::json;
 
 use crate::images::{self, CheckedImage};
+use crate::plan::{ShardPlan, Shards, existing};
 use crate::rejects::{Code, Reject};
 use crate::shard::{RegionColumns, ShardBuilder, ShardTables};
-use crate::source::{Item, Items, Record, Regions, SourceImage};
+use crate::source::{Items, Record, Regions, SourceImage};
 use crate::{Error, IngestReport, RejectLimit, Result, Selection, Source};
 
 /// Source images of a shard, unless told otherwise.
@@ -55,7 +55,7 @@ impl Options {
         }
     }
 
-    fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         let invalid = |option, value: &dyn ToString, problem: &str| {
             Err(Error::InvalidOption { option, value: value.to_string(), problem: problem.to_owned() })
         };
@@ -94,12 +94,7 @@ pub fn ingest(
     interrupt: &Interrupt,
 ) -> Result<IngestReport> {
     options.check()?;
-    let existing = match Dataset::open(out) {
-        Ok(dataset) => dataset.manifest().answers.clone(),
-        Err(CacheError::NotADataset { .. }) => None,
-        Err(error) => return Err(error.into()),
-    };
-    let vocabulary = source.vocabulary(&options.split, existing.as_ref())?;
+    let vocabulary = source.vocabulary(&options.split, existing(out)?.answers.as_ref())?;
     let plan = SplitPlan {
         name: options.split.clone(),
         source: source.kind().to_owned(),
@@ -149,9 +144,9 @@ impl<'a> Run<'a> {
     /// Writes the shards that are not there yet. Images are read on this thread's pool, shards committed beside it.
     fn write(&self, items: Items<'a>, writer: &mut DatasetWriter, report: &mut IngestReport) -> Result<()> {
         let committed = writer.committed();
-        let mut shards = Shards::new(items, self.options, self.progress);
+        let mut shards = Shards::new(items, self.options);
         for _ in 0..committed {
-            if let Some(plan) = shards.next_shard()? {
+            if let Some(plan) = self.next_shard(&mut shards)? {
                 self.progress.advance(plan.images.len() as u64);
             }
         }
@@ -169,9 +164,9 @@ impl<'a> Run<'a> {
     }
 
     /// Builds shard after shard. Ends early, without an error of its own, where the committer has gone.
-    fn read(&self, mut shards: Shards<'_>, committed: usize, ready: SyncSender<Ready>) -> Result<()> {
+    fn read(&self, mut shards: Shards<'a>, committed: usize, ready: SyncSender<Ready>) -> Result<()> {
         let mut index = committed;
-        while let Some(plan) = shards.next_shard()? {
+        while let Some(plan) = self.next_shard(&mut shards)? {
             let tables = self.shard(&Shard::name_of(&self.options.split, index), plan)?;
             index += 1;
             if ready.send(Ready { tables, seen: shards.seen }).is_err() {
@@ -179,6 +174,16 @@ impl<'a> Run<'a> {
             }
         }
         Ok(())
+    }
+
+    /// The next shard. Images that the selection leaves out count as done, unless a limit makes the bar count others.
+    fn next_shard(&self, shards: &mut Shards<'a>) -> Result<Option<ShardPlan<'a>>> {
+        let plan = shards.next_shard()?;
+        let left_out = std::mem::take(&mut shards.left_out);
+        if self.options.selection.limit.is_none() {
+            self.progress.advance(left_out);
+        }
+        Ok(plan)
     }
 
     fn commit(&self, waiting: Receiver<Ready>, writer: &mut DatasetWriter, report: &mut IngestReport) -> Result<()> {
@@ -252,60 +257,5 @@ fn lost_with_image(record: &Record<'_>, image: &Reject) -> Reject {
         stage: image.stage,
         code: Code::ImageRejected,
         message: format!("its image is lost: {}, {}", image.code.name(), image.message),
-    }
-}
-
-/// What one shard is made from.
-#[derive(Default)]
-struct ShardPlan<'a> {
-    images: Vec<SourceImage<'a>>,
-    /// Records lost before any image was read.
-    rejects: Vec<Reject>,
-}
-
-/// Cuts a source's items into shards: runs of `shard_images` selected images.
-struct Shards<'a> {
-    items: Peekable<Box<dyn Iterator<Item = Result<Item<'a>>> + Send + 'a>>,
-    options: &'a Options,
-    progress: &'a dyn Progress,
-    /// Images that the selection may still take.
-    left: u64,
-    /// Records and images so far.
-    seen: u64,
-}
-
-impl<'a> Shards<'a> {
-    fn new(items: Items<'a>, options: &'a Options, progress: &'a dyn Progress) -> Self {
-        let left = options.selection.limit.unwrap_or(u64::MAX);
-        Self { items: items.items.peekable(), options, progress, left, seen: 0 }
-    }
-
-    /// The next shard, if there is anything left. Rejects that follow the last image belong to its shard; if nothing
-    /// but rejects is there, there is one shard to say so.
-    fn next_shard(&mut self) -> Result<Option<ShardPlan<'a>>> {
-        let mut plan = ShardPlan::default();
-        loop {
-            let full = plan.images.len() == self.options.shard_images || self.left == 0;
-            if full && !matches!(self.items.peek(), Some(Ok(Item::Reject(_)))) {
-                break;
-            }
-            match self.items.next().transpose()? {
-                None => break,
-                Some(Item::Reject(reject)) => {
-                    self.seen += 1;
-                    plan.rejects.push(reject);
-                }
-                Some(Item::Image(image)) => {
-                    self.seen += 1 + image.records.len() as u64;
-                    if self.options.selection.draws(&image.name) {
-                        self.left -= 1;
-                        plan.images.push(image);
-                    } else if self.options.selection.limit.is_none() {
-                        self.progress.advance(1);
-                    }
-                }
-            }
-        }
-        Ok((!plan.images.is_empty() || !plan.rejects.is_empty()).then_some(plan))
     }
 }

@@ -20,7 +20,7 @@
 //!  retort_cache::DatasetWriter      commits the shard: killed after it, the next run goes on behind it
 //! ```
 //!
-//! * [`ingest()`] takes any [`Source`]: [`Vqa`].
+//! * [`ingest()`] takes any [`Source`]: [`Vqa`]; [`dry_run`] only says what it would do.
 //! * [`AnswerPlan`] says where the answer vocabulary comes from.
 //! * [`RejectLimit`] says how many lost records are too many. One bad record never stops a run.
 //!
@@ -34,6 +34,7 @@ mod images;
 mod ingest;
 mod json;
 mod lines;
+mod plan;
 mod rejects;
 mod report;
 mod selection;
@@ -44,6 +45,7 @@ mod vocabulary;
 
 pub use error::{Error, Result};
 pub use ingest::{DEFAULT_SHARD_IMAGES, Options, ingest};
+pub use plan::{DryRun, dry_run};
 pub use rejects::{Code, Reject, RejectLimit, Stage};
 pub use report::IngestReport;
 pub use selection::Selection;

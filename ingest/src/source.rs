@@ -10,6 +10,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::path::PathBuf;
 
 use retort_schemas::manifest::AnswerVocabulary;
 
@@ -20,6 +21,9 @@ use crate::{Result, Vocabulary};
 pub trait Source: Sync {
     /// What kind of source it is, such as `vqa`; kept in the manifest.
     fn kind(&self) -> &'static str;
+
+    /// Files and folders that it reads.
+    fn reads(&self) -> Vec<PathBuf>;
 
     /// Everything that decides what is written, wherever the files lie; kept in the manifest.
     fn options(&self) -> serde_json::Value;

@@ -53,6 +53,11 @@ impl Vocabulary {
         Self::new(AnswerVocabulary { origin, hash, answers })
     }
 
+    /// How many classes there are.
+    pub fn classes(&self) -> usize {
+        self.stored.answers.len()
+    }
+
     /// Counts the truths, one a question, in normal form.
     pub(crate) fn build<'a>(
         file: &SourceFile,

@@ -42,7 +42,10 @@ pub struct IngestOptions {
     /// Replace the split if it is there already; the features that teachers made of it go with it
     #[arg(long)]
     pub force: bool,
-    /// Print the counts as JSON
+    /// Say what would be read and written, without opening an image, and write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// How to print the counts
     #[arg(long, value_enum, default_value_t)]
     pub format: SummaryFormat,
 }

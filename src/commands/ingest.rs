@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use retort_ingest::{AnswerPlan, Options, Selection, Source, Vqa, VqaFiles, ingest};
+use retort_ingest::{AnswerPlan, DryRun, Options, Selection, Source, Vqa, VqaFiles, dry_run, ingest};
 
 use super::{print, print_json};
 use crate::cli::{Ingest, IngestOptions, SummaryFormat};
@@ -43,6 +43,9 @@ fn ingest_split(source: &dyn Source, arguments: IngestOptions, terminal: &Termin
         max_rejects: arguments.max_rejects.unwrap_or_default(),
         force: arguments.force,
     };
+    if arguments.dry_run {
+        return print_dry_run(&dry_run(source, &options, &arguments.out)?, arguments.format);
+    }
     let report = ingest(source, &options, &arguments.out, terminal, terminal.interrupt())?;
     if arguments.format == SummaryFormat::Json {
         print_json(&serde_json::to_value(&report).context("cannot print the counts")?)?;
@@ -64,5 +67,30 @@ fn ingest_split(source: &dyn Source, arguments: IngestOptions, terminal: &Termin
         let folder = arguments.out.display();
         terminal.say(&format!("hint: retort sql {folder} -c \"SELECT * FROM rejects LIMIT 10\" says which and why"));
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_dry_run(found: &DryRun, format: SummaryFormat) -> Result<ExitCode> {
+    if format == SummaryFormat::Json {
+        print_json(&serde_json::to_value(found).context("cannot print the counts")?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let DryRun { source, split, shards, images, samples, .. } = found;
+    let mut text =
+        format!("would ingest {source} as split {split}: {samples} samples of {images} images in {shards} shards\n");
+    if found.shards_there > 0 {
+        text.push_str(&format!("there already: {} shards of a split {split}\n", found.shards_there));
+    }
+    if let Some(classes) = found.classes {
+        text.push_str(&format!("classes: {classes}\n"));
+    }
+    for path in &found.reads {
+        text.push_str(&format!("reads:  {}\n", path.display()));
+    }
+    text.push_str(&format!("writes: {}\n", found.writes.display()));
+    for (code, count) in &found.rejects {
+        text.push_str(&format!("rejected: {count} {code}\n"));
+    }
+    print(&text)?;
     Ok(ExitCode::SUCCESS)
 }

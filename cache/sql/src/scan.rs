@@ -15,7 +15,8 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, StringArray, UInt32Array};
+use arrow::array::{ArrayRef, ListArray, RecordBatch, RecordBatchOptions, StringArray, UInt32Array, new_empty_array};
+use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
@@ -346,6 +347,13 @@ impl PartReader {
     }
 }
 
+/// What a list column is where a file has none: written by an older minor version, or of a split without such things.
+fn empty_lists(field: &Field, rows: usize) -> Option<ArrayRef> {
+    let DataType::List(item) = field.data_type() else { return None };
+    let values = new_empty_array(item.data_type());
+    Some(Arc::new(ListArray::new(item.clone(), OffsetBuffer::new_zeroed(rows), values, None)))
+}
+
 /// A part in memory, still as stored.
 struct ReadPart {
     reader: PartReader,
@@ -364,11 +372,15 @@ impl ReadPart {
         let stored = self.stored.as_ref().map(|batch| batch.slice(from, rows));
         let column = |field: &Arc<Field>, column: &usize| match column.checked_sub(self.reader.table.stored) {
             Some(at) => Ok(self.virtual_column(self.reader.table.virtuals[at], from, rows)),
-            None => stored.as_ref().and_then(|batch| shown_by_name(batch, field.name())).ok_or_else(|| {
-                let problem = format!("is not in {} of this data set", self.reader.table.name);
-                let error = retort_cache::Error::Column { column: field.name().clone(), problem };
-                DataFusionError::External(Box::new(error))
-            }),
+            None => stored
+                .as_ref()
+                .and_then(|batch| shown_by_name(batch, field.name()))
+                .or_else(|| empty_lists(field, rows))
+                .ok_or_else(|| {
+                    let problem = format!("is not in {} of this data set", self.reader.table.name);
+                    let error = retort_cache::Error::Column { column: field.name().clone(), problem };
+                    DataFusionError::External(Box::new(error))
+                }),
         };
         let schema = &self.reader.schema;
         let columns: Result<Vec<ArrayRef>> =

@@ -35,7 +35,7 @@ struct Features {
 pub(crate) fn of_dataset(dataset: Dataset) -> Result<Schemas> {
     let dataset = Arc::new(dataset);
     let own = Tables::default();
-    for (table, schema) in tables::all() {
+    for (table, schema) in tables::all().into_iter().chain(regions_of(&dataset)?) {
         let virtuals: &[Virtual] = match table {
             tables::samples::NAME => &[Virtual::Shard, Virtual::Row],
             _ => &[Virtual::Split, Virtual::Shard, Virtual::Row],
@@ -80,6 +80,21 @@ pub(crate) fn of_dataset(dataset: Dataset) -> Result<Schemas> {
         schemas.add(shown, alias, tables);
     }
     Ok(schemas)
+}
+
+/// Columns and types of the table of regions, if any split has one. A split whose objects have no features beside one
+/// whose objects have them is shown with empty lists.
+fn regions_of(dataset: &Dataset) -> Result<Option<(&'static str, SchemaRef)>> {
+    let table = tables::regions::NAME;
+    let mut found: Option<SchemaRef> = None;
+    for split in &dataset.manifest().splits {
+        let Some(shard) = split.shards.first().filter(|shard| shard.tables.contains_key(table)) else { continue };
+        let schema = footer_schema(&dataset.folder().join(table).join(format!("{}.parquet", shard.name)))?;
+        if found.as_ref().is_none_or(|known| known.fields().len() < schema.fields().len()) {
+            found = Some(schema);
+        }
+    }
+    Ok(found.map(|schema| (table, schema)))
 }
 
 fn part(shard: &Shard, file: &TableFile, source: impl Fn(&Shard) -> Source) -> Option<Part> {

@@ -81,6 +81,12 @@ impl Source for Vqa {
         TASK
     }
 
+    fn reads(&self) -> Vec<PathBuf> {
+        let files = [Some(&self.questions), self.annotations.as_ref(), self.answers.as_ref()];
+        let files = files.into_iter().flatten().map(|file| file.path.clone());
+        files.chain([self.images.path().to_owned()]).collect()
+    }
+
     fn options(&self) -> serde_json::Value {
         json!({
             "questions": self.questions.fingerprint,

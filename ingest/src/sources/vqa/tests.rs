@@ -1,5 +1,6 @@
 //! What an ingest writes, from files in a temporary folder.
 
+mod choices;
 mod input;
 mod real;
 mod rejects;

@@ -6,7 +6,7 @@ CARGO ?= cargo
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/retort
 
-.PHONY: demo test libtorch demo-data test-python golden lint
+.PHONY: demo test libtorch demo-data test-python golden lint bench-ingest
 
 ## the main job, on a small public data set, from nothing to a report
 demo: libtorch demo-data
@@ -48,3 +48,18 @@ golden: demo-data
 	$(PYTHON) -m venv $(CACHE)/golden-venv
 	$(CACHE)/golden-venv/bin/pip install --quiet --requirement tests/py/requirements.txt
 	$(CACHE)/golden-venv/bin/python tests/py/make_goldens.py
+
+## images a second and memory of ingest, beside what people use; needs no libtorch
+bench-ingest: $(CACHE)/peers/ready
+	$(CARGO) build --release --locked --no-default-features
+	$(CARGO) build --release --locked -p retort-pixels --example work
+	$(CACHE)/peers/bin/python tests/peers/ingest.py --work "$(CARGO_TARGET_DIR)/bench-ingest" \
+		--retort "$(CARGO_TARGET_DIR)/release/retort" --own-work "$(CARGO_TARGET_DIR)/release/examples/work"
+	$(CACHE)/peers/bin/python tests/peers/memory.py --work "$(CARGO_TARGET_DIR)/bench-ingest" \
+		--retort "$(CARGO_TARGET_DIR)/release/retort"
+
+$(CACHE)/peers/ready: tests/peers/requirements.txt
+	rm -rf $(CACHE)/peers
+	$(PYTHON) -m venv $(CACHE)/peers
+	$(CACHE)/peers/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@

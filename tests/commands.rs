@@ -1,11 +1,13 @@
 //! The commands that need no libtorch, through the real binary: what they print, where, and how they end.
 
+use std::cell::Cell;
 use std::fs;
+use std::path::Path;
 
 use serde_json::Value;
 use tempfile::tempdir;
 
-use crate::support::command::{VqaFiles, retort, succeed, text};
+use crate::support::command::{VqaFiles, kill_when, retort, succeed, text};
 use crate::support::{Result, tree};
 
 #[test]
@@ -63,6 +65,42 @@ fn a_data_set_is_ingested_summed_up_verified_and_asked() -> Result {
 
     let again = VqaFiles { folder: folder.path().join("vqa") }.ingest(&dataset, "train")?;
     assert!(again.stdout.contains("is complete already"), "{again:?}");
+    Ok(())
+}
+
+/// Files of a data set's folder, half-written ones too.
+fn files_in(folder: &Path) -> usize {
+    fs::read_dir(folder).map_or(0, Iterator::count)
+}
+
+#[test]
+fn ingest_killed_at_any_moment_and_run_again_gives_the_same_bytes() -> Result {
+    const IMAGES: usize = 60; // 30 shards
+    let folder = tempdir()?;
+    let files = VqaFiles::write(&folder.path().join("vqa"), IMAGES)?;
+    let whole = folder.path().join("whole");
+    files.ingest(&whole, "train")?;
+    let expected = tree(&whole)?;
+    let mut kills = 0;
+    for round in 0..3_usize {
+        let broken = folder.path().join(format!("broken-{round}"));
+        let arguments = files.ingest_arguments(&broken, "train");
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        for kill in 0..3 {
+            // So many files of a table are there, then so many looks later: in the middle of whatever comes then.
+            let table = ["images", "samples", "rejects"][round];
+            let (files, looks) = (kill * 8 + round, Cell::new(kill * 40 + round * 7));
+            let reached = || files_in(&broken.join(table)) > files && looks.replace(looks.get().saturating_sub(1)) == 0;
+            kills += usize::from(kill_when(&arguments, reached)?);
+        }
+        succeed(&arguments)?;
+        let found = tree(&broken)?;
+        assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>(), "round {round}");
+        for (name, bytes) in &expected {
+            assert!(found[name] == *bytes, "{} differs after the kills of round {round}", name.display());
+        }
+    }
+    assert!(kills >= 3, "only {kills} of 9 kills came in time");
     Ok(())
 }
 

@@ -2,12 +2,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
 use serde_json::Value;
 use tempfile::tempdir;
 
-use crate::support::command::{Ran, VqaFiles, command, retort, succeed, text};
+use crate::support::command::{Ran, VqaFiles, command, kill_when, retort, succeed, text};
 use crate::support::{Result, copy_folder, golden, repository, tree};
 
 /// A data set of 24 images in 12 shards, without features.
@@ -125,21 +124,6 @@ fn training_needs_no_teacher_folder_and_says_what_is_missing() -> Result {
     assert_eq!(ran.code, Some(2));
     assert!(ran.stderr.contains("has no words of shard train-00000: run `retort teach` with --words"), "{ran:?}");
     Ok(())
-}
-
-/// Starts the binary, kills it with SIGKILL as soon as `reached`, and tells whether it was still at work.
-fn kill_when(arguments: &[&str], reached: impl Fn() -> bool) -> Result<bool> {
-    let mut child = command(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-    loop {
-        if child.try_wait()?.is_some() {
-            return Ok(false);
-        }
-        if reached() {
-            child.kill()?;
-            return Ok(child.wait()?.code().is_none());
-        }
-        std::thread::yield_now();
-    }
 }
 
 fn manifest_shards(folder: &Path) -> usize {

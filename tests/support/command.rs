@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use image::{ImageFormat, Rgb, RgbImage};
 use serde_json::{Value, json};
@@ -40,6 +40,21 @@ pub fn succeed(arguments: &[&str]) -> Result<String> {
     let ran = retort(arguments)?;
     assert_eq!(ran.code, Some(0), "retort {arguments:?}: {ran:?}");
     Ok(ran.stdout)
+}
+
+/// Starts the binary, kills it with SIGKILL as soon as `reached`, and tells whether it was still at work.
+pub fn kill_when(arguments: &[&str], reached: impl Fn() -> bool) -> Result<bool> {
+    let mut child = command(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    loop {
+        if child.try_wait()?.is_some() {
+            return Ok(false);
+        }
+        if reached() {
+            child.kill()?;
+            return Ok(child.wait()?.code().is_none());
+        }
+        std::thread::yield_now();
+    }
 }
 
 /// A path as an argument.
@@ -110,9 +125,15 @@ impl VqaFiles {
 
     /// Ingests the set with the real binary, two images a shard.
     pub fn ingest(&self, dataset: &Path, split: &str) -> Result<Ran> {
+        let arguments = self.ingest_arguments(dataset, split);
+        retort(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    /// The arguments of [`VqaFiles::ingest`].
+    pub fn ingest_arguments(&self, dataset: &Path, split: &str) -> Vec<String> {
         let (questions, annotations) = (self.path("questions.json"), self.path("annotations.json"));
         let images = self.path("images");
-        retort(&[
+        let arguments = [
             "ingest",
             "vqa",
             "--questions",
@@ -131,6 +152,7 @@ impl VqaFiles {
             "2",
             "--min-answer-count",
             "1",
-        ])
+        ];
+        arguments.map(str::to_owned).to_vec()
     }
 }

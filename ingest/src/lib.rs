@@ -42,6 +42,7 @@ mod shard;
 mod source;
 mod sources;
 mod vocabulary;
+mod zip;
 
 pub use error::{Error, Result};
 pub use ingest::{DEFAULT_SHARD_IMAGES, Options, ingest};

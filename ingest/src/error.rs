@@ -41,6 +41,16 @@ pub enum Error {
         /// The path given.
         path: PathBuf,
     },
+    /// An archive has no member of the name, or several.
+    #[error("{} has no {member}, or more than one; it has: {members}", path.display())]
+    NoMember {
+        /// The archive.
+        path: PathBuf,
+        /// The member that is wanted.
+        member: String,
+        /// The names of those there are.
+        members: String,
+    },
     /// The data set should have an answer vocabulary already.
     #[error("the data set has no answer vocabulary to label the questions with")]
     NoVocabulary,
@@ -121,6 +131,7 @@ impl Error {
                 "write the subtype into the image pattern, such as train2014/COCO_train2014_{id:012}.jpg".to_owned()
             }
             Self::NoImageFolder { .. } => "give the folder that holds the images or their subtype folders".to_owned(),
+            Self::NoMember { .. } => "name one member by its path in the archive".to_owned(),
             Self::NoVocabulary => {
                 "ingest the training split first, or build the vocabulary from this split, or give it as a file".to_owned()
             }

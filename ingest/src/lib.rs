@@ -20,7 +20,7 @@
 //!  retort_cache::DatasetWriter      commits the shard: killed after it, the next run goes on behind it
 //! ```
 //!
-//! * [`ingest()`] takes any [`Source`]: [`Vqa`]; [`dry_run`] only says what it would do.
+//! * [`ingest()`] takes any [`Source`]: [`Vqa`], [`Vcr`]; [`dry_run`] only says what it would do.
 //! * [`AnswerPlan`] says where the answer vocabulary comes from.
 //! * [`RejectLimit`] says how many lost records are too many. One bad record never stops a run.
 //!
@@ -54,5 +54,5 @@ pub use source::{
     ImageBytes, ImageStore, Item, Items, LostImage, ObjectReference, Record, Region, RegionFeatures, Regions, Source,
     SourceImage, Text,
 };
-pub use sources::{COCO_PATTERN, Vqa, VqaFiles};
+pub use sources::{COCO_PATTERN, Vcr, VcrFiles, VcrTasks, Vqa, VqaFiles};
 pub use vocabulary::{AnswerPlan, DEFAULT_MIN_COUNT, Vocabulary};

@@ -38,6 +38,24 @@ pub enum Code {
     NoAnnotation,
     /// An annotation whose question is not in the questions file, or was rejected.
     AnnotationWithoutQuestion,
+    /// An earlier line has the same annot_id (VCR).
+    DuplicateAnnotId,
+    /// Not four answers or four rationales (VCR).
+    WrongChoices,
+    /// The label is none of the choices (VCR).
+    LabelOutOfRange,
+    /// A text refers to an object that the annotation does not have (VCR).
+    ObjectOutOfRange,
+    /// The annotation is about other objects than the metadata file of its image (VCR).
+    ObjectsMismatch,
+    /// There is no metadata file: the image has no regions, its samples stay (VCR).
+    MetadataMissing,
+    /// The metadata file is there and cannot be read: likewise (VCR).
+    MetadataUnreadable,
+    /// The metadata file is not JSON, or its boxes are not: likewise (VCR).
+    MetadataCorrupt,
+    /// The metadata file is about other objects than all annotations of its image: likewise (VCR).
+    MetadataMismatch,
     /// There is no such file.
     ImageMissing,
     /// The file is there and cannot be read.
@@ -56,6 +74,15 @@ impl Code {
             Self::DuplicateQuestionId => "duplicate_question_id",
             Self::NoAnnotation => "no_annotation",
             Self::AnnotationWithoutQuestion => "annotation_without_question",
+            Self::DuplicateAnnotId => "duplicate_annot_id",
+            Self::WrongChoices => "wrong_choices",
+            Self::LabelOutOfRange => "label_out_of_range",
+            Self::ObjectOutOfRange => "object_out_of_range",
+            Self::ObjectsMismatch => "objects_mismatch",
+            Self::MetadataMissing => "metadata_missing",
+            Self::MetadataUnreadable => "metadata_unreadable",
+            Self::MetadataCorrupt => "metadata_corrupt",
+            Self::MetadataMismatch => "metadata_mismatch",
             Self::ImageMissing => "image_missing",
             Self::ImageUnreadable => "image_unreadable",
             Self::ImageCorrupt => "image_corrupt",

@@ -3,10 +3,12 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use retort_ingest::{AnswerPlan, DryRun, Options, Selection, Source, Vqa, VqaFiles, dry_run, ingest};
+use retort_ingest::{
+    AnswerPlan, DryRun, Options, Selection, Source, Vcr, VcrFiles, VcrTasks, Vqa, VqaFiles, dry_run, ingest,
+};
 
 use super::{print, print_json};
-use crate::cli::{Ingest, IngestOptions, SummaryFormat};
+use crate::cli::{Ingest, IngestOptions, SummaryFormat, VcrTask};
 use crate::progress::Terminal;
 
 pub fn run(command: Ingest, terminal: &Terminal) -> Result<ExitCode> {
@@ -30,6 +32,19 @@ fn open(command: Ingest) -> Result<(Box<dyn Source>, IngestOptions)> {
                 answers,
             };
             (Box::new(Vqa::open(&files)?), vqa.options)
+        }
+        Ingest::Vcr(vcr) => {
+            let files = VcrFiles {
+                annotations: vcr.annotations,
+                member: vcr.member.or_else(|| Some(format!("{}.jsonl", vcr.options.split))),
+                images: vcr.images,
+                tasks: match vcr.task {
+                    VcrTask::Qa => VcrTasks::Qa,
+                    VcrTask::Qar => VcrTasks::Qar,
+                    VcrTask::Both => VcrTasks::Both,
+                },
+            };
+            (Box::new(Vcr::open(&files)?), vcr.options)
         }
     })
 }

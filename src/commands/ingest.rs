@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use retort_ingest::{AnswerPlan, Options, Selection, Source, Vqa, VqaFiles, ingest};
+use retort_ingest::{AnswerPlan, ImageOptions, Options, Selection, Source, Vqa, VqaFiles, ingest};
 
 use super::{print, print_json};
 use crate::cli::{Ingest, IngestOptions, SummaryFormat};
@@ -40,6 +40,13 @@ fn ingest_split(source: &dyn Source, arguments: IngestOptions, terminal: &Termin
         split: arguments.split,
         shard_images: arguments.shard_images,
         selection,
+        images: ImageOptions {
+            size: arguments.image_size.0,
+            format: arguments.image_format,
+            mode: arguments.image_mode,
+            keep_truncated: arguments.keep_truncated,
+            allow_missing: arguments.allow_missing_images,
+        },
         max_rejects: arguments.max_rejects.unwrap_or_default(),
         force: arguments.force,
     };

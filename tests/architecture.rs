@@ -10,12 +10,13 @@ use crate::support::{Result, repository};
 
 /// The crates of the workspace that each of them uses: those above it, in the order of the imports. The root package,
 /// `retort`, may use all of them.
-const EDGES: [(&str, &[&str]); 8] = [
+const EDGES: [(&str, &[&str]); 9] = [
     ("retort-schemas", &[]),
     ("retort-cache", &["retort-schemas"]),
+    ("retort-pixels", &[]),
     ("retort-sql", &["retort-schemas", "retort-cache"]),
-    ("retort-ingest", &["retort-schemas", "retort-cache"]),
-    ("retort-nn", &[]),
+    ("retort-ingest", &["retort-schemas", "retort-cache", "retort-pixels"]),
+    ("retort-nn", &["retort-pixels"]),
     ("retort-teachers", &["retort-schemas", "retort-cache", "retort-nn"]),
     ("retort-trainer", &["retort-schemas", "retort-cache", "retort-nn"]),
     ("retort-report", &["retort-schemas", "retort-cache"]),

@@ -28,9 +28,8 @@ pub(crate) fn images(rows: &[CheckedImage]) -> Result<RecordBatch, ArrowError> {
             Arc::new(StringArray::from_iter_values(rows.iter().map(|image| image.format))),
             numbers(|image| image.width),
             numbers(|image| image.height),
-            // Stored as found, so the source has the same size.
-            numbers(|image| image.width),
-            numbers(|image| image.height),
+            numbers(|image| image.source_width),
+            numbers(|image| image.source_height),
             Arc::new(UInt64Array::from_iter_values(rows.iter().map(|image| image.phash))),
         ],
     )

@@ -1,21 +1,15 @@
-//! One image: read, checked by decoding all of it, hashed.
+//! One image: read, checked by decoding all of it, made smaller or encoded again where that is asked for, hashed.
 
-use std::io::Cursor;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
-use image::imageops::{self, FilterType};
-use image::{DynamicImage, ImageFormat, ImageReader, Limits};
+pub(crate) use retort_pixels::LARGEST_FILE_BYTES as LARGEST_FILE;
+use retort_pixels::{Rgb, decode_with, difference_hash, encode, resize, shortest_side};
 use retort_schemas::ID_BYTES;
 
+use crate::image_options::ImageOptions;
 use crate::rejects::{Code, Reject, Stage};
 use crate::source::{ImageBytes, LostImage};
 
-/// Longest side of an image in pixels.
-const LONGEST_SIDE: u32 = 20_000;
-/// Most memory that decoding one image may take. A small file can claim to be a huge image.
-const MOST_MEMORY: u64 = 512 << 20;
-/// Largest file: an encoded image is smaller than a decoded one.
-pub(crate) const LARGEST_FILE: u64 = MOST_MEMORY;
+/// Format of an image that is not there.
+const MISSING: &str = "missing";
 
 /// Id of an image or a text.
 pub(crate) type ContentId = [u8; ID_BYTES as usize];
@@ -37,180 +31,237 @@ pub(crate) fn hash_digits(hash: &blake3::Hash) -> String {
     hash.to_hex()[..2 * ID_BYTES as usize].to_owned()
 }
 
-/// An image that can be decoded, encoded as it was found.
+/// An image as it is stored: one that can be decoded, or a row that stands for a missing one.
 #[derive(Debug)]
 pub(crate) struct CheckedImage {
+    /// Of the bytes as they were found.
     pub id: ContentId,
     /// Path relative to the image folder.
     pub source: String,
     pub bytes: Vec<u8>,
     /// `png`, `jpeg`, ...
     pub format: &'static str,
-    /// Size as stored: an EXIF orientation is not applied.
+    /// Size of the stored image, upright.
     pub width: u32,
     pub height: u32,
+    /// Size of the image as it was found, upright.
+    pub source_width: u32,
+    pub source_height: u32,
     pub phash: u64,
+    /// What is wrong with an image that is kept although only a part of it could be decoded.
+    pub truncated: Option<String>,
 }
 
 /// Reads and checks an image.
-pub(crate) fn load(name: String, bytes: ImageBytes<'_>) -> Result<CheckedImage, Reject> {
+pub(crate) fn load(name: String, bytes: ImageBytes<'_>, options: &ImageOptions) -> Result<CheckedImage, Reject> {
     let found = match bytes {
         ImageBytes::Stored(store) => store.read(&name),
         ImageBytes::Here(bytes) => Ok((name.clone(), bytes)),
         ImageBytes::Lost(lost) => Err(lost),
     };
-    let checked = found.and_then(|(source, bytes)| {
-        // A decoder's panic on a malformed file loses that image, not the run.
-        let (format, width, height, phash) = catch_unwind(AssertUnwindSafe(|| decode(&bytes)))
-            .unwrap_or_else(|_| Err("the decoder failed on it".to_owned()))
-            .map_err(|message| LostImage { stage: Stage::Decode, code: Code::ImageCorrupt, message })?;
-        Ok(CheckedImage { id: content_id(&bytes), source, bytes, format, width, height, phash })
-    });
+    let checked = match found {
+        Ok((source, bytes)) => check(source, bytes, options).map_err(|message| LostImage {
+            stage: Stage::Decode,
+            code: Code::ImageCorrupt,
+            message,
+        }),
+        Err(lost) if options.allow_missing && lost.code == Code::ImageMissing => return Ok(missing(name)),
+        Err(lost) => Err(lost),
+    };
     checked.map_err(|LostImage { stage, code, message }| Reject { source: name, stage, code, message })
 }
 
-/// Format, width, height and difference hash; or what is wrong with the bytes.
-fn decode(bytes: &[u8]) -> Result<(&'static str, u32, u32, u64), String> {
-    let format = image::guess_format(bytes)
-        .map_err(|_| format!("it is no image of a known format: it has {} bytes", bytes.len()))?;
-    let mut limits = Limits::default();
-    limits.max_image_width = Some(LONGEST_SIDE);
-    limits.max_image_height = Some(LONGEST_SIDE);
-    limits.max_alloc = Some(MOST_MEMORY);
-    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-    reader.limits(limits);
-    let image = reader.decode().map_err(|error| error.to_string())?;
-    // The decoder fills what is missing of a JPEG with grey and says nothing.
-    if format == ImageFormat::Jpeg && !jpeg_is_complete(bytes) {
-        return Err("it is truncated: the JPEG has no end marker".to_owned());
+/// A row without bytes. Its id is that of its name: images that are missing are not equal to each other.
+fn missing(source: String) -> CheckedImage {
+    CheckedImage {
+        id: content_id(format!("{MISSING}:{source}").as_bytes()),
+        source,
+        bytes: Vec::new(),
+        format: MISSING,
+        width: 0,
+        height: 0,
+        source_width: 0,
+        source_height: 0,
+        phash: 0,
+        truncated: None,
     }
-    let name = format.to_mime_type();
-    let name = name.strip_prefix("image/").unwrap_or(name);
-    Ok((name, image.width(), image.height(), difference_hash(&image)))
 }
 
-/// Whether the end marker follows the first scan. Before the scan it may belong to a thumbnail; inside scan data
-/// the encoder never lets these two bytes follow each other.
-fn jpeg_is_complete(bytes: &[u8]) -> bool {
-    const END_OF_IMAGE: u8 = 0xd9;
-    const START_OF_SCAN: u8 = 0xda;
-    let mut at = 2;
-    while let Some(&[first, marker]) = bytes.get(at..at + 2) {
-        match (first, marker) {
-            (0xff, START_OF_SCAN) => return bytes[at..].windows(2).rev().any(|pair| *pair == [0xff, END_OF_IMAGE]),
-            // Fill bytes, stray bytes that decoders skip, and markers that stand alone.
-            (..0xff, _) | (0xff, 0xff) => at += 1,
-            (0xff, 0x01 | 0xd0..=0xd8) => at += 2,
-            (0xff, _) => match bytes.get(at + 2..at + 4) {
-                Some(&[high, low]) => at += 2 + usize::from(u16::from_be_bytes([high, low])),
-                _ => return false,
-            },
+/// The image as it is stored; or what is wrong with the bytes.
+fn check(source: String, bytes: Vec<u8>, options: &ImageOptions) -> Result<CheckedImage, String> {
+    if bytes.is_empty() {
+        return Err("it has no bytes".to_owned());
+    }
+    let found = decode_with(&bytes, &options.decoding()).map_err(|error| error.to_string())?;
+    let (source_width, source_height) = (found.source_width, found.source_height);
+    let checked = CheckedImage {
+        id: content_id(&bytes),
+        source,
+        bytes,
+        format: found.format.name(),
+        width: source_width,
+        height: source_height,
+        source_width,
+        source_height,
+        phash: difference_hash(&found.image),
+        truncated: found.truncated,
+    };
+    let smaller = options.size.filter(|size| *size < source_width.min(source_height));
+    // Readers decode whole images only.
+    if smaller.is_none() && options.accepts(found.format) && checked.truncated.is_none() {
+        return Ok(checked);
+    }
+    let image = match smaller {
+        Some(size) => {
+            let (width, height) = shortest_side(source_width, source_height, size);
+            resize(&found.image, width, height).map_err(|error| error.to_string())?
         }
-    }
-    false
-}
-
-/// 64 bits, row by row from the most significant: whether a pixel of the 9 x 8 grey image is darker than the one on
-/// its right. Near duplicates differ in few bits.
-fn difference_hash(image: &DynamicImage) -> u64 {
-    let small = imageops::resize(&image.to_luma8(), 9, 8, FilterType::Triangle);
-    small.rows().fold(0, |hash, row| {
-        let row: Vec<u8> = row.map(|pixel| pixel.0[0]).collect();
-        row.windows(2).fold(hash, |hash, pair| hash << 1 | u64::from(pair[0] < pair[1]))
-    })
+        None => found.image,
+    };
+    let encoding = options.encoding(found.format, &checked.bytes);
+    let bytes = encode(&image, encoding).map_err(|error| error.to_string())?;
+    let Rgb { width, height, .. } = image;
+    Ok(CheckedImage { bytes, format: encoding.format().name(), width, height, ..checked })
 }
 
 #[cfg(test)]
 mod tests {
-    use image::{GrayImage, Luma, RgbImage};
+    use retort_pixels::{Encoding, decode};
 
     use super::*;
+    use crate::image_options::{ImageFormatOption, ImageMode};
 
-    fn encoded(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
-        let mut bytes = Cursor::new(Vec::new());
-        image.write_to(&mut bytes, format).unwrap();
-        bytes.into_inner()
+    fn noise(width: u32, height: u32) -> Rgb {
+        let pixel = |i: u32| content_id(&i.to_le_bytes())[0] / 2 + (i / 3 % width) as u8;
+        Rgb { width, height, data: (0..width * height * 3).map(pixel).collect() }
     }
 
-    fn noise(width: u32, height: u32) -> DynamicImage {
-        RgbImage::from_fn(width, height, |x, y| {
-            let hash = content_id(&[x.to_le_bytes(), y.to_le_bytes()].concat());
-            image::Rgb([hash[0], hash[1], hash[2]])
-        })
-        .into()
+    fn encoded(image: &Rgb, encoding: Encoding) -> Vec<u8> {
+        encode(image, encoding).unwrap()
+    }
+
+    /// With an EXIF segment that says: turn by a quarter clockwise.
+    fn turned(jpeg: &[u8]) -> Vec<u8> {
+        let exif = b"\xff\xe1\0\x22Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
+        [&jpeg[..2], exif, &jpeg[2..]].concat()
+    }
+
+    fn stored(bytes: &[u8], options: &ImageOptions) -> CheckedImage {
+        check("a".to_owned(), bytes.to_vec(), options).unwrap()
     }
 
     #[test]
-    fn format_and_size_come_from_the_content() {
-        for (format, name) in [
-            (ImageFormat::Png, "png"),
-            (ImageFormat::Jpeg, "jpeg"),
-            (ImageFormat::WebP, "webp"),
-            (ImageFormat::Gif, "gif"),
-        ] {
-            let (found, width, height, _) = decode(&encoded(&noise(33, 20), format)).unwrap();
-            assert_eq!((found, width, height), (name, 33, 20));
+    fn by_default_the_bytes_stay_what_they_are() {
+        for encoding in [Encoding::Png, Encoding::Jpeg(90), Encoding::Webp(80), Encoding::WebpLossless] {
+            let bytes = encoded(&noise(33, 20), encoding);
+            let found = stored(&bytes, &ImageOptions::default());
+            assert_eq!(found.bytes, bytes);
+            assert_eq!((found.format, found.width, found.height), (encoding.format().name(), 33, 20));
+            assert_eq!(found.id, content_id(&bytes));
+        }
+        // Readers turn it: the bytes stay, the size is the upright one.
+        let bytes = turned(&encoded(&noise(33, 20), Encoding::Jpeg(90)));
+        let found = stored(&bytes, &ImageOptions::default());
+        assert_eq!((&found.bytes, found.width, found.height), (&bytes, 20, 33));
+        assert_eq!((found.source_width, found.source_height), (20, 33));
+    }
+
+    #[test]
+    fn a_larger_image_is_made_smaller_in_its_own_format() {
+        let options = ImageOptions { size: Some(16), ..ImageOptions::default() };
+        let image = noise(64, 40);
+        for encoding in [Encoding::Png, Encoding::Jpeg(90), Encoding::Webp(80), Encoding::WebpLossless] {
+            let bytes = encoded(&image, encoding);
+            let found = stored(&bytes, &options);
+            assert_eq!((found.format, found.width, found.height), (encoding.format().name(), 25, 16));
+            assert_eq!((found.source_width, found.source_height), (64, 40));
+            assert_eq!(found.id, content_id(&bytes), "the id is the source's");
+            let pixels = decode(&found.bytes).unwrap();
+            assert_eq!((pixels.width, pixels.height), (25, 16));
+        }
+        let lossless = stored(&encoded(&image, Encoding::Png), &options);
+        assert_eq!(decode(&lossless.bytes).unwrap(), resize(&image, 25, 16).unwrap());
+        let upright = stored(&turned(&encoded(&image, Encoding::Jpeg(90))), &options);
+        assert_eq!((upright.width, upright.height), (16, 25));
+        let pixels = decode(&upright.bytes).unwrap();
+        assert_eq!((pixels.width, pixels.height), (16, 25), "the orientation is applied once");
+    }
+
+    #[test]
+    fn a_smaller_image_is_not_touched() {
+        let bytes = encoded(&noise(64, 40), Encoding::Jpeg(90));
+        for size in [40, 41, 1000] {
+            let options = ImageOptions { size: Some(size), ..ImageOptions::default() };
+            assert_eq!(stored(&bytes, &options).bytes, bytes);
         }
     }
 
     #[test]
-    fn a_truncated_image_is_corrupt_wherever_it_is_cut() {
-        for format in [ImageFormat::Png, ImageFormat::Jpeg] {
-            let whole = encoded(&noise(64, 64), format);
-            assert!(decode(&whole).is_ok());
-            for parts in 1..16 {
-                let cut = whole.len() * parts / 16;
-                assert!(decode(&whole[..cut]).is_err(), "{format:?} of {} bytes cut to {cut}", whole.len());
+    fn the_format_is_changed_where_it_is_another() {
+        let jpeg = encoded(&noise(20, 20), Encoding::Jpeg(50));
+        let png = encoded(&noise(20, 20), Encoding::Png);
+        for (format, name) in [
+            (ImageFormatOption::Jpeg(90), "jpeg"),
+            (ImageFormatOption::Webp(90), "webp"),
+            (ImageFormatOption::Png, "png"),
+        ] {
+            let options = ImageOptions { format, ..ImageOptions::default() };
+            for bytes in [&jpeg, &png] {
+                let found = stored(bytes, &options);
+                assert_eq!(found.format, name);
+                let same = retort_pixels::Format::of(bytes).map(|format| format.name()) == Some(name);
+                assert_eq!(found.bytes == *bytes, same, "{name}");
             }
         }
-        let jpeg = encoded(&noise(64, 64), ImageFormat::Jpeg);
-        assert!(decode(&jpeg[..jpeg.len() - 2]).unwrap_err().contains("truncated"));
-        assert!(decode(&[jpeg, b"a camera's appendix".to_vec()].concat()).is_ok());
     }
 
     #[test]
-    fn the_end_of_a_thumbnail_is_not_the_end_of_the_image() {
-        let whole = encoded(&noise(16, 16), ImageFormat::Jpeg);
-        // An APP1 segment whose payload is a thumbnail's scan and end.
-        let thumbnail = [0xff, 0xe1, 0x00, 0x08, 0xff, 0xda, 0x00, 0x00, 0xff, 0xd9];
-        let with_thumbnail = [&whole[..2], &thumbnail[..], &whole[2..]].concat();
-        assert!(decode(&with_thumbnail).is_ok());
-        assert!(!jpeg_is_complete(&with_thumbnail[..with_thumbnail.len() - 2]));
+    fn fast_gives_the_same_size_and_nearly_the_same_image() {
+        let smooth: Vec<u8> = (0..301 * 203 * 3).map(|i| (i / 903 + i / 3 % 301 / 4) as u8).collect();
+        let bytes = encoded(&Rgb { width: 301, height: 203, data: smooth }, Encoding::Jpeg(95));
+        let exact = ImageOptions { size: Some(40), format: ImageFormatOption::Png, ..ImageOptions::default() };
+        let fast = ImageOptions { mode: ImageMode::Fast, ..exact };
+        let (exact, fast) = (stored(&bytes, &exact), stored(&bytes, &fast));
+        assert_eq!((fast.width, fast.height), (59, 40));
+        assert_eq!((fast.source_width, fast.source_height), (301, 203));
+        assert_eq!((exact.width, exact.height), (fast.width, fast.height));
+        assert_ne!(fast.bytes, exact.bytes);
+        let (exact, fast) = (decode(&exact.bytes).unwrap(), decode(&fast.bytes).unwrap());
+        let total: u32 = exact.data.iter().zip(&fast.data).map(|(a, b)| u32::from(a.abs_diff(*b))).sum();
+        assert!(total < exact.data.len() as u32 * 3, "{total}");
     }
 
     #[test]
-    fn a_small_file_that_claims_to_be_huge_is_refused() {
-        let mut bomb = encoded(&GrayImage::new(2, 2).into(), ImageFormat::Bmp);
-        bomb[18..22].copy_from_slice(&20_001_u32.to_le_bytes());
-        assert!(decode(&bomb).is_err());
-        bomb[18..22].copy_from_slice(&19_999_u32.to_le_bytes());
-        bomb[22..26].copy_from_slice(&19_999_u32.to_le_bytes());
-        assert!(decode(&bomb).is_err());
+    fn a_truncated_image_is_lost_or_kept_as_far_as_it_goes() {
+        let whole = encoded(&noise(64, 64), Encoding::Jpeg(90));
+        let cut = &whole[..whole.len() / 2];
+        let error = check("a".to_owned(), cut.to_vec(), &ImageOptions::default()).unwrap_err();
+        assert!(error.contains("truncated"), "{error}");
+        let found = stored(cut, &ImageOptions { keep_truncated: true, ..ImageOptions::default() });
+        assert!(found.truncated.is_some());
+        assert_eq!(found.id, content_id(cut));
+        assert_eq!((found.format, found.width, found.height), ("jpeg", 64, 64));
+        assert!(decode(&found.bytes).is_ok(), "readers find a whole image");
     }
 
     #[test]
-    fn the_hash_tells_the_direction_of_a_gradient() {
-        let gradient = |from_left: bool| {
-            let grey = GrayImage::from_fn(90, 80, |x, _| Luma([if from_left { x * 2 } else { 255 - x * 2 } as u8]));
-            difference_hash(&grey.into())
-        };
-        assert_eq!(gradient(true), u64::MAX);
-        assert_eq!(gradient(false), 0);
-        // Only the top row of the small image grows brighter to the right.
-        let top = GrayImage::from_fn(90, 80, |x, y| Luma([if y < 8 { x * 2 } else { 0 } as u8]));
-        assert_eq!(difference_hash(&top.into()) >> 56, 0xff);
+    fn no_bytes_are_no_image() {
+        let error = check("a".to_owned(), Vec::new(), &ImageOptions::default()).unwrap_err();
+        assert_eq!(error, "it has no bytes");
     }
 
     #[test]
-    fn near_duplicates_differ_in_few_bits() {
-        let photo = DynamicImage::from(RgbImage::from_fn(120, 90, |x, y| {
-            image::Rgb([(x * 2) as u8, (y * 2) as u8, ((x * y) % 251) as u8])
-        }));
-        let hash = |bytes: &[u8]| decode(bytes).unwrap().3;
-        let original = hash(&encoded(&photo, ImageFormat::Png));
-        let lossy = hash(&encoded(&photo, ImageFormat::Jpeg));
-        let mirrored = hash(&encoded(&photo.fliph(), ImageFormat::Png));
-        assert!((original ^ lossy).count_ones() <= 6, "{}", (original ^ lossy).count_ones());
-        assert!((original ^ mirrored).count_ones() > 20, "{}", (original ^ mirrored).count_ones());
+    fn a_missing_image_is_lost_or_a_row_without_bytes() {
+        let lost = |code| ImageBytes::Lost(LostImage { stage: Stage::Read, code, message: "gone".to_owned() });
+        let allow = ImageOptions { allow_missing: true, ..ImageOptions::default() };
+        let reject = load("a.jpg".to_owned(), lost(Code::ImageMissing), &ImageOptions::default()).unwrap_err();
+        assert_eq!(reject.code, Code::ImageMissing);
+        let reject = load("a.jpg".to_owned(), lost(Code::ImageUnreadable), &allow).unwrap_err();
+        assert_eq!(reject.code, Code::ImageUnreadable, "it is there");
+        let row = load("a.jpg".to_owned(), lost(Code::ImageMissing), &allow).unwrap();
+        assert_eq!(row.id, content_id(b"missing:a.jpg"));
+        assert_eq!((row.format, row.width, row.height, row.source_width), ("missing", 0, 0, 0));
+        let error = decode(&row.bytes).unwrap_err();
+        assert!(error.to_string().contains("is missing: ingested with --allow-missing-images"), "{error}");
     }
 }

@@ -16,10 +16,10 @@ use serde_json::json;
 
 use crate::images::{self, CheckedImage};
 use crate::plan::{ShardPlan, Shards, existing};
-use crate::rejects::{Code, Reject};
+use crate::rejects::{Code, Reject, Stage};
 use crate::shard::{RegionColumns, ShardBuilder, ShardTables};
 use crate::source::{Items, Record, Regions, SourceImage};
-use crate::{Error, IngestReport, RejectLimit, Result, Selection, Source};
+use crate::{Error, ImageOptions, IngestReport, RejectLimit, Result, Selection, Source};
 
 /// Source images of a shard, unless told otherwise.
 pub const DEFAULT_SHARD_IMAGES: usize = 1024;
@@ -36,6 +36,8 @@ pub struct Options {
     pub shard_images: usize,
     /// Which images are ingested.
     pub selection: Selection,
+    /// How images are stored.
+    pub images: ImageOptions,
     /// How many lost records are too many.
     pub max_rejects: RejectLimit,
     /// Replace a split of this name that is complete, or was ingested otherwise; the features that teachers made of it
@@ -50,6 +52,7 @@ impl Options {
             split: split.into(),
             shard_images: DEFAULT_SHARD_IMAGES,
             selection: Selection::default(),
+            images: ImageOptions::default(),
             max_rejects: RejectLimit::default(),
             force: false,
         }
@@ -67,14 +70,18 @@ impl Options {
         if self.shard_images == 0 {
             return invalid("number of images a shard", &self.shard_images, "a shard has at least one");
         }
+        self.images.check()?;
         self.selection.check()
     }
 
     /// Everything that decides what is written.
     fn stored(&self, source: &dyn Source) -> serde_json::Value {
         let mut options = json!({ "source": source.options(), "shard_images": self.shard_images });
-        if let (Some(selection), Some(object)) = (self.selection.options(), options.as_object_mut()) {
-            object.insert("selection".to_owned(), selection);
+        let others = [("selection", self.selection.options()), ("images", self.images.stored())];
+        for (key, value) in others {
+            if let (Some(value), Some(object)) = (value, options.as_object_mut()) {
+                object.insert(key.to_owned(), value);
+            }
         }
         options
     }
@@ -206,6 +213,9 @@ impl<'a> Run<'a> {
         for Loaded { image, regions, records } in loaded {
             match image {
                 Ok(image) => {
+                    if let Some(reject) = rest_of_truncated(&image) {
+                        shard.add_reject(reject);
+                    }
                     let row = shard.add_image(image, regions);
                     records.into_iter().for_each(|record| shard.add_sample(row, record));
                 }
@@ -222,7 +232,7 @@ impl<'a> Run<'a> {
     fn load<'i>(&self, image: SourceImage<'i>) -> Result<Loaded<'i>, CacheError> {
         self.interrupt.check()?;
         let SourceImage { name, bytes, regions, records } = image;
-        let image = images::load(name, bytes);
+        let image = images::load(name, bytes, &self.options.images);
         self.progress.advance(1);
         Ok(Loaded { image, regions, records })
     }
@@ -249,6 +259,17 @@ struct Loaded<'a> {
     image: Result<CheckedImage, Reject>,
     regions: Option<Regions>,
     records: Vec<Record<'a>>,
+}
+
+/// What is said about an image that is kept as far as it goes.
+fn rest_of_truncated(image: &CheckedImage) -> Option<Reject> {
+    let problem = image.truncated.as_ref()?;
+    Some(Reject {
+        source: image.source.clone(),
+        stage: Stage::Decode,
+        code: Code::ImageTruncated,
+        message: format!("the rest of it is lost, the image is kept: {problem}"),
+    })
 }
 
 fn lost_with_image(record: &Record<'_>, image: &Reject) -> Reject {

@@ -22,6 +22,7 @@
 //!
 //! * [`ingest()`] takes any [`Source`]: [`Vqa`], [`Vcr`]; [`dry_run`] only says what it would do.
 //! * [`AnswerPlan`] says where the answer vocabulary comes from.
+//! * [`ImageOptions`] say how images are stored: as found, or smaller, or encoded again.
 //! * [`RejectLimit`] says how many lost records are too many. One bad record never stops a run.
 //!
 //! What is written depends on the content of the input files and on the options alone: not on where the files lie, on
@@ -30,6 +31,7 @@
 mod columns;
 mod error;
 mod folder;
+mod image_options;
 mod images;
 mod ingest;
 mod json;
@@ -45,6 +47,7 @@ mod vocabulary;
 mod zip;
 
 pub use error::{Error, Result};
+pub use image_options::{ImageFormatOption, ImageMode, ImageOptions};
 pub use ingest::{DEFAULT_SHARD_IMAGES, Options, ingest};
 pub use plan::{DryRun, dry_run};
 pub use rejects::{Code, Reject, RejectLimit, Stage};

@@ -60,8 +60,10 @@ pub enum Code {
     ImageMissing,
     /// The file is there and cannot be read.
     ImageUnreadable,
-    /// The bytes are no whole image, or one too large to decode.
+    /// The bytes are no whole image, or one too large to decode or to encode again.
     ImageCorrupt,
+    /// Only a part of the image could be decoded. The image is kept, as `--keep-truncated` asks.
+    ImageTruncated,
     /// A question whose image was rejected.
     ImageRejected,
 }
@@ -86,6 +88,7 @@ impl Code {
             Self::ImageMissing => "image_missing",
             Self::ImageUnreadable => "image_unreadable",
             Self::ImageCorrupt => "image_corrupt",
+            Self::ImageTruncated => "image_truncated",
             Self::ImageRejected => "image_rejected",
         }
     }

@@ -1,9 +1,10 @@
 //! `retort ingest`: one subcommand a source, with the options that all of them share.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, Subcommand, ValueEnum};
-use retort_ingest::{COCO_PATTERN, DEFAULT_MIN_COUNT, DEFAULT_SHARD_IMAGES, RejectLimit};
+use retort_ingest::{COCO_PATTERN, DEFAULT_MIN_COUNT, DEFAULT_SHARD_IMAGES, ImageFormatOption, ImageMode, RejectLimit};
 
 use super::SummaryFormat;
 
@@ -37,6 +38,21 @@ pub struct IngestOptions {
     /// Seed of --sample
     #[arg(long, value_name = "S", default_value_t = 0)]
     pub seed: u64,
+    /// Bring the shorter side of larger images down to N pixels; smaller ones are not enlarged
+    #[arg(long, value_name = "original|N", default_value = "original")]
+    pub image_size: ImageSize,
+    /// Store images as original, jpeg:Q, webp:Q or png; those that need no change keep their bytes
+    #[arg(long, value_name = "FORMAT", default_value_t)]
+    pub image_format: ImageFormatOption,
+    /// How images are made smaller: exact as Pillow, or fast, which decodes large JPEG files at a fraction of their size
+    #[arg(long, value_name = "exact|fast", default_value_t)]
+    pub image_mode: ImageMode,
+    /// Keep images that are cut short, as far as they go; `rejects` names them
+    #[arg(long)]
+    pub keep_truncated: bool,
+    /// Keep images that are not there as rows without bytes, so that their samples stay
+    #[arg(long)]
+    pub allow_missing_images: bool,
     /// Stop when more records than this are lost: a number or a percentage such as 5%
     #[arg(long, value_name = "N|P%")]
     pub max_rejects: Option<RejectLimit>,
@@ -49,6 +65,23 @@ pub struct IngestOptions {
     /// How to print the counts
     #[arg(long, value_enum, default_value_t)]
     pub format: SummaryFormat,
+}
+
+/// Reads `original` or a number of pixels.
+#[derive(Debug, Clone, Copy)]
+pub struct ImageSize(pub Option<u32>);
+
+impl FromStr for ImageSize {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        if word == "original" {
+            return Ok(Self(None));
+        }
+        let pixels = word.parse().ok().filter(|pixels| *pixels > 0);
+        let pixels = pixels.ok_or_else(|| format!("expected original or a number of pixels, found {word:?}"))?;
+        Ok(Self(Some(pixels)))
+    }
 }
 
 /// Reads `0.1` or `10%`.

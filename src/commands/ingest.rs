@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use retort_ingest::{
-    AnswerPlan, DryRun, Options, Selection, Source, Vcr, VcrFiles, VcrTasks, Vqa, VqaFiles, dry_run, ingest,
+    AnswerPlan, DryRun, ImageOptions, Options, Selection, Source, Vcr, VcrFiles, VcrTasks, Vqa, VqaFiles, dry_run,
+    ingest,
 };
 
 use super::{print, print_json};
@@ -55,6 +56,13 @@ fn ingest_split(source: &dyn Source, arguments: IngestOptions, terminal: &Termin
         split: arguments.split,
         shard_images: arguments.shard_images,
         selection,
+        images: ImageOptions {
+            size: arguments.image_size.0,
+            format: arguments.image_format,
+            mode: arguments.image_mode,
+            keep_truncated: arguments.keep_truncated,
+            allow_missing: arguments.allow_missing_images,
+        },
         max_rejects: arguments.max_rejects.unwrap_or_default(),
         force: arguments.force,
     };

@@ -132,3 +132,9 @@ impl Error {
         }
     }
 }
+
+impl From<retort_pixels::Error> for Error {
+    fn from(error: retort_pixels::Error) -> Self {
+        Self::Image { problem: error.to_string() }
+    }
+}

@@ -1,65 +1,17 @@
 //! Images as models see them: decoded to RGB, resized as Pillow's bicubic does, cropped, normalised.
 
-use std::io::Cursor;
-
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
-use image::{DynamicImage, ImageReader, Limits};
+pub use retort_pixels::Rgb;
+use retort_pixels::shortest_side;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result};
-
-/// An RGB image, one byte a channel, rows from the top.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rgb {
-    /// Pixels a row.
-    pub width: u32,
-    /// Rows.
-    pub height: u32,
-    /// `height x width x 3` bytes.
-    pub data: Vec<u8>,
-}
-
-/// Longest side that is decoded.
-const MAX_SIDE: u32 = 20_000;
-/// Memory that decoding may ask for.
-const MAX_ALLOCATION_BYTES: u64 = 512 << 20;
-
-fn failed(problem: impl ToString) -> Error {
-    Error::Image { problem: problem.to_string() }
-}
+use crate::Result;
 
 /// Decodes an encoded image, whose format is told from its content.
 ///
 /// # Errors
-/// [`Error::Image`].
+/// [`crate::Error::Image`].
 pub fn decode(bytes: &[u8]) -> Result<Rgb> {
-    let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(failed)?;
-    let mut limits = Limits::default();
-    limits.max_image_width = Some(MAX_SIDE);
-    limits.max_image_height = Some(MAX_SIDE);
-    limits.max_alloc = Some(MAX_ALLOCATION_BYTES);
-    reader.limits(limits);
-    let image = reader.decode().map_err(failed)?;
-    let (width, height) = (image.width(), image.height());
-    Ok(Rgb { width, height, data: rgb_bytes(image) })
-}
-
-/// Three bytes a pixel, as Pillow's `convert("RGB")` gives them: alpha is dropped, not blended; 16-bit colour keeps its
-/// upper byte; 16-bit grey is clipped at 255.
-fn rgb_bytes(image: DynamicImage) -> Vec<u8> {
-    let upper = |sample: &u16| (sample >> 8) as u8;
-    match image {
-        DynamicImage::ImageLuma16(grey) => {
-            grey.as_raw().iter().flat_map(|sample| [(*sample).min(255) as u8; 3]).collect()
-        }
-        DynamicImage::ImageLumaA16(grey) => grey.as_raw().chunks_exact(2).flat_map(|s| [upper(&s[0]); 3]).collect(),
-        DynamicImage::ImageRgb16(colour) => colour.as_raw().iter().map(upper).collect(),
-        DynamicImage::ImageRgba16(colour) => {
-            colour.as_raw().chunks_exact(4).flat_map(|s| [upper(&s[0]), upper(&s[1]), upper(&s[2])]).collect()
-        }
-        other => other.into_rgb8().into_raw(),
-    }
+    Ok(retort_pixels::decode(bytes)?)
 }
 
 /// The size that an image is brought to before it is cropped.
@@ -91,15 +43,11 @@ impl Preprocessing {
     /// Resizes and crops.
     ///
     /// # Errors
-    /// [`Error::Image`].
+    /// [`crate::Error::Image`].
     pub fn fit(&self, image: &Rgb) -> Result<Rgb> {
         let resized = match self.resize {
             Some(Resize::ShortestEdge(edge)) => {
-                let (short, long) = (image.width.min(image.height), image.width.max(image.height));
-                // As transformers: int(edge * long / short), in integers to keep the float's rounding out.
-                let scaled =
-                    u32::try_from(u64::from(edge) * u64::from(long) / u64::from(short.max(1))).map_err(failed)?;
-                let (width, height) = if image.width <= image.height { (edge, scaled) } else { (scaled, edge) };
+                let (width, height) = shortest_side(image.width, image.height, edge);
                 &resize(image, width, height)?
             }
             Some(Resize::Exact([height, width])) => &resize(image, width, height)?,
@@ -125,26 +73,12 @@ impl Preprocessing {
     }
 }
 
-/// Bicubic with antialiasing, a = -0.5, as Pillow's `BICUBIC`.
+/// Bicubic with antialiasing, as Pillow's `BICUBIC`.
 ///
 /// # Errors
-/// [`Error::Image`].
+/// [`crate::Error::Image`].
 pub fn resize(image: &Rgb, width: u32, height: u32) -> Result<Rgb> {
-    // Pillow goes along the rows first and clips to bytes in between. Left to itself fast_image_resize goes along the
-    // columns first, which shows wherever an overshoot is clipped: at the edges of a two-coloured image.
-    stretch(&stretch(image, width, image.height)?, width, height)
-}
-
-/// One pass: only one of the two sides may change.
-fn stretch(image: &Rgb, width: u32, height: u32) -> Result<Rgb> {
-    if (width, height) == (image.width, image.height) {
-        return Ok(image.clone());
-    }
-    let source = ImageRef::new(image.width, image.height, &image.data, PixelType::U8x3).map_err(failed)?;
-    let mut target = Image::new(width, height, PixelType::U8x3);
-    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::CatmullRom)).use_alpha(false);
-    Resizer::new().resize(&source, &mut target, &options).map_err(failed)?;
-    Ok(Rgb { width, height, data: target.into_vec() })
+    Ok(retort_pixels::resize(image, width, height)?)
 }
 
 /// Cuts out the middle; where the image is smaller, the border is black, as in transformers.

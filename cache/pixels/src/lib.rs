@@ -1,0 +1,35 @@
+//! What an encoded image means: bytes to RGB as Pillow's `convert("RGB")` gives it, resized as Pillow's `BICUBIC` does
+//! it, and back to bytes.
+//!
+//! ```text
+//! bytes --> limits --> jpeg: byte for byte libjpeg-turbo --\
+//!                      decode: png, webp, gif, bmp, tiff ---+--> orientation --> Rgb --> resize --> encode --> bytes
+//!                                                                                 |
+//!                                                                                 \--> difference_hash
+//! ```
+//!
+//! * [`decode()`] gives every reader the same pixels: the first frame, upright, without alpha. [`Decoding`] says how
+//!   else: what is cut short, what is too large, how exact.
+//! * [`resize()`] is within one level of Pillow for every pixel, [`encode()`] deterministic.
+//!
+//! Pillow decodes JPEG with libjpeg-turbo, and so does this crate in effect: the pixels are equal, not near.
+
+mod decode;
+mod encode;
+mod error;
+mod gif;
+mod jpeg;
+mod limits;
+mod orientation;
+mod phash;
+mod resize;
+mod rgb;
+
+pub use decode::{Decoded, Decoding, Format, decode, decode_with};
+pub use encode::{Encoding, encode, own_encoding};
+pub use error::{Error, Result};
+pub use limits::{LARGEST_FILE_BYTES, Limits};
+pub use orientation::Orientation;
+pub use phash::difference_hash;
+pub use resize::{resize, shortest_side};
+pub use rgb::Rgb;

@@ -1,0 +1,65 @@
+//! The difference hash: near duplicates have hashes that differ in few bits.
+
+use fast_image_resize::images::{Image, ImageRef};
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+
+use crate::Rgb;
+
+/// 64 bits, row by row from the most significant: whether a pixel of the 9 x 8 grey image is darker than the one on
+/// its right. An image without pixels has 0.
+pub fn difference_hash(image: &Rgb) -> u64 {
+    // Rec. 709, in 65536ths.
+    let luma = |p: &[u8]| ((u32::from(p[0]) * 13_933 + u32::from(p[1]) * 46_871 + u32::from(p[2]) * 4_732) >> 16) as u8;
+    let grey: Vec<u8> = image.data.chunks_exact(3).map(luma).collect();
+    let mut small = Image::new(9, 8, PixelType::U8);
+    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
+    let resized = ImageRef::new(image.width, image.height, &grey, PixelType::U8)
+        .ok()
+        .and_then(|grey| Resizer::new().resize(&grey, &mut small, &options).ok());
+    if resized.is_none() {
+        return 0;
+    }
+    small
+        .buffer()
+        .chunks_exact(9)
+        .fold(0, |hash, row| row.windows(2).fold(hash, |hash, pair| hash << 1 | u64::from(pair[0] < pair[1])))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Encoding, decode, encode};
+
+    fn drawn(width: u32, height: u32, pixel: impl Fn(u32, u32) -> [u8; 3]) -> Rgb {
+        let data = (0..height).flat_map(|y| (0..width).map(move |x| (x, y))).flat_map(|(x, y)| pixel(x, y)).collect();
+        Rgb { width, height, data }
+    }
+
+    #[test]
+    fn the_hash_tells_the_direction_of_a_gradient() {
+        let gradient = |from_left: bool| {
+            difference_hash(&drawn(90, 80, |x, _| [if from_left { x * 2 } else { 255 - x * 2 } as u8; 3]))
+        };
+        assert_eq!(gradient(true), u64::MAX);
+        assert_eq!(gradient(false), 0);
+        // Only the top row of the small image grows brighter to the right.
+        let top = drawn(90, 80, |x, y| [if y < 8 { x * 2 } else { 0 } as u8; 3]);
+        assert_eq!(difference_hash(&top) >> 56, 0xff);
+    }
+
+    #[test]
+    fn near_duplicates_differ_in_few_bits() {
+        let pixel = |x: u32, y: u32| [(x * 2) as u8, (y * 2) as u8, ((x * y) % 251) as u8];
+        let photo = drawn(120, 90, pixel);
+        let mirrored = drawn(120, 90, |x, y| pixel(119 - x, y));
+        let lossy = decode(&encode(&photo, Encoding::Jpeg(75)).unwrap()).unwrap();
+        let distance = |other: &Rgb| (difference_hash(&photo) ^ difference_hash(other)).count_ones();
+        assert!(distance(&lossy) <= 6, "{}", distance(&lossy));
+        assert!(distance(&mirrored) > 20, "{}", distance(&mirrored));
+    }
+
+    #[test]
+    fn nothing_has_a_hash() {
+        assert_eq!(difference_hash(&Rgb { width: 0, height: 0, data: Vec::new() }), 0);
+    }
+}

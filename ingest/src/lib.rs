@@ -28,14 +28,18 @@
 //! the number of threads, or on how often the run was killed.
 
 mod columns;
+mod delimited;
 mod error;
 mod folder;
+mod grouped;
 mod images;
 mod ingest;
 mod json;
 mod lines;
+mod name_list;
 mod rejects;
 mod report;
+mod rows;
 mod selection;
 mod shard;
 mod source;

@@ -239,8 +239,7 @@ mod tests {
     fn quotes_hold_delimiters_quotes_and_line_ends() {
         let text = "\u{feff}image,caption\r\n\r\na.jpg,\"red, \"\"big\"\"\r\ncar\"\r\nb.jpg,\r\nc.jpg,5\" pipe";
         let row = |line, image: &str, caption: &str| (line, vec![image.to_owned(), caption.to_owned()]);
-        let expected =
-            [row(3, "a.jpg", "red, \"big\"\r\ncar"), row(5, "b.jpg", ""), row(6, "c.jpg", "5\" pipe")];
+        let expected = [row(3, "a.jpg", "red, \"big\"\r\ncar"), row(5, "b.jpg", ""), row(6, "c.jpg", "5\" pipe")];
         let (_folder, table) = open(text.as_bytes());
         assert_eq!(table.columns, ["image", "caption"]);
         assert_eq!(rows(&table), expected);
@@ -283,17 +282,11 @@ mod tests {
         let read = |row| table.read(row).unwrap().map_err(|bad| (bad.code, bad.message));
         let message = |message: &str| message.to_owned();
         let wrong = Code::WrongColumnCount;
-        assert_eq!(
-            read(0).unwrap_err(),
-            (wrong, message("the row has 3 columns, expected 2: image, caption"))
-        );
+        assert_eq!(read(0).unwrap_err(), (wrong, message("the row has 3 columns, expected 2: image, caption")));
         assert_eq!(read(1).unwrap_err().0, wrong);
         assert_eq!(read(2).unwrap_err(), (Code::BadRecord, message("column caption is not UTF-8 from byte 0 on")));
         assert_eq!(read(3).unwrap(), ["f", "g"]);
-        assert_eq!(
-            read(4).unwrap_err(),
-            (Code::UnclosedQuote, message("a quote is not closed from line 6 to line 7"))
-        );
+        assert_eq!(read(4).unwrap_err(), (Code::UnclosedQuote, message("a quote is not closed from line 6 to line 7")));
         assert_eq!(table.len(), 5);
     }
 }

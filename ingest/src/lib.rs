@@ -20,7 +20,7 @@
 //!  retort_cache::DatasetWriter      commits the shard: killed after it, the next run goes on behind it
 //! ```
 //!
-//! * [`ingest()`] takes any [`Source`]: [`Vqa`], [`SnliVe`].
+//! * [`ingest()`] takes any [`Source`]: [`Vqa`], [`SnliVe`], [`Captions`].
 //! * [`AnswerPlan`] says where the answer vocabulary comes from.
 //! * [`RejectLimit`] says how many lost records are too many. One bad record never stops a run.
 //!
@@ -55,5 +55,7 @@ pub use source::{
     ImageBytes, ImageStore, Item, Items, LostImage, ObjectReference, Record, Region, RegionFeatures, Regions, Source,
     SourceImage, Text,
 };
-pub use sources::{COCO_PATTERN, SnliVe, SnliVeFiles, SnliVePart, Vqa, VqaFiles};
+pub use sources::{
+    COCO_PATTERN, CaptionFiles, CaptionLayout, Captions, SnliVe, SnliVeFiles, SnliVePart, Vqa, VqaFiles,
+};
 pub use vocabulary::{AnswerPlan, DEFAULT_MIN_COUNT, Vocabulary};

@@ -1,9 +1,11 @@
 //! One module a source: what it reads, and how its records become samples.
 
+mod captions;
 #[cfg(test)]
 mod fixture;
 mod snli_ve;
 mod vqa;
 
+pub use captions::{CaptionFiles, CaptionLayout, Captions};
 pub use snli_ve::{SnliVe, SnliVeFiles, SnliVePart};
 pub use vqa::{COCO_PATTERN, Vqa, VqaFiles};

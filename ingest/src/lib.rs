@@ -20,7 +20,8 @@
 //!  retort_cache::DatasetWriter      commits the shard: killed after it, the next run goes on behind it
 //! ```
 //!
-//! * [`ingest()`] takes any [`Source`]: [`Vqa`], [`SnliVe`], [`Captions`].
+//! * [`ingest()`] takes any [`Source`]: [`Vqa`], [`SnliVe`], [`Captions`], and with a
+//!   mapping any other: [`Jsonl`].
 //! * [`AnswerPlan`] says where the answer vocabulary comes from.
 //! * [`RejectLimit`] says how many lost records are too many. One bad record never stops a run.
 //!
@@ -56,6 +57,7 @@ pub use source::{
     SourceImage, Text,
 };
 pub use sources::{
-    COCO_PATTERN, CaptionFiles, CaptionLayout, Captions, SnliVe, SnliVeFiles, SnliVePart, Vqa, VqaFiles,
+    COCO_PATTERN, CaptionFiles, CaptionLayout, Captions, Jsonl, JsonlFiles, SnliVe, SnliVeFiles, SnliVePart, Vqa,
+    VqaFiles,
 };
 pub use vocabulary::{AnswerPlan, DEFAULT_MIN_COUNT, Vocabulary};

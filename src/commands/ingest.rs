@@ -3,10 +3,13 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use retort_ingest::{AnswerPlan, Options, Selection, Source, Vqa, VqaFiles, ingest};
+use retort_ingest::{
+    AnswerPlan, CaptionFiles, Captions, Jsonl, JsonlFiles, Options, Selection, SnliVe, SnliVeFiles, SnliVePart, Source,
+    Vqa, VqaFiles, ingest,
+};
 
 use super::{print, print_json};
-use crate::cli::{Ingest, IngestOptions, SummaryFormat};
+use crate::cli::{Ingest, IngestOptions, SummaryFormat, TrainOrDev};
 use crate::progress::Terminal;
 
 pub fn run(command: Ingest, terminal: &Terminal) -> Result<ExitCode> {
@@ -30,6 +33,35 @@ fn open(command: Ingest) -> Result<(Box<dyn Source>, IngestOptions)> {
                 answers,
             };
             (Box::new(Vqa::open(&files)?), vqa.options)
+        }
+        Ingest::SnliVe(snli_ve) => {
+            let part = match (snli_ve.ids, snli_ve.train_val_list, snli_ve.part) {
+                (Some(list), ..) => SnliVePart::Listed(list),
+                (None, Some(list), Some(TrainOrDev::Train)) => SnliVePart::Train(list),
+                (None, Some(list), Some(TrainOrDev::Dev)) => SnliVePart::Dev(list),
+                // Neither of the two goes without the other.
+                (None, ..) => SnliVePart::All,
+            };
+            let files = SnliVeFiles { pairs: snli_ve.pairs, images: snli_ve.images, part, id_map: snli_ve.id_map };
+            (Box::new(SnliVe::open(&files)?), snli_ve.options)
+        }
+        Ingest::Captions(captions) => {
+            let files = CaptionFiles {
+                file: captions.file,
+                images: captions.images,
+                layout: captions.layout.map(Into::into),
+                parts: captions.parts,
+                ids: captions.ids,
+                instances: captions.instances,
+                image_column: captions.image_column,
+                caption_column: captions.caption_column,
+            };
+            (Box::new(Captions::open(&files)?), captions.options)
+        }
+        Ingest::Jsonl(jsonl) => {
+            let files =
+                JsonlFiles { file: jsonl.file, mapping: jsonl.mapping, images: jsonl.images, parts: jsonl.parts };
+            (Box::new(Jsonl::open(&files)?), jsonl.options)
         }
     })
 }

@@ -3,9 +3,11 @@
 mod captions;
 #[cfg(test)]
 mod fixture;
+mod jsonl;
 mod snli_ve;
 mod vqa;
 
 pub use captions::{CaptionFiles, CaptionLayout, Captions};
+pub use jsonl::{Jsonl, JsonlFiles};
 pub use snli_ve::{SnliVe, SnliVeFiles, SnliVePart};
 pub use vqa::{COCO_PATTERN, Vqa, VqaFiles};

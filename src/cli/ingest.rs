@@ -204,16 +204,23 @@ impl From<Layout> for CaptionLayout {
 /// cannot be used becomes a row of `rejects`, with the reason.
 #[derive(Debug, Args)]
 #[command(after_help = "Keys of a mapping:
-  task         classification (one text, a class), matching (several texts, the index of the right one), caption, vqa
-  image        field of the image's path, or a path with fields in braces: images/{dir}/{meta.id:06}.png
-  id           field of the sample's id, or a text with fields in braces; by default the number of the record
-  text, texts  field of the text; matching: field of a list of texts, or a list of fields
-  label        field of the class, of the index or wording of the right text, or of the true answer
-  answers      vqa: field of the human answers
-  classes      list of the classes in order; by default the data set's own, else those of this split
-  min_count    vqa: questions that an answer needs to enter a vocabulary that is built (9)
+  task       classification: one text, a class; matching: several texts, the index of
+             the right one; caption; vqa
+  image      field of the image's path, or a path with fields in braces:
+             images/{dir}/{meta.id:06}.png
+  id         field of the sample's id, or a text with fields in braces; by default
+             the number of the record
+  text       field of the text; for captions it may hold a list
+  texts      matching: field of a list of texts, or a list of fields
+  label      field of the class, of the index or wording of the right text, or of the
+             true answer
+  answers    vqa: field of the human answers
+  classes    list of the classes in order; by default the data set's own, else those
+             of this split
+  min_count  vqa: questions that an answer needs to enter a vocabulary that is built
   question_type, answer_type   vqa: fields of these
-  split, split_value           field of the part, and the values that belong to this split
+  split, split_value           field of the part, and the values that belong to this
+                               split
 
 Example: nlvr.toml, for the development part of NLVR
   task = \"classification\"

@@ -76,15 +76,21 @@ fn labels_become_classes_by_frequency() -> Result<()> {
     assert_eq!(strings(&fixture.table(0, image_table::NAME), image_table::SOURCE), ["b.jpg", "a.jpg"]);
 
     // The next split shares the classes, whatever its own are; a label outside them is lost.
-    let rows = [row("7", "a", json!("red")), row("8", "a", json!("purple"))];
+    let rows = [row("7", "a", json!("red")), row("8", "a", json!("purple")), row("9", "a", json!(0))];
     let report = fixture.ingest(&open(&fixture, CLASSIFICATION, &jsonl(&rows), &[])?, "val")?;
     assert_eq!(report.samples, 1);
-    fixture.assert_rejects(&[(
-        "sample 8",
-        "unknown_label",
-        "field meta.label is \"purple\", expected one of the classes green, Blue!, red",
-    )]);
+    let expected = "expected one of the classes green, Blue!, red";
+    fixture.assert_rejects(&[
+        ("sample 8", "unknown_label", &format!("field meta.label is \"purple\", {expected}")),
+        // Without a list of classes in the mapping, a number is no class.
+        ("sample 9", "unknown_label", &format!("field meta.label is \"0\", {expected}")),
+    ]);
     assert_eq!(labelled(fixture.samples()).pop().unwrap().2, Some(2));
+
+    // The same classes are the same vocabulary, whatever they came from.
+    let listed = format!("{CLASSIFICATION}classes = [\"green\", \"Blue!\", \"red\"]\n");
+    let report = fixture.ingest(&open(&fixture, &listed, &jsonl(&rows[..1]), &[])?, "test")?;
+    assert_eq!(report.samples, 1);
     Ok(())
 }
 

@@ -25,6 +25,8 @@ use crate::{Error, Result, Source, Vocabulary};
 
 const KIND: &str = "snli-ve";
 const TASK: &str = "snli_ve";
+/// A part that is a list of its own.
+const LISTED: &str = "listed";
 
 /// Images at the end of `train_val.lst` that are the development part.
 const DEV_IMAGES: usize = 1_000;
@@ -89,7 +91,7 @@ impl SnliVe {
         }
         let chosen = match &files.part {
             SnliVePart::All => None,
-            SnliVePart::Listed(path) => Some((NameList::read(path)?.into_set(), "listed")),
+            SnliVePart::Listed(path) => Some((NameList::read(path)?.into_set(), LISTED)),
             SnliVePart::Train(path) => Some((train_and_dev(path)?.0.into_set(), "train")),
             SnliVePart::Dev(path) => Some((train_and_dev(path)?.1.into_set(), "dev")),
         };
@@ -169,7 +171,10 @@ impl Source for SnliVe {
             && rows.len() > 0
         {
             let path = self.pairs.first().map(RowFile::path).cloned().unwrap_or_default();
-            let part = format!("about an image of the part {part:?} of {}", list.path.display());
+            let part = match *part {
+                LISTED => format!("about an image in {}", list.path.display()),
+                part => format!("about an image of the {part} part of {}", list.path.display()),
+            };
             return Err(Error::EmptyPart { path, records: rows.len() as u64, part });
         }
         let images = by_image.images();

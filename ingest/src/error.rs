@@ -70,6 +70,58 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// The first row of a table names other columns than its records need.
+    #[error("{}: expected {expected}, found the columns [{found}]", path.display())]
+    NoColumns {
+        /// The file.
+        path: PathBuf,
+        /// The columns it should have.
+        expected: String,
+        /// Its first row.
+        found: String,
+    },
+    /// A file holds records in no known way.
+    #[error("{}: expected {expected}, but it is {found}", path.display())]
+    UnknownLayout {
+        /// The file.
+        path: PathBuf,
+        /// What it could be.
+        expected: String,
+        /// What it is.
+        found: String,
+    },
+    /// No record belongs to the part that was asked for.
+    #[error("{} has {records} records, none of them {part}", path.display())]
+    EmptyPart {
+        /// The file.
+        path: PathBuf,
+        /// Records that were looked at.
+        records: u64,
+        /// The part, and what there is instead.
+        part: String,
+    },
+    /// A mapping has a key that there is not.
+    #[error(
+        "{}: there is no key {key:?}{}",
+        path.display(),
+        near.as_ref().map_or_else(String::new, |near| format!(", did you mean {near:?}?"))
+    )]
+    UnknownMappingKey {
+        /// The mapping.
+        path: PathBuf,
+        /// The key.
+        key: String,
+        /// The nearest that there is.
+        near: Option<String>,
+    },
+    /// A mapping says nothing that records could be read by.
+    #[error("{} is no mapping: {problem}", path.display())]
+    InvalidMapping {
+        /// The mapping.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// An option has a value that means nothing.
     #[error("{option} {value:?} is not usable: {problem}")]
     InvalidOption {
@@ -140,6 +192,12 @@ impl Error {
             }
             Self::InvalidVocabulary { .. } => {
                 "give a JSON list of distinct answers, or an object from answer to class 0, 1, 2, ...".to_owned()
+            }
+            Self::NoColumns { .. } => "name the columns in the first row of the file".to_owned(),
+            Self::UnknownLayout { .. } => "give the annotation file as published, plain or gzip".to_owned(),
+            Self::EmptyPart { .. } => "give the list or the name of the part that belongs to this file".to_owned(),
+            Self::UnknownMappingKey { .. } | Self::InvalidMapping { .. } => {
+                "a mapping says task, image and text or texts; retort ingest jsonl --help shows one".to_owned()
             }
             Self::InvalidOption { option, .. } => format!("give another {option}"),
             Self::TooManyRejects { path, split, .. } => format!(

@@ -20,7 +20,8 @@
 //!  retort_cache::DatasetWriter      commits the shard: killed after it, the next run goes on behind it
 //! ```
 //!
-//! * [`ingest()`] takes any [`Source`]: [`Vqa`], [`Vcr`]; [`dry_run`] only says what it would do.
+//! * [`ingest()`] takes any [`Source`]: [`Vcr`], [`SnliVe`], [`Vqa`], [`Captions`], and with a mapping any other:
+//!   [`Jsonl`]; [`dry_run`] only says what it would do.
 //! * [`AnswerPlan`] says where the answer vocabulary comes from.
 //! * [`ImageOptions`] say how images are stored: as found, or smaller, or encoded again.
 //! * [`RejectLimit`] says how many lost records are too many. One bad record never stops a run.
@@ -29,16 +30,20 @@
 //! the number of threads, or on how often the run was killed.
 
 mod columns;
+mod delimited;
 mod error;
 mod folder;
+mod grouped;
 mod image_options;
 mod images;
 mod ingest;
 mod json;
 mod lines;
+mod name_list;
 mod plan;
 mod rejects;
 mod report;
+mod rows;
 mod selection;
 mod shard;
 mod source;
@@ -57,5 +62,8 @@ pub use source::{
     ImageBytes, ImageStore, Item, Items, LostImage, ObjectReference, Record, Region, RegionFeatures, Regions, Source,
     SourceImage, Text,
 };
-pub use sources::{COCO_PATTERN, Vcr, VcrFiles, VcrTasks, Vqa, VqaFiles};
+pub use sources::{
+    COCO_PATTERN, CaptionFiles, CaptionLayout, Captions, Jsonl, JsonlFiles, SnliVe, SnliVeFiles, SnliVePart, Vcr,
+    VcrFiles, VcrTasks, Vqa, VqaFiles,
+};
 pub use vocabulary::{AnswerPlan, DEFAULT_MIN_COUNT, Vocabulary};

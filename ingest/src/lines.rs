@@ -37,16 +37,8 @@ struct Span {
 impl Lines {
     /// Opens a file, plain or gzip.
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        let mut file = File::open(path).map_err(CacheError::io("read", path))?;
-        let mut magic = Vec::new();
-        (&file).take(2).read_to_end(&mut magic).map_err(CacheError::io("read", path))?;
-        file.seek(SeekFrom::Start(0)).map_err(CacheError::io("read", path))?;
-        if magic == GZIP_MAGIC {
-            return Self::unpack(path, file, |raw| Box::new(MultiGzDecoder::new(raw)));
-        }
-        let mut hasher = blake3::Hasher::new();
-        let spans = spans(path, BufReader::new(Hashed { inner: &mut file, hasher: &mut hasher }))?;
-        Ok(Self { path: path.to_owned(), fingerprint: fingerprint(path, &hasher), text: file, spans })
+        let (text, fingerprint, spans) = open_text(path, |text| spans(path, BufReader::new(text)))?;
+        Ok(Self { path: path.to_owned(), fingerprint, text, spans })
     }
 
     /// Unpacks a stream into a file without a name. `raw` is hashed as it lies.
@@ -55,15 +47,9 @@ impl Lines {
         raw: R,
         decoder: impl for<'r> FnOnce(BufReader<Hashed<'r, R>>) -> Box<dyn Read + 'r>,
     ) -> Result<Self> {
-        let mut raw = raw;
-        let mut hasher = blake3::Hasher::new();
-        let mut text = tempfile::tempfile().map_err(CacheError::io("unpack", path))?;
-        let mut unpacked = decoder(BufReader::new(Hashed { inner: &mut raw, hasher: &mut hasher }));
-        std::io::copy(&mut unpacked, &mut text).map_err(CacheError::io("unpack", path))?;
-        drop(unpacked);
-        text.flush().and_then(|()| text.seek(SeekFrom::Start(0))).map_err(CacheError::io("unpack", path))?;
+        let (text, fingerprint) = unpacked(path, raw, decoder)?;
         let spans = spans(path, BufReader::new(&text))?;
-        Ok(Self { path: path.to_owned(), fingerprint: fingerprint(path, &hasher), text, spans })
+        Ok(Self { path: path.to_owned(), fingerprint, text, spans })
     }
 
     /// How many lines there are.
@@ -83,6 +69,44 @@ impl Lines {
         self.text.read_exact_at(&mut bytes, span.start).map_err(CacheError::io("read", &self.path))?;
         Ok(bytes)
     }
+}
+
+/// Unpacks a stream into a file without a name, rewound.
+fn unpacked<R: Read>(
+    path: &Path,
+    mut raw: R,
+    decoder: impl for<'r> FnOnce(BufReader<Hashed<'r, R>>) -> Box<dyn Read + 'r>,
+) -> Result<(File, serde_json::Value)> {
+    let mut hasher = blake3::Hasher::new();
+    let mut text = tempfile::tempfile().map_err(CacheError::io("unpack", path))?;
+    let mut unpacked = decoder(BufReader::new(Hashed { inner: &mut raw, hasher: &mut hasher }));
+    std::io::copy(&mut unpacked, &mut text).map_err(CacheError::io("unpack", path))?;
+    drop(unpacked);
+    text.flush().and_then(|()| text.seek(SeekFrom::Start(0))).map_err(CacheError::io("unpack", path))?;
+    Ok((text, fingerprint(path, &hasher)))
+}
+
+/// Opens a file, plain or gzip, and reads its text through once: the text, to be read at any place from now on, what
+/// the file is, and what was found on the way.
+pub(crate) fn open_text<T>(
+    path: &Path,
+    read_through: impl FnOnce(&mut dyn Read) -> Result<T>,
+) -> Result<(File, serde_json::Value, T)> {
+    let mut file = File::open(path).map_err(CacheError::io("read", path))?;
+    let mut magic = Vec::new();
+    (&file).take(2).read_to_end(&mut magic).map_err(CacheError::io("read", path))?;
+    file.seek(SeekFrom::Start(0)).map_err(CacheError::io("read", path))?;
+    if magic == GZIP_MAGIC {
+        let (text, fingerprint) = unpacked(path, file, |raw| Box::new(MultiGzDecoder::new(raw)))?;
+        let found = read_through(&mut &text)?;
+        return Ok((text, fingerprint, found));
+    }
+    let mut hasher = blake3::Hasher::new();
+    let mut hashed = Hashed { inner: &mut file, hasher: &mut hasher };
+    let found = read_through(&mut hashed)?;
+    // The fingerprint is of all of it, however much was of interest.
+    std::io::copy(&mut hashed, &mut std::io::sink()).map_err(CacheError::io("read", path))?;
+    Ok((file, fingerprint(path, &hasher), found))
 }
 
 fn fingerprint(path: &Path, hasher: &blake3::Hasher) -> serde_json::Value {

@@ -66,6 +66,24 @@ pub enum Code {
     ImageTruncated,
     /// A question whose image was rejected.
     ImageRejected,
+    /// A line or row has more or fewer columns than the file says.
+    WrongColumnCount,
+    /// A quote of a CSV row is never closed: the row swallowed those after it.
+    UnclosedQuote,
+    /// An earlier record has the same pair id.
+    DuplicatePairId,
+    /// An earlier record has the same caption id.
+    DuplicateCaptionId,
+    /// An earlier record has the same sample id.
+    DuplicateSampleId,
+    /// The annotators of the pair did not agree: its gold label is `-`.
+    NoGoldLabel,
+    /// A pair about an image of Visual Genome, which is not among the images of SNLI-VE.
+    VisualGenomePair,
+    /// The label is none of the classes, or not the index of a candidate text.
+    UnknownLabel,
+    /// A caption or region of an image that its file does not list.
+    UnlistedImage,
 }
 
 impl Code {
@@ -90,6 +108,15 @@ impl Code {
             Self::ImageCorrupt => "image_corrupt",
             Self::ImageTruncated => "image_truncated",
             Self::ImageRejected => "image_rejected",
+            Self::WrongColumnCount => "wrong_column_count",
+            Self::UnclosedQuote => "unclosed_quote",
+            Self::DuplicatePairId => "duplicate_pair_id",
+            Self::DuplicateCaptionId => "duplicate_caption_id",
+            Self::DuplicateSampleId => "duplicate_sample_id",
+            Self::NoGoldLabel => "no_gold_label",
+            Self::VisualGenomePair => "visual_genome_pair",
+            Self::UnknownLabel => "unknown_label",
+            Self::UnlistedImage => "unlisted_image",
         }
     }
 }

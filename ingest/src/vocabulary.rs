@@ -74,13 +74,18 @@ impl Vocabulary {
         for (truth, count) in raw_counts {
             *counts.entry(vocabulary_entry(truth)).or_default() += count;
         }
-        let mut frequent: Vec<(String, usize)> = counts.into_iter().filter(|(_, count)| *count >= min_count).collect();
-        if frequent.is_empty() {
-            return Err(Error::EmptyVocabulary { path: file.path.clone(), min_count });
-        }
-        frequent.sort_by(|(a, a_count), (b, b_count)| b_count.cmp(a_count).then_with(|| a.cmp(b)));
         let origin = format!("built from {split}, at least {min_count} questions");
-        Ok(Self::from_answers(origin, frequent.into_iter().map(|(answer, _)| answer).collect()))
+        Self::commonest(origin, counts, min_count)
+            .ok_or_else(|| Error::EmptyVocabulary { path: file.path.clone(), min_count })
+    }
+
+    /// The answers that were counted often enough, the commonest first, equally common ones in the order of their
+    /// characters. `None` where there is none.
+    pub(crate) fn commonest(origin: String, counts: HashMap<String, usize>, min_count: usize) -> Option<Self> {
+        let mut frequent: Vec<(String, usize)> = counts.into_iter().filter(|(_, count)| *count >= min_count).collect();
+        frequent.sort_by(|(a, a_count), (b, b_count)| b_count.cmp(a_count).then_with(|| a.cmp(b)));
+        let answers: Vec<String> = frequent.into_iter().map(|(answer, _)| answer).collect();
+        (!answers.is_empty()).then(|| Self::from_answers(origin, answers))
     }
 
     pub(crate) fn load(file: &SourceFile) -> Result<Self> {
@@ -127,6 +132,20 @@ impl Vocabulary {
             }
             None => Ok(vocabulary),
         }
+    }
+
+    /// The classes of this source: the data set's own where they are the same, whatever they came from. Else the data
+    /// set refuses them.
+    pub(crate) fn or_same(self, existing: Option<&AnswerVocabulary>) -> Self {
+        match existing {
+            Some(existing) if existing.hash == self.stored.hash => Self::new(existing.clone()),
+            _ => self,
+        }
+    }
+
+    /// Class of a label, to the letter.
+    pub(crate) fn class_of_label(&self, label: &str) -> Option<u32> {
+        self.classes.get(label).copied()
     }
 
     /// Class of a truth, which is compared in normal form.

@@ -154,7 +154,7 @@ pub mod samples {
     pub const VERSION: SchemaVersion = SchemaVersion::new(NAME, 1, 0);
     /// The source's own id, unique in its split.
     pub const SAMPLE_ID: &str = "sample_id";
-    /// `vqa`, `vcr_qa`, `vcr_qar`, `snli_ve`, `caption` or `classification`.
+    /// `vqa`, `vcr_qa`, `vcr_qar`, `snli_ve`, `caption`, `classification` or `matching`.
     pub const TASK: &str = "task";
     /// The split the sample was ingested as.
     pub const SPLIT: &str = "split";

@@ -3,17 +3,32 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::{Args, Subcommand, ValueEnum};
-use retort_ingest::{COCO_PATTERN, DEFAULT_MIN_COUNT, DEFAULT_SHARD_IMAGES, ImageFormatOption, ImageMode, RejectLimit};
+use clap::{Args, Subcommand};
+use retort_ingest::{DEFAULT_SHARD_IMAGES, ImageFormatOption, ImageMode, RejectLimit};
 
 use super::SummaryFormat;
+
+mod captions;
+mod jsonl;
+mod snli_ve;
+mod vcr;
+mod vqa;
+
+pub use captions::*;
+pub use jsonl::*;
+pub use snli_ve::*;
+pub use vcr::*;
+pub use vqa::*;
 
 /// The sources that can be ingested.
 #[derive(Debug, Subcommand)]
 pub enum Ingest {
+    Vcr(IngestVcr),
+    SnliVe(IngestSnliVe),
     #[command(visible_alias = "vqa-cp")]
     Vqa(IngestVqa),
-    Vcr(IngestVcr),
+    Captions(IngestCaptions),
+    Jsonl(IngestJsonl),
 }
 
 /// What every source takes.
@@ -91,72 +106,4 @@ fn share(word: &str) -> Result<f64, String> {
         None => word.parse(),
     };
     number.map_err(|_| format!("expected a share such as 0.1 or 10%, found {word:?}"))
-}
-
-/// VQA v1, v2 and VQA-CP: a question file, an annotation file, a folder of images
-///
-/// One call adds one split; run again, it continues. What cannot be used becomes a row of `rejects`, with the reason.
-#[derive(Debug, Args)]
-#[command(after_help = "Example:\n  retort ingest vqa --questions v2_OpenEnded_mscoco_train2014_questions.json \\
-      --annotations v2_mscoco_train2014_annotations.json --images coco/ --split train --out vqa/")]
-pub struct IngestVqa {
-    /// Question file, plain or gzip
-    #[arg(long, value_name = "FILE")]
-    pub questions: PathBuf,
-    /// Annotation file, plain or gzip; a split without one has no labels
-    #[arg(long, value_name = "FILE")]
-    pub annotations: Option<PathBuf>,
-    /// Folder of the images
-    #[arg(long, value_name = "FOLDER")]
-    pub images: PathBuf,
-    /// Path of an image in that folder: {subtype}, {id} and {id:012} are filled in
-    #[arg(long, value_name = "PATTERN", default_value = COCO_PATTERN)]
-    pub image_pattern: String,
-    /// Answer vocabulary: a JSON list in class order, or an object from answer to class; by default the data set's
-    /// own, else one built from this split
-    #[arg(long, value_name = "FILE")]
-    pub answers: Option<PathBuf>,
-    /// Questions that an answer needs to enter a vocabulary that is built
-    #[arg(long, value_name = "N", default_value_t = DEFAULT_MIN_COUNT)]
-    pub min_answer_count: usize,
-    #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would print it")]
-    pub options: IngestOptions,
-}
-
-/// VCR and its rewrites: an annotation file, images with their metadata; both may be the published zip archives
-///
-/// One call adds one split; run again, it continues. A question gives a sample of Q->A and one of QA->R; without labels,
-/// one of QA->R for each answer. What cannot be used becomes a row of `rejects`, with the reason.
-#[derive(Debug, Args)]
-#[command(after_help = "Example:\n  retort ingest vcr --annotations vcr1annots.zip --images vcr1images.zip \\
-      --split val --out vcr/")]
-pub struct IngestVcr {
-    /// Annotation file, a record a line, plain or gzip; or the zip archive that it is in
-    #[arg(long, value_name = "FILE")]
-    pub annotations: PathBuf,
-    /// Which member of that archive: its path or file name; by default SPLIT.jsonl
-    #[arg(long, value_name = "NAME")]
-    pub member: Option<String>,
-    /// Folder vcr1images or the one it is in, or the zip archive of it: images and their metadata
-    #[arg(long, value_name = "FOLDER|ZIP")]
-    pub images: PathBuf,
-    /// Which samples are made
-    #[arg(long, value_enum, default_value_t)]
-    pub task: VcrTask,
-    #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would print it")]
-    pub options: IngestOptions,
-}
-
-/// Tasks of VCR.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum VcrTask {
-    /// Choose the answer
-    Qa,
-    /// Choose the rationale of the right answer
-    Qar,
-    /// Both
-    #[default]
-    Both,
 }

@@ -1,53 +1,20 @@
 //! `retort ingest`.
 
+mod sources;
+
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use retort_ingest::{
-    AnswerPlan, DryRun, ImageOptions, Options, Selection, Source, Vcr, VcrFiles, VcrTasks, Vqa, VqaFiles, dry_run,
-    ingest,
-};
+use retort_ingest::{DryRun, ImageOptions, Options, Selection, Source, dry_run, ingest};
 
+use self::sources::open;
 use super::{print, print_json};
-use crate::cli::{Ingest, IngestOptions, SummaryFormat, VcrTask};
+use crate::cli::{Ingest, IngestOptions, SummaryFormat};
 use crate::progress::Terminal;
 
 pub fn run(command: Ingest, terminal: &Terminal) -> Result<ExitCode> {
     let (source, options) = open(command)?;
     ingest_split(source.as_ref(), options, terminal)
-}
-
-/// The source of a command, with the options that all of them share.
-fn open(command: Ingest) -> Result<(Box<dyn Source>, IngestOptions)> {
-    Ok(match command {
-        Ingest::Vqa(vqa) => {
-            let answers = match vqa.answers {
-                Some(file) => AnswerPlan::File(file),
-                None => AnswerPlan::Build { min_count: vqa.min_answer_count },
-            };
-            let files = VqaFiles {
-                questions: vqa.questions,
-                annotations: vqa.annotations,
-                images: vqa.images,
-                image_pattern: vqa.image_pattern,
-                answers,
-            };
-            (Box::new(Vqa::open(&files)?), vqa.options)
-        }
-        Ingest::Vcr(vcr) => {
-            let files = VcrFiles {
-                annotations: vcr.annotations,
-                member: vcr.member.or_else(|| Some(format!("{}.jsonl", vcr.options.split))),
-                images: vcr.images,
-                tasks: match vcr.task {
-                    VcrTask::Qa => VcrTasks::Qa,
-                    VcrTask::Qar => VcrTasks::Qar,
-                    VcrTask::Both => VcrTasks::Both,
-                },
-            };
-            (Box::new(Vcr::open(&files)?), vcr.options)
-        }
-    })
 }
 
 fn ingest_split(source: &dyn Source, arguments: IngestOptions, terminal: &Terminal) -> Result<ExitCode> {

@@ -27,8 +27,10 @@
 //! What is written depends on the content of the input files and on the options alone: not on where the files lie, on
 //! the number of threads, or on how often the run was killed.
 
+mod captions;
 mod columns;
 mod error;
+mod fingerprint;
 mod folder;
 mod images;
 mod ingest;
@@ -40,8 +42,10 @@ mod selection;
 mod shard;
 mod source;
 mod sources;
+mod tar;
 mod vocabulary;
 
+pub use captions::TextRule;
 pub use error::{Error, Result};
 pub use ingest::{DEFAULT_SHARD_IMAGES, Options, ingest};
 pub use rejects::{Code, Reject, RejectLimit, Stage};
@@ -52,4 +56,5 @@ pub use source::{
     SourceImage, Text,
 };
 pub use sources::{COCO_PATTERN, Vqa, VqaFiles};
+pub use sources::{IMAGE_SUFFIXES, JSON_SUFFIX, LABEL_SUFFIX, TEXT_SUFFIXES, WebDataset, WebDatasetFiles};
 pub use vocabulary::{AnswerPlan, DEFAULT_MIN_COUNT, Vocabulary};

@@ -46,6 +46,34 @@ pub enum Code {
     ImageCorrupt,
     /// A question whose image was rejected.
     ImageRejected,
+    /// An archive ends early, or its bytes are not what they should be: what follows in it is lost.
+    ArchiveBroken,
+    /// A packed archive grows further than images can: what follows in it is lost.
+    ArchiveBomb,
+    /// A link, a device or another member that holds no bytes of its own.
+    MemberNotAFile,
+    /// A sparse member: an image has no holes.
+    MemberSparse,
+    /// A member whose sample has one of this suffix already.
+    DuplicateMember,
+    /// A name that is not UTF-8, has control characters, or leads out of its archive.
+    BadName,
+    /// A sample without a text.
+    TextMissing,
+    /// A text that is not UTF-8, or too long to be one.
+    TextInvalid,
+    /// A label that is no class.
+    LabelInvalid,
+    /// The download of an image failed before the data set was published.
+    DownloadFailed,
+    /// An image was downloaded and could not be resized before the data set was published.
+    ResizeFailed,
+    /// The bytes of an image are not those that its metadata describe.
+    ImageHashMismatch,
+    /// A shard of the source that is unfinished, or has lost a part.
+    ShardIncomplete,
+    /// A link that leads back to a folder it is in.
+    LinkLoop,
 }
 
 impl Code {
@@ -60,6 +88,20 @@ impl Code {
             Self::ImageUnreadable => "image_unreadable",
             Self::ImageCorrupt => "image_corrupt",
             Self::ImageRejected => "image_rejected",
+            Self::ArchiveBroken => "archive_broken",
+            Self::ArchiveBomb => "archive_bomb",
+            Self::MemberNotAFile => "member_not_a_file",
+            Self::MemberSparse => "member_sparse",
+            Self::DuplicateMember => "duplicate_member",
+            Self::BadName => "bad_name",
+            Self::TextMissing => "text_missing",
+            Self::TextInvalid => "text_invalid",
+            Self::LabelInvalid => "label_invalid",
+            Self::DownloadFailed => "download_failed",
+            Self::ResizeFailed => "resize_failed",
+            Self::ImageHashMismatch => "image_hash_mismatch",
+            Self::ShardIncomplete => "shard_incomplete",
+            Self::LinkLoop => "link_loop",
         }
     }
 }

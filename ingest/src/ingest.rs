@@ -13,16 +13,21 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use rayon::prelude::*;
 use retort_cache::{Dataset, DatasetWriter, Error as CacheError, Interrupt, Progress, SplitPlan};
 use retort_schemas::manifest::Shard;
+use retort_schemas::tables::images as images_table;
 use serde_json::json;
 
 use crate::images::{self, CheckedImage};
 use crate::rejects::{Code, Reject};
 use crate::shard::{RegionColumns, ShardBuilder, ShardTables};
-use crate::source::{Item, Items, Record, Regions, SourceImage};
+use crate::source::{ImageBytes, Item, Items, Record, Regions, SourceImage};
 use crate::{Error, IngestReport, RejectLimit, Result, Selection, Source};
 
 /// Source images of a shard, unless told otherwise.
 pub const DEFAULT_SHARD_IMAGES: usize = 1024;
+
+/// Most bytes of images that a source may hand over for one shard before any is checked: twice what a shard can hold,
+/// for some of them may be alike, or no images.
+const MOST_BYTES_AT_HAND: usize = 2 * i32::MAX as usize;
 
 /// Shards that wait for their commit while the next is read: one, so that memory holds two.
 const SHARDS_AHEAD: usize = 1;
@@ -284,6 +289,7 @@ impl<'a> Shards<'a> {
     /// but rejects is there, there is one shard to say so.
     fn next_shard(&mut self) -> Result<Option<ShardPlan<'a>>> {
         let mut plan = ShardPlan::default();
+        let mut at_hand = 0;
         loop {
             let full = plan.images.len() == self.options.shard_images || self.left == 0;
             if full && !matches!(self.items.peek(), Some(Ok(Item::Reject(_)))) {
@@ -298,6 +304,13 @@ impl<'a> Shards<'a> {
                 Some(Item::Image(image)) => {
                     self.seen += 1 + image.records.len() as u64;
                     if self.options.selection.draws(&image.name) {
+                        if let ImageBytes::Here(bytes) = &image.bytes {
+                            at_hand += bytes.len();
+                        }
+                        if at_hand > MOST_BYTES_AT_HAND {
+                            let shard = format!("of split {}", self.options.split);
+                            return Err(Error::ShardTooLarge { shard, bytes: at_hand, table: images_table::NAME });
+                        }
                         self.left -= 1;
                         plan.images.push(image);
                     } else if self.options.selection.limit.is_none() {

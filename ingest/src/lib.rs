@@ -56,5 +56,7 @@ pub use source::{
     SourceImage, Text,
 };
 pub use sources::{COCO_PATTERN, Vqa, VqaFiles};
+pub use sources::{Folder, FolderFiles};
 pub use sources::{IMAGE_SUFFIXES, JSON_SUFFIX, LABEL_SUFFIX, TEXT_SUFFIXES, WebDataset, WebDatasetFiles};
+pub use sources::{Img2Dataset, Img2DatasetFiles};
 pub use vocabulary::{AnswerPlan, DEFAULT_MIN_COUNT, Vocabulary};

@@ -48,8 +48,11 @@ fn pax(records: &str) -> Vec<u8> {
     member(EntryType::XHeader, "pax", records.len() as u64, records.as_bytes())
 }
 
+/// Name, kind and content.
+type Found = (String, Kind, Vec<u8>);
+
 /// Names and contents, or the fault after them, of the same archive in each packing: they must not differ.
-fn read(bytes: &[u8]) -> (Vec<(String, Kind, Vec<u8>)>, Option<Fault>) {
+fn read(bytes: &[u8]) -> (Vec<Found>, Option<Fault>) {
     let folder = tempfile::tempdir().unwrap();
     let read = |name: &str, bytes: &[u8], packing| {
         let path = folder.path().join(name);

@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 use retort_schemas::manifest::AnswerVocabulary;
 use serde_json::json;
 
-pub(crate) use self::patterns::numeric_order;
 use self::samples::Samples;
 use crate::captions::TextRule;
 use crate::fingerprint::Fingerprint;

@@ -44,7 +44,7 @@ pub(super) fn archives(patterns: &[String]) -> Result<Vec<PathBuf>> {
 }
 
 /// Orders `9` before `10`, and names of equal numbers by their characters.
-pub(crate) fn numeric_order(a: &str, b: &str) -> Ordering {
+fn numeric_order(a: &str, b: &str) -> Ordering {
     let (mut rest_a, mut rest_b) = (a, b);
     loop {
         let (word_a, number_a) = split_digits(&mut rest_a);

@@ -367,7 +367,7 @@ impl Run<'_> {
 }
 
 /// A name that may be told and looked up: UTF-8 without control characters, and inside the archive.
-pub(crate) fn plain_name(name: &[u8]) -> Result<&str, String> {
+fn plain_name(name: &[u8]) -> Result<&str, String> {
     let name = std::str::from_utf8(name).map_err(|_| "its name is no UTF-8".to_owned())?;
     if name.chars().any(char::is_control) {
         return Err("its name has control characters".to_owned());
@@ -381,7 +381,7 @@ pub(crate) fn plain_name(name: &[u8]) -> Result<&str, String> {
 
 /// Key and suffix, in lower case: they meet at the first dot of the base name, and the folder belongs to the key. Names
 /// without a dot belong to no sample, nor do hidden files and the metadata of the archive, `__name__`.
-pub(crate) fn split_name(name: &str) -> Option<(String, String)> {
+pub(super) fn split_name(name: &str) -> Option<(String, String)> {
     let base = name.rfind('/').map_or(0, |slash| slash + 1);
     let dot = base + name[base..].find('.')?;
     let is_metadata = |part: &str| part.len() > 4 && part.starts_with("__") && part.ends_with("__");

@@ -3,7 +3,10 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use retort_ingest::{AnswerPlan, Options, Selection, Source, Vqa, VqaFiles, ingest};
+use retort_ingest::{
+    AnswerPlan, Folder, FolderFiles, Img2Dataset, Img2DatasetFiles, Options, Selection, Source, Vqa, VqaFiles,
+    WebDataset, WebDatasetFiles, ingest,
+};
 
 use super::{print, print_json};
 use crate::cli::{Ingest, IngestOptions, SummaryFormat};
@@ -30,6 +33,40 @@ fn open(command: Ingest) -> Result<(Box<dyn Source>, IngestOptions)> {
                 answers,
             };
             (Box::new(Vqa::open(&files)?), vqa.options)
+        }
+        Ingest::WebDataset(archives) => {
+            let files = WebDatasetFiles {
+                archives: archives.archives,
+                image_suffixes: archives.image_suffix,
+                text_suffixes: archives.text_suffix,
+                label_suffix: archives.label_suffix,
+                json_suffix: archives.json_suffix,
+                json_texts: archives.json_text,
+                json_label: archives.json_label,
+                texts: archives.texts.into(),
+                text_lines: archives.text_lines,
+                classes: archives.classes,
+            };
+            (Box::new(WebDataset::open(&files)?), archives.options)
+        }
+        Ingest::Img2Dataset(downloads) => {
+            let files = Img2DatasetFiles {
+                folder: downloads.folder,
+                caption: downloads.caption,
+                texts: downloads.texts.into(),
+                check_hashes: downloads.check_hashes,
+            };
+            (Box::new(Img2Dataset::open(&files)?), downloads.options)
+        }
+        Ingest::Folder(folder) => {
+            let files = FolderFiles {
+                folder: folder.folder,
+                texts: folder.texts.into(),
+                text_lines: folder.text_lines,
+                json_texts: folder.json_text,
+                follow_links: folder.follow_links,
+            };
+            (Box::new(Folder::open(&files)?), folder.options)
         }
     })
 }

@@ -20,7 +20,7 @@
 //!  retort_cache::DatasetWriter      commits the shard: killed after it, the next run goes on behind it
 //! ```
 //!
-//! * [`ingest()`] takes any [`Source`]: [`Vqa`].
+//! * [`ingest()`] takes any [`Source`]: [`Vqa`], [`WebDataset`], [`Img2Dataset`], [`Folder`].
 //! * [`AnswerPlan`] says where the answer vocabulary comes from.
 //! * [`RejectLimit`] says how many lost records are too many. One bad record never stops a run.
 //!

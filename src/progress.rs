@@ -71,11 +71,13 @@ impl Stage {
     fn status(&mut self) {
         let secs = self.began.elapsed().as_secs_f64();
         let rate = self.done as f64 / secs.max(1e-9);
+        // A total of 0 is one that nobody knows.
+        let of_total = if self.total > 0 { format!("/{}", self.total) } else { String::new() };
         let left = Duration::from_secs_f64((self.total.saturating_sub(self.done) as f64 / rate.max(1e-9)).min(1e9));
         let left = if self.done < self.total { format!(", {} left", HumanDuration(left)) } else { String::new() };
         let note = if self.note.is_empty() { String::new() } else { format!(", {}", self.note) };
-        let Self { name, done, total, unit, .. } = self;
-        eprintln!("{name}: {done}/{total} {unit}, {rate:.0}/s in {secs:.1} s{left}{note}");
+        let Self { name, done, unit, .. } = self;
+        eprintln!("{name}: {done}{of_total} {unit}, {rate:.0}/s in {secs:.1} s{left}{note}");
         self.said = Instant::now();
     }
 }
@@ -85,13 +87,17 @@ impl Progress for Terminal {
         let now = Instant::now();
         let bar = (!self.quiet && std::io::stderr().is_terminal()).then(|| {
             let bytes = unit == "bytes";
-            let template = if bytes {
-                "{prefix} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec}, {eta} left {msg}"
-            } else {
-                "{prefix} [{bar:30}] {human_pos}/{human_len} {per_sec}, {eta} left {msg}"
+            let template = match (total, bytes) {
+                (0, true) => "{prefix} {spinner} {bytes}, {bytes_per_sec} in {elapsed} {msg}".to_owned(),
+                (0, false) => {
+                    format!("{{prefix}} {{spinner}} {{human_pos}} {unit}, {{per_sec}} in {{elapsed}} {{msg}}")
+                }
+                (_, true) => "{prefix} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec}, {eta} left {msg}".to_owned(),
+                (_, false) => "{prefix} [{bar:30}] {human_pos}/{human_len} {per_sec}, {eta} left {msg}".to_owned(),
             };
-            let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-            let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
+            let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
+            let length = (total > 0).then_some(total);
+            let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::stderr());
             bar.set_style(style.progress_chars("=> "));
             bar.set_prefix(stage.to_owned());
             bar

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Receives the progress of long work.
 pub trait Progress: Send + Sync {
-    /// A stage starts: what it does, how many units it has, and what a unit is called (plural).
+    /// A stage starts: what it does, how many units it has (0 where nobody knows), and what a unit is called (plural).
     fn begin(&self, stage: &str, total: u64, unit: &'static str);
     /// Units done since the last call.
     fn advance(&self, units: u64);

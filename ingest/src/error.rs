@@ -122,6 +122,30 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// An archive is not there, or a pattern finds none.
+    #[error("archive {archive:?}: {problem}")]
+    NoArchive {
+        /// The path or pattern as given.
+        archive: String,
+        /// What was found instead of it.
+        problem: String,
+    },
+    /// None of the archives is a tar.
+    #[error("{} is no tar archive, plain, gzip or zstd: {problem}", path.display())]
+    NotATar {
+        /// The first of them.
+        path: PathBuf,
+        /// What it starts with.
+        problem: String,
+    },
+    /// A folder holds no output of img2dataset.
+    #[error("{} holds no shards of img2dataset: {problem}", path.display())]
+    NoShards {
+        /// The folder.
+        path: PathBuf,
+        /// What was found instead.
+        problem: String,
+    },
     /// An option has a value that means nothing.
     #[error("{option} {value:?} is not usable: {problem}")]
     InvalidOption {
@@ -198,6 +222,19 @@ impl Error {
             Self::EmptyPart { .. } => "give the list or the name of the part that belongs to this file".to_owned(),
             Self::UnknownMappingKey { .. } | Self::InvalidMapping { .. } => {
                 "a mapping says task, image and text or texts; retort ingest jsonl --help shows one".to_owned()
+            }
+            Self::NoArchive { .. } => {
+                "give paths of archives, ranges such as data/{00000..00012}.tar, or patterns such as data/*.tar".to_owned()
+            }
+            Self::NotATar { .. } => {
+                "give WebDataset archives; `retort ingest img2dataset` reads folders and Parquet files, `retort ingest \
+                 folder` plain images"
+                    .to_owned()
+            }
+            Self::NoShards { .. } => {
+                "give the output folder of img2dataset, with 00000.tar, 00000.parquet or 00000/ in it; `retort ingest \
+                 webdataset` reads archives of other names, `retort ingest folder` plain images"
+                    .to_owned()
             }
             Self::InvalidOption { option, .. } => format!("give another {option}"),
             Self::TooManyRejects { path, split, .. } => format!(

@@ -50,7 +50,8 @@ pub(crate) fn stays_inside(path: &str) -> bool {
         && Path::new(path).components().all(|part| matches!(part, Component::Normal(_)))
 }
 
-fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+/// Reads a file that may be an image.
+pub(crate) fn read(path: &Path) -> std::io::Result<Vec<u8>> {
     let size = fs::metadata(path)?.len();
     if size > LARGEST_FILE {
         return Err(std::io::Error::other(format!("it has {size} bytes, expected {LARGEST_FILE} at most")));

@@ -57,6 +57,7 @@ pub(crate) fn load(name: String, bytes: ImageBytes<'_>, options: &ImageOptions) 
     let found = match bytes {
         ImageBytes::Stored(store) => store.read(&name),
         ImageBytes::Here(bytes) => Ok((name.clone(), bytes)),
+        ImageBytes::Later(read) => read().map(|bytes| (name.clone(), bytes)),
         ImageBytes::Lost(lost) => Err(lost),
     };
     let checked = match found {

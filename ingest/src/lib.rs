@@ -20,8 +20,8 @@
 //!  retort_cache::DatasetWriter      commits the shard: killed after it, the next run goes on behind it
 //! ```
 //!
-//! * [`ingest()`] takes any [`Source`]: [`Vcr`], [`SnliVe`], [`Vqa`], [`Captions`], and with a mapping any other:
-//!   [`Jsonl`]; [`dry_run`] only says what it would do.
+//! * [`ingest()`] takes any [`Source`]: [`Vcr`], [`SnliVe`], [`Vqa`], [`Captions`], [`WebDataset`], [`Img2Dataset`],
+//!   [`Folder`], and with a mapping any other records: [`Jsonl`]; [`dry_run`] only says what it would do.
 //! * [`AnswerPlan`] says where the answer vocabulary comes from.
 //! * [`ImageOptions`] say how images are stored: as found, or smaller, or encoded again.
 //! * [`RejectLimit`] says how many lost records are too many. One bad record never stops a run.
@@ -32,6 +32,7 @@
 mod columns;
 mod delimited;
 mod error;
+mod fingerprint;
 mod folder;
 mod grouped;
 mod image_options;
@@ -46,8 +47,10 @@ mod report;
 mod rows;
 mod selection;
 mod shard;
+mod sidecars;
 mod source;
 mod sources;
+mod tar;
 mod vocabulary;
 mod zip;
 
@@ -58,12 +61,14 @@ pub use plan::{DryRun, dry_run};
 pub use rejects::{Code, Reject, RejectLimit, Stage};
 pub use report::IngestReport;
 pub use selection::Selection;
+pub use sidecars::TextRule;
 pub use source::{
     ImageBytes, ImageStore, Item, Items, LostImage, ObjectReference, Record, Region, RegionFeatures, Regions, Source,
     SourceImage, Text,
 };
 pub use sources::{
-    COCO_PATTERN, CaptionFiles, CaptionLayout, Captions, Jsonl, JsonlFiles, SnliVe, SnliVeFiles, SnliVePart, Vcr,
-    VcrFiles, VcrTasks, Vqa, VqaFiles,
+    COCO_PATTERN, CaptionFiles, CaptionLayout, Captions, Folder, FolderFiles, IMAGE_SUFFIXES, Img2Dataset,
+    Img2DatasetFiles, JSON_SUFFIX, Jsonl, JsonlFiles, LABEL_SUFFIX, SnliVe, SnliVeFiles, SnliVePart, TEXT_SUFFIXES,
+    Vcr, VcrFiles, VcrTasks, Vqa, VqaFiles, WebDataset, WebDatasetFiles,
 };
 pub use vocabulary::{AnswerPlan, DEFAULT_MIN_COUNT, Vocabulary};

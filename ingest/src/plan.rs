@@ -6,11 +6,16 @@ use std::path::{Path, PathBuf};
 
 use retort_cache::{Dataset, Error as CacheError};
 use retort_schemas::manifest::DatasetManifest;
+use retort_schemas::tables::images;
 use serde::Serialize;
 
 use crate::rejects::Reject;
-use crate::source::{Item, Items, SourceImage};
-use crate::{Options, Result, Source, Vocabulary};
+use crate::source::{ImageBytes, Item, Items, SourceImage};
+use crate::{Error, Options, Result, Source, Vocabulary};
+
+/// Most bytes of images that a source may hand over for one shard before any is checked: twice what a shard can hold,
+/// for some of them may be alike, or no images.
+const MOST_BYTES_AT_HAND: usize = 2 * i32::MAX as usize;
 
 /// What an ingest would read and write, told without opening an image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -108,6 +113,7 @@ impl<'a> Shards<'a> {
     /// but rejects is there, there is one shard to say so.
     pub(crate) fn next_shard(&mut self) -> Result<Option<ShardPlan<'a>>> {
         let mut plan = ShardPlan::default();
+        let mut at_hand = 0;
         loop {
             let full = plan.images.len() == self.options.shard_images || self.left == 0;
             if full && !matches!(self.items.peek(), Some(Ok(Item::Reject(_)))) {
@@ -122,6 +128,13 @@ impl<'a> Shards<'a> {
                 Some(Item::Image(image)) => {
                     self.seen += 1 + image.records.len() as u64;
                     if self.options.selection.draws(&image.name) {
+                        if let ImageBytes::Here(bytes) = &image.bytes {
+                            at_hand += bytes.len();
+                        }
+                        if at_hand > MOST_BYTES_AT_HAND {
+                            let shard = format!("of split {}", self.options.split);
+                            return Err(Error::ShardTooLarge { shard, bytes: at_hand, table: images::NAME });
+                        }
                         self.left -= 1;
                         plan.images.push(image);
                     } else {

@@ -84,6 +84,32 @@ pub enum Code {
     UnknownLabel,
     /// A caption or region of an image that its file does not list.
     UnlistedImage,
+    /// An archive ends early, or its bytes are not what they should be: what follows in it is lost.
+    ArchiveBroken,
+    /// A packed archive grows further than images can: what follows in it is lost.
+    ArchiveBomb,
+    /// A link, a device or another member that holds no bytes of its own.
+    MemberNotAFile,
+    /// A sparse member: an image has no holes.
+    MemberSparse,
+    /// A member whose sample has one of this suffix already.
+    DuplicateMember,
+    /// A name that is not UTF-8, has control characters, or leads out of its archive.
+    BadName,
+    /// A sample without a text.
+    TextMissing,
+    /// A text that is not UTF-8, or too long to be one.
+    TextInvalid,
+    /// The download of an image failed before the data set was published.
+    DownloadFailed,
+    /// An image was downloaded and could not be resized before the data set was published.
+    ResizeFailed,
+    /// The bytes of an image are not those that its metadata describe.
+    ImageHashMismatch,
+    /// A shard of the source that is unfinished, or has lost a part.
+    ShardIncomplete,
+    /// A link that leads back to a folder it is in.
+    LinkLoop,
 }
 
 impl Code {
@@ -117,6 +143,19 @@ impl Code {
             Self::VisualGenomePair => "visual_genome_pair",
             Self::UnknownLabel => "unknown_label",
             Self::UnlistedImage => "unlisted_image",
+            Self::ArchiveBroken => "archive_broken",
+            Self::ArchiveBomb => "archive_bomb",
+            Self::MemberNotAFile => "member_not_a_file",
+            Self::MemberSparse => "member_sparse",
+            Self::DuplicateMember => "duplicate_member",
+            Self::BadName => "bad_name",
+            Self::TextMissing => "text_missing",
+            Self::TextInvalid => "text_invalid",
+            Self::DownloadFailed => "download_failed",
+            Self::ResizeFailed => "resize_failed",
+            Self::ImageHashMismatch => "image_hash_mismatch",
+            Self::ShardIncomplete => "shard_incomplete",
+            Self::LinkLoop => "link_loop",
         }
     }
 }

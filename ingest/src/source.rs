@@ -81,6 +81,8 @@ pub enum ImageBytes<'a> {
     Stored(&'a dyn ImageStore),
     /// Here: of a source that can only be read from front to back.
     Here(Vec<u8>),
+    /// To be read when its shard is, from a place that only the source knows: an offset in an archive.
+    Later(Box<dyn FnOnce() -> Result<Vec<u8>, LostImage> + Send + 'a>),
     /// Lost: the source says why.
     Lost(LostImage),
 }

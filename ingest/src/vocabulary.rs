@@ -153,6 +153,11 @@ impl Vocabulary {
         self.classes.get(&vocabulary_entry(truth)).copied()
     }
 
+    /// The class of this very name.
+    pub(crate) fn class_of_name(&self, name: &str) -> Option<u32> {
+        self.classes.get(name).copied()
+    }
+
     /// Class and score of each answer that is a class, by class. The answers are counted as they are: the code that
     /// published scores come from normalises the vocabulary alone.
     pub(crate) fn targets<'a>(&self, answers: impl Iterator<Item = &'a str>) -> Vec<(u32, f32)> {

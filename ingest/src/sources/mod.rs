@@ -3,13 +3,21 @@
 mod captions;
 #[cfg(test)]
 mod fixture;
+mod folder;
+mod img2dataset;
 mod jsonl;
 mod snli_ve;
+#[cfg(test)]
+mod testing;
 mod vcr;
 mod vqa;
+mod webdataset;
 
 pub use captions::{CaptionFiles, CaptionLayout, Captions};
+pub use folder::{Folder, FolderFiles};
+pub use img2dataset::{Img2Dataset, Img2DatasetFiles};
 pub use jsonl::{Jsonl, JsonlFiles};
 pub use snli_ve::{SnliVe, SnliVeFiles, SnliVePart};
 pub use vcr::{Vcr, VcrFiles, VcrTasks};
 pub use vqa::{COCO_PATTERN, Vqa, VqaFiles};
+pub use webdataset::{IMAGE_SUFFIXES, JSON_SUFFIX, LABEL_SUFFIX, TEXT_SUFFIXES, WebDataset, WebDatasetFiles};

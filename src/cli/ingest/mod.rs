@@ -3,22 +3,28 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::{Args, Subcommand};
-use retort_ingest::{DEFAULT_SHARD_IMAGES, ImageFormatOption, ImageMode, RejectLimit};
+use clap::{Args, Subcommand, ValueEnum};
+use retort_ingest::{DEFAULT_SHARD_IMAGES, ImageFormatOption, ImageMode, RejectLimit, TextRule};
 
 use super::SummaryFormat;
 
 mod captions;
+mod folder;
+mod img2dataset;
 mod jsonl;
 mod snli_ve;
 mod vcr;
 mod vqa;
+mod webdataset;
 
 pub use captions::*;
+pub use folder::*;
+pub use img2dataset::*;
 pub use jsonl::*;
 pub use snli_ve::*;
 pub use vcr::*;
 pub use vqa::*;
+pub use webdataset::*;
 
 /// The sources that can be ingested.
 #[derive(Debug, Subcommand)]
@@ -28,6 +34,11 @@ pub enum Ingest {
     #[command(visible_alias = "vqa-cp")]
     Vqa(IngestVqa),
     Captions(IngestCaptions),
+    #[command(name = "webdataset")]
+    WebDataset(IngestWebDataset),
+    #[command(name = "img2dataset")]
+    Img2Dataset(IngestImg2Dataset),
+    Folder(IngestFolder),
     Jsonl(IngestJsonl),
 }
 
@@ -106,4 +117,26 @@ fn share(word: &str) -> Result<f64, String> {
         None => word.parse(),
     };
     number.map_err(|_| format!("expected a share such as 0.1 or 10%, found {word:?}"))
+}
+
+/// What becomes of an image without a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Texts {
+    /// It is rejected
+    #[default]
+    Required,
+    /// It becomes a sample without texts
+    Optional,
+    /// Texts are not read at all
+    Ignored,
+}
+
+impl From<Texts> for TextRule {
+    fn from(texts: Texts) -> Self {
+        match texts {
+            Texts::Required => Self::Required,
+            Texts::Optional => Self::Optional,
+            Texts::Ignored => Self::Ignored,
+        }
+    }
 }

@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 use retort_ingest::{
-    AnswerPlan, CaptionFiles, Captions, Jsonl, JsonlFiles, SnliVe, SnliVeFiles, SnliVePart, Source, Vcr, VcrFiles,
-    VcrTasks, Vqa, VqaFiles,
+    AnswerPlan, CaptionFiles, Captions, Folder, FolderFiles, Img2Dataset, Img2DatasetFiles, Jsonl, JsonlFiles, SnliVe,
+    SnliVeFiles, SnliVePart, Source, Vcr, VcrFiles, VcrTasks, Vqa, VqaFiles, WebDataset, WebDatasetFiles,
 };
 
 use crate::cli::{Ingest, IngestOptions, TrainOrDev, VcrTask};
@@ -61,6 +61,40 @@ pub fn open(command: Ingest) -> Result<(Box<dyn Source>, IngestOptions)> {
                 caption_column: captions.caption_column,
             };
             (Box::new(Captions::open(&files)?), captions.options)
+        }
+        Ingest::WebDataset(archives) => {
+            let files = WebDatasetFiles {
+                archives: archives.archives,
+                image_suffixes: archives.image_suffix,
+                text_suffixes: archives.text_suffix,
+                label_suffix: archives.label_suffix,
+                json_suffix: archives.json_suffix,
+                json_texts: archives.json_text,
+                json_label: archives.json_label,
+                texts: archives.texts.into(),
+                text_lines: archives.text_lines,
+                classes: archives.classes,
+            };
+            (Box::new(WebDataset::open(&files)?), archives.options)
+        }
+        Ingest::Img2Dataset(downloads) => {
+            let files = Img2DatasetFiles {
+                folder: downloads.folder,
+                caption: downloads.caption,
+                texts: downloads.texts.into(),
+                check_hashes: downloads.check_hashes,
+            };
+            (Box::new(Img2Dataset::open(&files)?), downloads.options)
+        }
+        Ingest::Folder(folder) => {
+            let files = FolderFiles {
+                folder: folder.folder,
+                texts: folder.texts.into(),
+                text_lines: folder.text_lines,
+                json_texts: folder.json_text,
+                follow_links: folder.follow_links,
+            };
+            (Box::new(Folder::open(&files)?), folder.options)
         }
         Ingest::Jsonl(jsonl) => {
             let files =

@@ -60,6 +60,14 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// A file or folder holds no detections, or no class names.
+    #[error("{} holds no regions: {problem}", path.display())]
+    NotRegions {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was found, and what was expected.
+        problem: String,
+    },
     /// An option has a value that means nothing.
     #[error("{option} {value:?} is not usable: {problem}")]
     InvalidOption {
@@ -129,6 +137,11 @@ impl Error {
             }
             Self::InvalidVocabulary { .. } => {
                 "give a JSON list of distinct answers, or an object from answer to class 0, 1, 2, ...".to_owned()
+            }
+            Self::NotRegions { .. } => {
+                "give folders with a .npz or .npy file an image, or the .tsv files of bottom-up attention, and class names \
+                 one a line"
+                    .to_owned()
             }
             Self::InvalidOption { option, .. } => format!("give another {option}"),
             Self::TooManyRejects { path, split, .. } => format!(

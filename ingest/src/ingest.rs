@@ -8,6 +8,7 @@
 
 use std::iter::Peekable;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use rayon::prelude::*;
@@ -19,7 +20,7 @@ use crate::images::{self, CheckedImage};
 use crate::rejects::{Code, Reject};
 use crate::shard::{RegionColumns, ShardBuilder, ShardTables};
 use crate::source::{Item, Items, Record, Regions, SourceImage};
-use crate::{Error, IngestReport, RejectLimit, Result, Selection, Source};
+use crate::{DetectedRegions, Error, IngestReport, RejectLimit, Result, Selection, Source};
 
 /// Source images of a shard, unless told otherwise.
 pub const DEFAULT_SHARD_IMAGES: usize = 1024;
@@ -36,6 +37,8 @@ pub struct Options {
     pub shard_images: usize,
     /// Which images are ingested.
     pub selection: Selection,
+    /// What a detector found in the images; the split then has the table `regions`, with features.
+    pub regions: Option<Arc<DetectedRegions>>,
     /// How many lost records are too many.
     pub max_rejects: RejectLimit,
     /// Replace a split of this name that is complete, or was ingested otherwise; the features that teachers made of it
@@ -50,6 +53,7 @@ impl Options {
             split: split.into(),
             shard_images: DEFAULT_SHARD_IMAGES,
             selection: Selection::default(),
+            regions: None,
             max_rejects: RejectLimit::default(),
             force: false,
         }
@@ -75,6 +79,9 @@ impl Options {
         let mut options = json!({ "source": source.options(), "shard_images": self.shard_images });
         if let (Some(selection), Some(object)) = (self.selection.options(), options.as_object_mut()) {
             object.insert("selection".to_owned(), selection);
+        }
+        if let (Some(regions), Some(object)) = (&self.regions, options.as_object_mut()) {
+            object.insert("regions".to_owned(), regions.options());
         }
         options
     }
@@ -120,7 +127,11 @@ pub fn ingest(
     let items = source.items(vocabulary.as_ref())?;
     let total = items.images.map(|images| options.selection.limit.map_or(images, |limit| limit.min(images)));
     progress.begin(&format!("ingest {}", options.split), total.unwrap_or(0), "images");
-    let regions = if items.regions { RegionColumns::Boxes } else { RegionColumns::None };
+    let regions = match &options.regions {
+        Some(detected) => RegionColumns::Features(detected.vector()),
+        None if items.regions => RegionColumns::Boxes,
+        None => RegionColumns::None,
+    };
     let run = Run { options, out, progress, interrupt, regions, records: items.records };
     let result = run.write(items, &mut writer, &mut report);
     progress.end();
@@ -198,9 +209,10 @@ impl<'a> Run<'a> {
         let mut shard = ShardBuilder::new(self.regions);
         plan.rejects.into_iter().for_each(|reject| shard.add_reject(reject));
         let mut lost = Vec::new();
-        for Loaded { image, regions, records } in loaded {
+        for Loaded { image, regions, lost_regions, records } in loaded {
             match image {
                 Ok(image) => {
+                    lost_regions.into_iter().for_each(|reject| shard.add_reject(reject));
                     let row = shard.add_image(image, regions);
                     records.into_iter().for_each(|record| shard.add_sample(row, record));
                 }
@@ -216,10 +228,18 @@ impl<'a> Run<'a> {
 
     fn load<'i>(&self, image: SourceImage<'i>) -> Result<Loaded<'i>, CacheError> {
         self.interrupt.check()?;
-        let SourceImage { name, bytes, regions, records } = image;
+        let SourceImage { name, bytes, mut regions, records } = image;
+        let detected = self.options.regions.as_ref().map(|detected| (detected, name.clone()));
         let image = images::load(name, bytes);
+        let mut lost_regions = None;
+        if let (Ok(image), Some((detected, name))) = (&image, detected) {
+            match detected.find(&name, [image.width, image.height], regions.as_ref()) {
+                Ok(found) => regions = Some(found),
+                Err(reject) => lost_regions = Some(reject),
+            }
+        }
         self.progress.advance(1);
-        Ok(Loaded { image, regions, records })
+        Ok(Loaded { image, regions, lost_regions, records })
     }
 
     fn check_rejects(&self, report: &IngestReport, seen: u64) -> Result<()> {
@@ -243,6 +263,8 @@ impl<'a> Run<'a> {
 struct Loaded<'a> {
     image: Result<CheckedImage, Reject>,
     regions: Option<Regions>,
+    /// Why it has no detected regions.
+    lost_regions: Option<Reject>,
     records: Vec<Record<'a>>,
 }
 

@@ -21,6 +21,7 @@
 //! ```
 //!
 //! * [`ingest()`] takes any [`Source`]: [`Vqa`].
+//! * [`DetectedRegions`] puts a detector's boxes and features beside the images of any source.
 //! * [`AnswerPlan`] says where the answer vocabulary comes from.
 //! * [`RejectLimit`] says how many lost records are too many. One bad record never stops a run.
 //!
@@ -34,6 +35,7 @@ mod images;
 mod ingest;
 mod json;
 mod lines;
+mod regions;
 mod rejects;
 mod report;
 mod selection;
@@ -44,6 +46,7 @@ mod vocabulary;
 
 pub use error::{Error, Result};
 pub use ingest::{DEFAULT_SHARD_IMAGES, Options, ingest};
+pub use regions::{DEFAULT_REGION_WIDTH, DetectedRegions, RegionFiles};
 pub use rejects::{Code, Reject, RejectLimit, Stage};
 pub use report::IngestReport;
 pub use selection::Selection;

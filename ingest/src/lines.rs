@@ -37,15 +37,20 @@ struct Span {
 impl Lines {
     /// Opens a file, plain or gzip.
     pub(crate) fn open(path: &Path) -> Result<Self> {
+        Self::open_each(path, |_| {})
+    }
+
+    /// Opens a file and shows each line that is not empty, in order.
+    pub(crate) fn open_each(path: &Path, each: impl FnMut(&[u8])) -> Result<Self> {
         let mut file = File::open(path).map_err(CacheError::io("read", path))?;
         let mut magic = Vec::new();
         (&file).take(2).read_to_end(&mut magic).map_err(CacheError::io("read", path))?;
         file.seek(SeekFrom::Start(0)).map_err(CacheError::io("read", path))?;
         if magic == GZIP_MAGIC {
-            return Self::unpack(path, file, |raw| Box::new(MultiGzDecoder::new(raw)));
+            return Self::unpack_each(path, file, |raw| Box::new(MultiGzDecoder::new(raw)), each);
         }
         let mut hasher = blake3::Hasher::new();
-        let spans = spans(path, BufReader::new(Hashed { inner: &mut file, hasher: &mut hasher }))?;
+        let spans = spans(path, BufReader::new(Hashed { inner: &mut file, hasher: &mut hasher }), each)?;
         Ok(Self { path: path.to_owned(), fingerprint: fingerprint(path, &hasher), text: file, spans })
     }
 
@@ -55,6 +60,15 @@ impl Lines {
         raw: R,
         decoder: impl for<'r> FnOnce(BufReader<Hashed<'r, R>>) -> Box<dyn Read + 'r>,
     ) -> Result<Self> {
+        Self::unpack_each(path, raw, decoder, |_| {})
+    }
+
+    fn unpack_each<R: Read>(
+        path: &Path,
+        raw: R,
+        decoder: impl for<'r> FnOnce(BufReader<Hashed<'r, R>>) -> Box<dyn Read + 'r>,
+        each: impl FnMut(&[u8]),
+    ) -> Result<Self> {
         let mut raw = raw;
         let mut hasher = blake3::Hasher::new();
         let mut text = tempfile::tempfile().map_err(CacheError::io("unpack", path))?;
@@ -62,7 +76,7 @@ impl Lines {
         std::io::copy(&mut unpacked, &mut text).map_err(CacheError::io("unpack", path))?;
         drop(unpacked);
         text.flush().and_then(|()| text.seek(SeekFrom::Start(0))).map_err(CacheError::io("unpack", path))?;
-        let spans = spans(path, BufReader::new(&text))?;
+        let spans = spans(path, BufReader::new(&text), each)?;
         Ok(Self { path: path.to_owned(), fingerprint: fingerprint(path, &hasher), text, spans })
     }
 
@@ -90,7 +104,7 @@ fn fingerprint(path: &Path, hasher: &blake3::Hasher) -> serde_json::Value {
     serde_json::json!({ "name": name, "blake3": hash_digits(&hasher.finalize()) })
 }
 
-fn spans(path: &Path, mut text: impl BufRead) -> Result<Vec<Span>> {
+fn spans(path: &Path, mut text: impl BufRead, mut each: impl FnMut(&[u8])) -> Result<Vec<Span>> {
     let mut spans = Vec::new();
     let (mut start, mut number, mut line) = (0, 0, Vec::new());
     loop {
@@ -110,6 +124,7 @@ fn spans(path: &Path, mut text: impl BufRead) -> Result<Vec<Span>> {
         let mark = if start == 0 && line.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
         let content = line[mark..].trim_ascii_end();
         if !content.is_empty() {
+            each(content);
             spans.push(Span { start: start + mark as u64, bytes: content.len() as u32, number });
         }
         start += read as u64;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use retort_ingest::{COCO_PATTERN, DEFAULT_MIN_COUNT, DEFAULT_SHARD_IMAGES, RejectLimit};
+use retort_ingest::{COCO_PATTERN, DEFAULT_MIN_COUNT, DEFAULT_REGION_WIDTH, DEFAULT_SHARD_IMAGES, RejectLimit};
 
 use super::SummaryFormat;
 
@@ -36,6 +36,16 @@ pub struct IngestOptions {
     /// Seed of --sample
     #[arg(long, value_name = "S", default_value_t = 0)]
     pub seed: u64,
+    /// Detector's boxes and features: a folder with one .npz or .npy file an image, or a .tsv file of bottom-up
+    /// attention; may be given several times
+    #[arg(long, value_name = "PATH")]
+    pub regions: Vec<PathBuf>,
+    /// Names of the detector's classes, one a line, without the background
+    #[arg(long, value_name = "FILE", requires = "regions")]
+    pub region_classes: Option<PathBuf>,
+    /// Elements of a detector's feature vector
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_REGION_WIDTH)]
+    pub region_width: usize,
     /// Stop when more records than this are lost: a number or a percentage such as 5%
     #[arg(long, value_name = "N|P%")]
     pub max_rejects: Option<RejectLimit>,

@@ -1,9 +1,10 @@
 //! `retort ingest`.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use retort_ingest::{AnswerPlan, Options, Selection, Source, Vqa, VqaFiles, ingest};
+use retort_ingest::{AnswerPlan, DetectedRegions, Options, RegionFiles, Selection, Source, Vqa, VqaFiles, ingest};
 
 use super::{print, print_json};
 use crate::cli::{Ingest, IngestOptions, SummaryFormat};
@@ -36,10 +37,19 @@ fn open(command: Ingest) -> Result<(Box<dyn Source>, IngestOptions)> {
 
 fn ingest_split(source: &dyn Source, arguments: IngestOptions, terminal: &Terminal) -> Result<ExitCode> {
     let selection = Selection { limit: arguments.limit, share: arguments.sample, seed: arguments.seed };
+    let regions = match arguments.regions.is_empty() {
+        true => None,
+        false => Some(Arc::new(DetectedRegions::open(&RegionFiles {
+            paths: arguments.regions,
+            classes: arguments.region_classes,
+            width: arguments.region_width,
+        })?)),
+    };
     let options = Options {
         split: arguments.split,
         shard_images: arguments.shard_images,
         selection,
+        regions,
         max_rejects: arguments.max_rejects.unwrap_or_default(),
         force: arguments.force,
     };

@@ -31,6 +31,7 @@
 mod columns;
 mod error;
 mod folder;
+mod gzip;
 mod images;
 mod ingest;
 mod json;

@@ -6,13 +6,11 @@ use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use flate2::read::MultiGzDecoder;
 use retort_cache::Error as CacheError;
 
-use crate::Result;
 use crate::images::hash_digits;
+use crate::{Result, gzip};
 
-const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// A file taken apart into lines, none of them read yet. Line ends are LF or CRLF; empty lines are no records.
@@ -46,8 +44,9 @@ impl Lines {
         let mut magic = Vec::new();
         (&file).take(2).read_to_end(&mut magic).map_err(CacheError::io("read", path))?;
         file.seek(SeekFrom::Start(0)).map_err(CacheError::io("read", path))?;
-        if magic == GZIP_MAGIC {
-            return Self::unpack_each(path, file, |raw| Box::new(MultiGzDecoder::new(raw)), each);
+        if magic == gzip::MAGIC {
+            let packed = file.metadata().map_err(CacheError::io("read", path))?.len();
+            return Self::unpack_each(path, file, |raw| Box::new(gzip::unpack(raw, packed)), each);
         }
         let mut hasher = blake3::Hasher::new();
         let spans = spans(path, BufReader::new(Hashed { inner: &mut file, hasher: &mut hasher }), each)?;

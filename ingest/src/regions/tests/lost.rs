@@ -119,6 +119,12 @@ fn images_that_no_file_is_about_or_several_are() -> Result<()> {
     let fixture = Fixture::new();
     fixture.write("r/8.npz", &npz(&small()));
     assert_lost(&fixture, None, fixture.open(&["r"], None, 2)?, "regions_missing", "no detections under its name");
+    // A header is about no image.
+    let fixture = Fixture::new();
+    fixture.write("r.tsv", b"image_id\tnum_boxes\tboxes\tfeatures\n");
+    assert!(
+        fixture.open(&["r.tsv"], None, 2)?.find("image_id.jpg", [1, 1], None).unwrap_err().code == Code::RegionsMissing
+    );
     let fixture = Fixture::new();
     fixture.write("r/a/9.npz", &npz(&small())).write("r/b/9.npz", &npz(&small()));
     assert_lost(&fixture, None, fixture.open(&["r"], None, 2)?, "regions_ambiguous", "several folders");

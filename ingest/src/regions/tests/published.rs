@@ -117,6 +117,25 @@ fn boxes_of_a_resized_image_are_scaled_and_padding_is_left_out() -> Result<()> {
 }
 
 #[test]
+fn shares_are_surer_than_pixels_of_an_unknown_image() -> Result<()> {
+    let one = |number: f32| npy(1, 1, &[number]);
+    let both = [
+        ("bbox", npy(2, 4, &[0.0, 0.0, 99.0, 99.0, 0.0, 0.0, 50.0, 50.0])),
+        ("norm_bb", npy(2, 4, &[0.0, 0.0, 0.5, 0.5, 0.0, 0.0, 0.25, 0.25])),
+    ];
+    for (size, expected) in [
+        (vec![], [[0.0, 0.0, 20.0, 10.0], [0.0, 0.0, 10.0, 5.0]]),
+        (vec![("image_w", one(160.0)), ("image_h", one(160.0))], [[0.0, 0.0, 24.75, 12.375], [0.0, 0.0, 12.5, 6.25]]),
+    ] {
+        let fixture = Fixture::new();
+        fixture.write("r/9.npz", &with(&[both.to_vec(), size].concat()));
+        fixture.ingest(vec![(IMAGE, None)], fixture.open(&["r"], None, 2)?)?;
+        assert_eq!(rows(&fixture.table(regions::NAME))[0].corners, expected);
+    }
+    Ok(())
+}
+
+#[test]
 fn rounding_leaves_a_box_inside_its_image() -> Result<()> {
     let fixture = Fixture::new();
     fixture.write("r/9.npz", &with(&[("bbox", npy(2, 4, &[-1.0, 0.0, 41.0, 20.5, 5.0, 5.0, 5.0, 5.0]))]));

@@ -9,7 +9,6 @@ use arrow::array::{
 use arrow::buffer::{Buffer, OffsetBuffer};
 use arrow::datatypes::{DataType, SchemaRef};
 use arrow::error::ArrowError;
-use retort_cache::vectors;
 use retort_schemas::{ID_BYTES, tables};
 
 use crate::images::{CheckedImage, ContentId};
@@ -66,11 +65,12 @@ pub(crate) fn regions(
         ];
         if let Some(vector) = vector {
             let features = || rows.iter().map(|regions| regions.features.as_ref());
-            let floats: Vec<f32> = features().flatten().flat_map(|features| features.floats.iter().copied()).collect();
-            let encoded = vectors::encode(vector, &floats)
-                .map_err(|error| ArrowError::InvalidArgumentError(error.to_string()))?;
+            let mut encoded = Vec::with_capacity(features().flatten().map(|found| 2 * found.halves.len()).sum());
+            features().flatten().flat_map(|found| &found.halves).for_each(|half| encoded.extend(half.to_le_bytes()));
+            let bytes = i32::try_from(vector.bytes()).unwrap_or(i32::MAX);
+            let encoded = FixedSizeBinaryArray::try_new(bytes, Buffer::from_vec(encoded), None)?;
             let lengths =
-                features().map(|features| features.map_or(0, |found| found.floats.len() / vector.width.max(1)));
+                features().map(|features| features.map_or(0, |found| found.halves.len() / vector.width.max(1)));
             columns.push(list(&schema, tables::regions::FEATURES, lengths, Arc::new(encoded))?);
         }
         RecordBatch::try_new(schema, columns)

@@ -146,6 +146,14 @@ pub enum Error {
         /// What was found instead.
         problem: String,
     },
+    /// A file or folder holds no detections, or no class names.
+    #[error("{} holds no regions: {problem}", path.display())]
+    NotRegions {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was found, and what was expected.
+        problem: String,
+    },
     /// An option has a value that means nothing.
     #[error("{option} {value:?} is not usable: {problem}")]
     InvalidOption {
@@ -234,6 +242,11 @@ impl Error {
             Self::NoShards { .. } => {
                 "give the output folder of img2dataset, with 00000.tar, 00000.parquet or 00000/ in it; `retort ingest \
                  webdataset` reads archives of other names, `retort ingest folder` plain images"
+                    .to_owned()
+            }
+            Self::NotRegions { .. } => {
+                "give folders with a .npz or .npy file an image, or the .tsv files of bottom-up attention, and class names \
+                 one a line"
                     .to_owned()
             }
             Self::InvalidOption { option, .. } => format!("give another {option}"),

@@ -31,7 +31,8 @@ impl ImageStore for ImageFolder {
             return Err(lost(Code::ImageUnreadable, format!("{path:?} leads out of the image folder")));
         }
         let name = path.rsplit('/').next().unwrap_or(path);
-        for candidate in [path, name] {
+        // A path that ends in a slash has no name.
+        for candidate in [path, name].into_iter().filter(|candidate| !candidate.is_empty()) {
             match read(&self.0.join(candidate)) {
                 Ok(bytes) => return Ok((candidate.to_owned(), bytes)),
                 Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
@@ -47,7 +48,7 @@ impl ImageStore for ImageFolder {
 pub(crate) fn stays_inside(path: &str) -> bool {
     !path.is_empty()
         && !path.contains('\0')
-        && Path::new(path).components().all(|part| matches!(part, Component::Normal(_)))
+        && Path::new(path).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
 }
 
 /// Reads a file that may be an image.

@@ -7,6 +7,7 @@
 //! ```
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use rayon::prelude::*;
@@ -19,7 +20,7 @@ use crate::plan::{ShardPlan, Shards, existing};
 use crate::rejects::{Code, Reject, Stage};
 use crate::shard::{RegionColumns, ShardBuilder, ShardTables};
 use crate::source::{Items, Record, Regions, SourceImage};
-use crate::{Error, ImageOptions, IngestReport, RejectLimit, Result, Selection, Source};
+use crate::{DetectedRegions, Error, ImageOptions, IngestReport, RejectLimit, Result, Selection, Source};
 
 /// Source images of a shard, unless told otherwise.
 pub const DEFAULT_SHARD_IMAGES: usize = 1024;
@@ -38,6 +39,8 @@ pub struct Options {
     pub selection: Selection,
     /// How images are stored.
     pub images: ImageOptions,
+    /// What a detector found in the images; the split then has the table `regions`, with features.
+    pub regions: Option<Arc<DetectedRegions>>,
     /// How many lost records are too many.
     pub max_rejects: RejectLimit,
     /// Replace a split of this name that is complete, or was ingested otherwise; the features that teachers made of it
@@ -53,6 +56,7 @@ impl Options {
             shard_images: DEFAULT_SHARD_IMAGES,
             selection: Selection::default(),
             images: ImageOptions::default(),
+            regions: None,
             max_rejects: RejectLimit::default(),
             force: false,
         }
@@ -82,6 +86,9 @@ impl Options {
             if let (Some(value), Some(object)) = (value, options.as_object_mut()) {
                 object.insert(key.to_owned(), value);
             }
+        }
+        if let (Some(regions), Some(object)) = (&self.regions, options.as_object_mut()) {
+            object.insert("regions".to_owned(), regions.options());
         }
         options
     }
@@ -122,7 +129,11 @@ pub fn ingest(
     let items = source.items(vocabulary.as_ref())?;
     let total = items.images.map(|images| options.selection.limit.map_or(images, |limit| limit.min(images)));
     progress.begin(&format!("ingest {}", options.split), total.unwrap_or(0), "images");
-    let regions = if items.regions { RegionColumns::Boxes } else { RegionColumns::None };
+    let regions = match &options.regions {
+        Some(detected) => RegionColumns::Features(detected.vector()),
+        None if items.regions => RegionColumns::Boxes,
+        None => RegionColumns::None,
+    };
     let run = Run { options, out, progress, interrupt, regions, records: items.records };
     let result = run.write(items, &mut writer, &mut report);
     progress.end();
@@ -210,12 +221,13 @@ impl<'a> Run<'a> {
         let mut shard = ShardBuilder::new(self.regions);
         plan.rejects.into_iter().for_each(|reject| shard.add_reject(reject));
         let mut lost = Vec::new();
-        for Loaded { image, regions, records } in loaded {
+        for Loaded { image, regions, lost_regions, records } in loaded {
             match image {
                 Ok(image) => {
                     if let Some(reject) = rest_of_truncated(&image) {
                         shard.add_reject(reject);
                     }
+                    lost_regions.into_iter().for_each(|reject| shard.add_reject(reject));
                     let row = shard.add_image(image, regions);
                     records.into_iter().for_each(|record| shard.add_sample(row, record));
                 }
@@ -231,10 +243,18 @@ impl<'a> Run<'a> {
 
     fn load<'i>(&self, image: SourceImage<'i>) -> Result<Loaded<'i>, CacheError> {
         self.interrupt.check()?;
-        let SourceImage { name, bytes, regions, records } = image;
+        let SourceImage { name, bytes, mut regions, records } = image;
+        let detected = self.options.regions.as_ref().map(|detected| (detected, name.clone()));
         let image = images::load(name, bytes, &self.options.images);
+        let mut lost_regions = None;
+        if let (Ok(image), Some((detected, name))) = (&image, detected) {
+            match detected.find(&name, [image.source_width, image.source_height], regions.as_ref()) {
+                Ok(found) => regions = Some(found),
+                Err(reject) => lost_regions = Some(reject),
+            }
+        }
         self.progress.advance(1);
-        Ok(Loaded { image, regions, records })
+        Ok(Loaded { image, regions, lost_regions, records })
     }
 
     fn check_rejects(&self, report: &IngestReport, seen: u64) -> Result<()> {
@@ -258,6 +278,8 @@ impl<'a> Run<'a> {
 struct Loaded<'a> {
     image: Result<CheckedImage, Reject>,
     regions: Option<Regions>,
+    /// Why it has no detected regions.
+    lost_regions: Option<Reject>,
     records: Vec<Record<'a>>,
 }
 

@@ -9,15 +9,13 @@ use std::fmt;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use flate2::read::MultiGzDecoder;
 use retort_cache::Error as CacheError;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::{Error, Result};
+use crate::{Error, Result, gzip};
 
-const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
 const ZIP_MAGIC: &[u8] = b"PK\x03\x04";
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
@@ -36,10 +34,12 @@ impl SourceFile {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let fingerprint = serde_json::json!({ "name": name, "blake3": crate::images::hash_text(&text) });
         // By the content, not the ending: published files are named .gz, .gzip, .json or nothing.
-        if text.starts_with(GZIP_MAGIC) {
+        if text.starts_with(&gzip::MAGIC) {
             let mut unpacked = Vec::new();
-            let mut decoder = MultiGzDecoder::new(text.as_slice());
-            decoder.read_to_end(&mut unpacked).map_err(CacheError::io("unpack", path))?;
+            let packed_bytes = text.len() as u64;
+            gzip::unpack(text.as_slice(), packed_bytes)
+                .read_to_end(&mut unpacked)
+                .map_err(CacheError::io("unpack", path))?;
             text = unpacked;
         }
         if text.starts_with(BYTE_ORDER_MARK) {

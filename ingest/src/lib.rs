@@ -22,6 +22,7 @@
 //!
 //! * [`ingest()`] takes any [`Source`]: [`Vcr`], [`SnliVe`], [`Vqa`], [`Captions`], [`WebDataset`], [`Img2Dataset`],
 //!   [`Folder`], and with a mapping any other records: [`Jsonl`]; [`dry_run`] only says what it would do.
+//! * [`DetectedRegions`] puts a detector's boxes and features beside the images of any source.
 //! * [`AnswerPlan`] says where the answer vocabulary comes from.
 //! * [`ImageOptions`] say how images are stored: as found, or smaller, or encoded again.
 //! * [`RejectLimit`] says how many lost records are too many. One bad record never stops a run.
@@ -35,6 +36,7 @@ mod error;
 mod fingerprint;
 mod folder;
 mod grouped;
+mod gzip;
 mod image_options;
 mod images;
 mod ingest;
@@ -42,6 +44,7 @@ mod json;
 mod lines;
 mod name_list;
 mod plan;
+mod regions;
 mod rejects;
 mod report;
 mod rows;
@@ -58,6 +61,7 @@ pub use error::{Error, Result};
 pub use image_options::{ImageFormatOption, ImageMode, ImageOptions};
 pub use ingest::{DEFAULT_SHARD_IMAGES, Options, ingest};
 pub use plan::{DryRun, dry_run};
+pub use regions::{DEFAULT_REGION_WIDTH, DetectedRegions, RegionFiles};
 pub use rejects::{Code, Reject, RejectLimit, Stage};
 pub use report::IngestReport;
 pub use selection::Selection;

@@ -6,13 +6,11 @@ use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use flate2::read::MultiGzDecoder;
 use retort_cache::Error as CacheError;
 
-use crate::Result;
 use crate::images::hash_digits;
+use crate::{Result, gzip};
 
-const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// A file taken apart into lines, none of them read yet. Line ends are LF or CRLF; empty lines are no records.
@@ -37,7 +35,12 @@ struct Span {
 impl Lines {
     /// Opens a file, plain or gzip.
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        let (text, fingerprint, spans) = open_text(path, |text| spans(path, BufReader::new(text)))?;
+        Self::open_each(path, |_| {})
+    }
+
+    /// Opens a file and shows each line that is not empty, in order.
+    pub(crate) fn open_each(path: &Path, each: impl FnMut(&[u8])) -> Result<Self> {
+        let (text, fingerprint, spans) = open_text(path, |text| spans(path, BufReader::new(text), each))?;
         Ok(Self { path: path.to_owned(), fingerprint, text, spans })
     }
 
@@ -48,7 +51,7 @@ impl Lines {
         decoder: impl for<'r> FnOnce(BufReader<Hashed<'r, R>>) -> Box<dyn Read + 'r>,
     ) -> Result<Self> {
         let (text, fingerprint) = unpacked(path, raw, decoder)?;
-        let spans = spans(path, BufReader::new(&text))?;
+        let spans = spans(path, BufReader::new(&text), |_| {})?;
         Ok(Self { path: path.to_owned(), fingerprint, text, spans })
     }
 
@@ -96,8 +99,9 @@ pub(crate) fn open_text<T>(
     let mut magic = Vec::new();
     (&file).take(2).read_to_end(&mut magic).map_err(CacheError::io("read", path))?;
     file.seek(SeekFrom::Start(0)).map_err(CacheError::io("read", path))?;
-    if magic == GZIP_MAGIC {
-        let (text, fingerprint) = unpacked(path, file, |raw| Box::new(MultiGzDecoder::new(raw)))?;
+    if magic == gzip::MAGIC {
+        let packed_bytes = file.metadata().map_err(CacheError::io("read", path))?.len();
+        let (text, fingerprint) = unpacked(path, file, |raw| Box::new(gzip::unpack(raw, packed_bytes)))?;
         let found = read_through(&mut &text)?;
         return Ok((text, fingerprint, found));
     }
@@ -114,7 +118,7 @@ fn fingerprint(path: &Path, hasher: &blake3::Hasher) -> serde_json::Value {
     serde_json::json!({ "name": name, "blake3": hash_digits(&hasher.finalize()) })
 }
 
-fn spans(path: &Path, mut text: impl BufRead) -> Result<Vec<Span>> {
+fn spans(path: &Path, mut text: impl BufRead, mut each: impl FnMut(&[u8])) -> Result<Vec<Span>> {
     let mut spans = Vec::new();
     let (mut start, mut number, mut line) = (0, 0, Vec::new());
     loop {
@@ -134,6 +138,7 @@ fn spans(path: &Path, mut text: impl BufRead) -> Result<Vec<Span>> {
         let mark = if start == 0 && line.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
         let content = line[mark..].trim_ascii_end();
         if !content.is_empty() {
+            each(content);
             spans.push(Span { start: start + mark as u64, bytes: content.len() as u32, number });
         }
         start += read as u64;

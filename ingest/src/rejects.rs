@@ -14,6 +14,8 @@ pub enum Stage {
     Read,
     /// Decoding an image.
     Decode,
+    /// Reading what a detector found in an image: the image is kept, without regions.
+    Regions,
 }
 
 impl Stage {
@@ -23,6 +25,7 @@ impl Stage {
             Self::Annotation => "annotation",
             Self::Read => "read",
             Self::Decode => "decode",
+            Self::Regions => "regions",
         }
     }
 }
@@ -110,6 +113,24 @@ pub enum Code {
     ShardIncomplete,
     /// A link that leads back to a folder it is in.
     LinkLoop,
+    /// No detections are stored under the image's name or id.
+    RegionsMissing,
+    /// Several are, in folders of which the image's path names none.
+    RegionsAmbiguous,
+    /// The file with the detections cannot be read.
+    RegionsUnreadable,
+    /// The detections are cut, or no arrays.
+    RegionsCorrupt,
+    /// Feature vectors of another width than the data set's.
+    RegionsWidth,
+    /// Features, boxes, classes and scores are not equally many, or not as many as the source's own boxes.
+    RegionsCount,
+    /// A feature, a corner or a score is not a finite number that half precision can hold.
+    RegionsNotFinite,
+    /// A box is not inside the image, or not the source's own.
+    RegionsBox,
+    /// A class that has no name, where names were given.
+    RegionsClass,
 }
 
 impl Code {
@@ -156,6 +177,15 @@ impl Code {
             Self::ImageHashMismatch => "image_hash_mismatch",
             Self::ShardIncomplete => "shard_incomplete",
             Self::LinkLoop => "link_loop",
+            Self::RegionsMissing => "regions_missing",
+            Self::RegionsAmbiguous => "regions_ambiguous",
+            Self::RegionsUnreadable => "regions_unreadable",
+            Self::RegionsCorrupt => "regions_corrupt",
+            Self::RegionsWidth => "regions_width",
+            Self::RegionsCount => "regions_count",
+            Self::RegionsNotFinite => "regions_not_finite",
+            Self::RegionsBox => "regions_box",
+            Self::RegionsClass => "regions_class",
         }
     }
 }

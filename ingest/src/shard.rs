@@ -100,8 +100,10 @@ impl<'a> ShardBuilder<'a> {
     /// # Errors
     /// [`Error::ShardTooLarge`] if a column would not fit into one batch.
     pub(crate) fn finish(self, shard: &str, split: &str) -> Result<ShardTables> {
-        // A column's offsets are i32. Images are by far the largest, then texts; the rest follows the texts.
+        // A column's offsets are i32. Images and features are by far the largest, then texts; the rest follows the texts.
+        let halves = self.regions.iter().flat_map(|regions| &regions.features).map(|features| features.halves.len());
         let sizes = [
+            (tables::regions::NAME, 2 * halves.sum::<usize>()),
             (tables::images::NAME, self.images.iter().map(|image| image.bytes.len()).sum::<usize>()),
             (tables::texts::NAME, self.texts.iter().map(|(_, text)| text.text.len()).sum()),
             (tables::samples::NAME, self.samples.iter().flat_map(|s| &s.record.answers).map(|a| a.len() + 1).sum()),

@@ -12,6 +12,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::PathBuf;
 
+use half::f16;
 use retort_schemas::manifest::AnswerVocabulary;
 
 use crate::rejects::{Code, Reject, Stage};
@@ -112,7 +113,7 @@ pub struct LostImage {
 pub struct Regions {
     /// In the source's order: an object reference is an index into them.
     pub boxes: Vec<Region>,
-    /// One vector a region, or none at all.
+    /// One vector a region, or none at all. Where a detector's boxes were not stored, there are vectors and no boxes.
     pub features: Option<RegionFeatures>,
 }
 
@@ -132,8 +133,8 @@ pub struct Region {
 pub struct RegionFeatures {
     /// Elements of a vector.
     pub width: usize,
-    /// `[regions, width]`, end to end.
-    pub floats: Vec<f32>,
+    /// `[regions, width]`, end to end, as they are stored.
+    pub halves: Vec<f16>,
 }
 
 /// A sample in the making; what a source does not have stays at its default.

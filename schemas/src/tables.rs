@@ -78,9 +78,10 @@ pub mod regions {
     pub const VERSION: SchemaVersion = SchemaVersion::new(NAME, 1, 0);
     /// Id of the image.
     pub const IMAGE_ID: &str = super::images::IMAGE_ID;
-    /// The objects in the source's order: an object reference of a text is an index into them.
+    /// The objects in the source's order: an object reference of a text is an index into them. Empty where nothing was
+    /// found, where the image's detections are lost (`rejects`), and where features came without boxes.
     pub const BOXES: &str = "boxes";
-    /// One vector an object, where a detector's features were given.
+    /// One vector an object, where a detector's features were given; empty where the image's are lost.
     pub const FEATURES: &str = "features";
 
     /// Fields of one object: corners in pixels of the source image, class and score where they are known.
@@ -214,7 +215,7 @@ pub mod rejects {
     pub const VERSION: SchemaVersion = SchemaVersion::new(NAME, 1, 0);
     /// The record: a file's path, or `question 262148000`.
     pub const SOURCE: &str = "source";
-    /// Where it failed: `annotation`, `read`, `decode`.
+    /// Where it failed: `annotation`, `read`, `decode`, `regions`.
     pub const STAGE: &str = "stage";
     /// Reason code, stable across releases, such as `image_missing`.
     pub const CODE: &str = "code";

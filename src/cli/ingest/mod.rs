@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Subcommand, ValueEnum};
-use retort_ingest::{DEFAULT_SHARD_IMAGES, ImageFormatOption, ImageMode, RejectLimit, TextRule};
+use retort_ingest::{DEFAULT_REGION_WIDTH, DEFAULT_SHARD_IMAGES, ImageFormatOption, ImageMode, RejectLimit, TextRule};
 
 use super::SummaryFormat;
 
@@ -79,6 +79,16 @@ pub struct IngestOptions {
     /// Keep images that are not there as rows without bytes, so that their samples stay
     #[arg(long)]
     pub allow_missing_images: bool,
+    /// Detector's boxes and features: a folder with one .npz or .npy file an image, or a .tsv file of bottom-up
+    /// attention; may be given several times
+    #[arg(long, value_name = "PATH")]
+    pub regions: Vec<PathBuf>,
+    /// Names of the detector's classes, one a line, without the background
+    #[arg(long, value_name = "FILE", requires = "regions")]
+    pub region_classes: Option<PathBuf>,
+    /// Elements of a detector's feature vector
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_REGION_WIDTH)]
+    pub region_width: usize,
     /// Stop when more records than this are lost: a number or a percentage such as 5%
     #[arg(long, value_name = "N|P%")]
     pub max_rejects: Option<RejectLimit>,

@@ -3,9 +3,10 @@
 mod sources;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use retort_ingest::{DryRun, ImageOptions, Options, Selection, Source, dry_run, ingest};
+use retort_ingest::{DetectedRegions, DryRun, ImageOptions, Options, RegionFiles, Selection, Source, dry_run, ingest};
 
 use self::sources::open;
 use super::{print, print_json};
@@ -19,10 +20,19 @@ pub fn run(command: Ingest, terminal: &Terminal) -> Result<ExitCode> {
 
 fn ingest_split(source: &dyn Source, arguments: IngestOptions, terminal: &Terminal) -> Result<ExitCode> {
     let selection = Selection { limit: arguments.limit, share: arguments.sample, seed: arguments.seed };
+    let regions = match arguments.regions.is_empty() {
+        true => None,
+        false => Some(Arc::new(DetectedRegions::open(&RegionFiles {
+            paths: arguments.regions,
+            classes: arguments.region_classes,
+            width: arguments.region_width,
+        })?)),
+    };
     let options = Options {
         split: arguments.split,
         shard_images: arguments.shard_images,
         selection,
+        regions,
         images: ImageOptions {
             size: arguments.image_size.0,
             format: arguments.image_format,

@@ -31,6 +31,8 @@
 mod columns;
 mod error;
 mod folder;
+#[doc(hidden)]
+pub mod fuzzing;
 mod gzip;
 mod images;
 mod ingest;

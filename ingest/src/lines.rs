@@ -53,6 +53,15 @@ impl Lines {
         Ok(Self { path: path.to_owned(), fingerprint: fingerprint(path, &hasher), text: file, spans })
     }
 
+    /// What a file of these bytes holds.
+    pub(crate) fn from_bytes(path: &Path, bytes: &[u8], each: impl FnMut(&[u8])) -> Result<Self> {
+        let packed = bytes.len() as u64;
+        match bytes.starts_with(&gzip::MAGIC) {
+            true => Self::unpack_each(path, bytes, |raw| Box::new(gzip::unpack(raw, packed)), each),
+            false => Self::unpack_each(path, bytes, |raw| Box::new(raw), each),
+        }
+    }
+
     /// Unpacks a stream into a file without a name. `raw` is hashed as it lies.
     pub(crate) fn unpack<R: Read>(
         path: &Path,

@@ -80,6 +80,10 @@ fn decode(bytes: &[u8]) -> Result<(&'static str, u32, u32, u64), String> {
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     reader.limits(limits);
     let image = reader.decode().map_err(|error| error.to_string())?;
+    // A GIF's frame may be decoded onto a screen without rows.
+    if image.width() == 0 || image.height() == 0 {
+        return Err(format!("it has {} x {} pixels, expected one at least", image.width(), image.height()));
+    }
     // The decoder fills what is missing of a JPEG with grey and says nothing.
     if format == ImageFormat::Jpeg && !jpeg_is_complete(bytes) {
         return Err("it is truncated: the JPEG has no end marker".to_owned());

@@ -9,6 +9,7 @@ pub const KNOWN: &[(&str, Outcome)] = &[
     ("image/bmp-huge.bmp", ImageLost("image_corrupt", "Memory limit exceeded")),
     ("image/empty.jpg", ImageLost("image_corrupt", "it is no image of a known format: it has 0 bytes")),
     ("image/folder.jpg", ImageLost("image_unreadable", "folder.jpg: Is a directory")),
+    ("image/fuzz-no-rows.gif", ImageLost("image_corrupt", "it has 16648 x 0 pixels, expected one at least")),
     ("image/gif-animated.gif", Kept(1)),
     ("image/gif-cut.gif", ImageLost("image_corrupt", "Gif: Unexpected End of File")),
     ("image/gif-no-frames.gif", ImageLost("image_corrupt", "Gif: Unexpected End of File")),

@@ -30,7 +30,12 @@ pub(crate) struct SourceFile {
 
 impl SourceFile {
     pub(crate) fn read(path: &Path) -> Result<Self> {
-        let mut text = std::fs::read(path).map_err(CacheError::io("read", path))?;
+        Self::from_bytes(path, std::fs::read(path).map_err(CacheError::io("read", path))?)
+    }
+
+    /// What a file of these bytes holds.
+    pub(crate) fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Self> {
+        let mut text = bytes;
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let fingerprint = serde_json::json!({ "name": name, "blake3": crate::images::hash_text(&text) });
         // By the content, not the ending: published files are named .gz, .gzip, .json or nothing.

@@ -35,6 +35,8 @@ mod delimited;
 mod error;
 mod fingerprint;
 mod folder;
+#[doc(hidden)]
+pub mod fuzzing;
 mod grouped;
 mod gzip;
 mod image_options;

@@ -44,6 +44,17 @@ impl Lines {
         Ok(Self { path: path.to_owned(), fingerprint, text, spans })
     }
 
+    /// What a file of these bytes holds.
+    pub(crate) fn from_bytes(path: &Path, bytes: &[u8], each: impl FnMut(&[u8])) -> Result<Self> {
+        let packed_bytes = bytes.len() as u64;
+        let (text, fingerprint) = match bytes.starts_with(&gzip::MAGIC) {
+            true => unpacked(path, bytes, |raw| Box::new(gzip::unpack(raw, packed_bytes)))?,
+            false => unpacked(path, bytes, |raw| Box::new(raw))?,
+        };
+        let spans = spans(path, BufReader::new(&text), each)?;
+        Ok(Self { path: path.to_owned(), fingerprint, text, spans })
+    }
+
     /// Unpacks a stream into a file without a name. `raw` is hashed as it lies.
     pub(crate) fn unpack<R: Read>(
         path: &Path,

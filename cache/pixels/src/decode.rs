@@ -108,6 +108,11 @@ pub fn decode_with(bytes: &[u8], decoding: &Decoding) -> Result<Decoded> {
     // A decoder's panic on a malformed file loses that image, not the run.
     let stored = catch_unwind(AssertUnwindSafe(decode))
         .unwrap_or_else(|_| Err(Error::Corrupt { format, problem: "the decoder failed on it".to_owned() }))?;
+    // Whatever a decoder makes of a damaged header, an image has pixels.
+    if stored.width == 0 || stored.height == 0 {
+        let problem = format!("it has {} x {} pixels, expected one at least", stored.width, stored.height);
+        return Err(Error::Corrupt { format, problem });
+    }
     let (source_width, source_height) = stored.orientation.upright_size(stored.width, stored.height);
     Ok(Decoded {
         image: stored.orientation.apply(stored.image),

@@ -12,6 +12,7 @@
 
 mod arrays;
 mod detections;
+pub(crate) mod fuzzing;
 mod names;
 mod npy;
 mod table;

@@ -75,10 +75,23 @@ impl Layout {
 
 impl Table {
     /// Opens a file, plain or gzip, and names the image of each line that has one, and the line's index.
-    pub(crate) fn open(path: &Path, mut each: impl FnMut(&str, usize)) -> Result<Self> {
+    pub(crate) fn open(path: &Path, each: impl FnMut(&str, usize)) -> Result<Self> {
+        Self::index(path, |line| Lines::open_each(path, line), each)
+    }
+
+    /// What a file of these bytes holds.
+    pub(crate) fn from_bytes(path: &Path, bytes: &[u8], each: impl FnMut(&str, usize)) -> Result<Self> {
+        Self::index(path, |line| Lines::from_bytes(path, bytes, line), each)
+    }
+
+    fn index(
+        path: &Path,
+        open: impl FnOnce(&mut dyn FnMut(&[u8])) -> Result<Lines>,
+        mut each: impl FnMut(&str, usize),
+    ) -> Result<Self> {
         let mut layout = None;
         let mut line = 0;
-        let lines = Lines::open_each(path, |bytes| {
+        let lines = open(&mut |bytes| {
             let layout = layout.get_or_insert_with(|| layout_of(bytes));
             if let Ok((layout, header)) = layout
                 && !(*header && line == 0)

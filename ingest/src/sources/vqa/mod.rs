@@ -5,7 +5,7 @@ mod records;
 #[cfg(test)]
 mod tests;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use retort_schemas::manifest::AnswerVocabulary;
 use serde_json::json;
@@ -68,6 +68,20 @@ impl Vqa {
             image_pattern: files.image_pattern.clone(),
             plan: files.answers.clone(),
             answers,
+        })
+    }
+
+    /// The files of these bytes, about images in no particular folder.
+    pub(crate) fn from_bytes(questions: &[u8], annotations: Option<&[u8]>) -> Result<Self> {
+        let read = |name: &str, bytes: &[u8]| SourceFile::from_bytes(Path::new(name), bytes.to_vec());
+        Ok(Self {
+            questions: read("questions.json", questions)?,
+            annotations: annotations.map(|bytes| read("annotations.json", bytes)).transpose()?,
+            images: ImageFolder::open(Path::new("."))?,
+            pattern: ImagePattern::parse("{id}")?,
+            image_pattern: "{id}".to_owned(),
+            plan: AnswerPlan::Build { min_count: 1 },
+            answers: None,
         })
     }
 

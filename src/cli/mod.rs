@@ -30,7 +30,7 @@ pub struct Cli {
 pub enum Command {
     /// Read annotations and images into a data set
     #[command(subcommand)]
-    Ingest(Ingest),
+    Ingest(Box<Ingest>),
     #[cfg(feature = "torch")]
     Teach(Teach),
     Summary(Summary),

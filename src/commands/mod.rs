@@ -26,7 +26,7 @@ use crate::progress::Terminal;
 /// Runs a command.
 pub fn run(command: Command, terminal: &Terminal) -> Result<ExitCode> {
     match command {
-        Command::Ingest(source) => ingest::run(source, terminal),
+        Command::Ingest(source) => ingest::run(*source, terminal),
         #[cfg(feature = "torch")]
         Command::Teach(options) => teach::run(&options, terminal),
         Command::Summary(options) => summary::run(&options),

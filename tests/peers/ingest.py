@@ -139,7 +139,7 @@ if __name__ == "__main__":
 def retort(binary, mode):
     def run(folder, edge, out):
         call = [binary, "--quiet", "ingest", "folder", str(folder), "--split", "all", "--out", str(out / "set"),
-                "--image-size", str(edge), "--image-format", f"jpeg:{QUALITY}", "--image-mode", mode,
+                "--image-size", str(edge), "--image-format", f"jpeg:{QUALITY}", "--image-mode", mode, "--texts", "optional",
                 "--shard-images", str(SHARD)]
         began = time.perf_counter()
         subprocess.run(call, check=True, stdout=subprocess.DEVNULL)

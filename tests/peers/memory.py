@@ -55,7 +55,7 @@ def main():
         questions.write_text(json.dumps({"questions": [
             {"question_id": index, "image_id": index, "question": f"what is in picture {index}?"} for index in range(count)]}))
         sources = {
-            "folder": ["folder", str(folder)],
+            "folder": ["folder", str(folder), "--texts", "optional"],
             "webdataset": ["webdataset", str(tar(folder, count, options.work / f"photos-{count}.tar"))],
             "captions": ["captions", "--file", str(captions), "--images", str(folder)],
             "vqa": ["vqa", "--questions", str(questions), "--images", str(folder), "--image-pattern", "{id:05}.jpg"],

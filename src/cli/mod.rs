@@ -29,7 +29,12 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Read annotations and images into a data set
-    #[command(subcommand)]
+    ///
+    /// One subcommand a kind of source; `retort ingest SOURCE --help` shows what each takes.
+    #[command(
+        subcommand,
+        after_help = "Example:\n  retort ingest folder photos/ --texts optional --split all --out photos-retort/"
+    )]
     Ingest(Box<Ingest>),
     #[cfg(feature = "torch")]
     Teach(Teach),

@@ -40,19 +40,21 @@ pub(crate) struct TextTables {
 type Embedded = (Vec<Encoded>, Vec<f32>, Vec<Vec<f32>>);
 
 impl Bench<'_> {
-    /// `[images, width]` of a shard's images. Decoding and preprocessing run ahead of the encoder.
+    /// `[images, width]` of a shard's images. Decoding and preprocessing run ahead of the encoder. An image that is
+    /// missing, which ingest was told to allow, has zeros.
     pub(crate) fn images(&self, shard: &Shard) -> Result<Option<RecordBatch>> {
         let Some(side) = &self.teacher.image else { return Ok(None) };
         let wanted = [tables::images::IMAGE_ID, tables::images::BYTES];
         let table = self.dataset.read(shard, tables::images::NAME, Columns::Named(&wanted))?;
         let ids = take_ids(&table)?;
         let encoded = column::<BinaryArray>(&table, tables::images::BYTES)?;
-        let rows: Vec<usize> = (0..table.num_rows()).collect();
-        let mut embeddings = Vec::with_capacity(rows.len() * side.width);
+        let rows: Vec<usize> = (0..table.num_rows()).filter(|row| !encoded.value(*row).is_empty()).collect();
+        let mut embeddings = vec![0.0; table.num_rows() * side.width];
+        self.progress.advance((table.num_rows() - rows.len()) as u64);
         // Tensors stay on this thread; the decoders get only what they need.
         let (preprocessing, batch_images) = (&side.preprocessing, self.plan.images.max(1));
         std::thread::scope(|scope| -> Result<()> {
-            let (ready, batches) = sync_channel::<Result<(Vec<f32>, usize)>>(BATCHES_AHEAD);
+            let (ready, batches) = sync_channel::<Result<(Vec<f32>, Vec<usize>)>>(BATCHES_AHEAD);
             scope.spawn(move || {
                 for batch in rows.chunks(batch_images) {
                     let preprocess = |row: &usize| {
@@ -66,16 +68,19 @@ impl Bench<'_> {
                     let pixels: Result<Vec<Vec<f32>>> = batch.par_iter().map(preprocess).collect();
                     let failed = pixels.is_err();
                     // The receiver is gone when the encoder failed: its error is the one to report.
-                    if ready.send(pixels.map(|pixels| (pixels.concat(), batch.len()))).is_err() || failed {
+                    if ready.send(pixels.map(|pixels| (pixels.concat(), batch.to_vec()))).is_err() || failed {
                         return;
                     }
                 }
             });
             for batch in batches {
                 self.interrupt.check()?;
-                let (pixels, images) = batch?;
-                embeddings.extend(self.teacher.embed_pixels(&pixels, images)?);
-                self.progress.advance(images as u64);
+                let (pixels, rows) = batch?;
+                let embedded = self.teacher.embed_pixels(&pixels, rows.len())?;
+                for (row, embedding) in rows.iter().zip(embedded.chunks_exact(side.width)) {
+                    embeddings[row * side.width..][..side.width].copy_from_slice(embedding);
+                }
+                self.progress.advance(rows.len() as u64);
             }
             Ok(())
         })?;

@@ -67,7 +67,7 @@ pub enum Code {
     ImageCorrupt,
     /// Only a part of the image could be decoded. The image is kept, as `--keep-truncated` asks.
     ImageTruncated,
-    /// A question whose image was rejected.
+    /// A record whose image was rejected.
     ImageRejected,
     /// A line or row has more or fewer columns than the file says.
     WrongColumnCount,

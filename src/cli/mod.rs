@@ -184,7 +184,7 @@ pub struct Verify {
 
 /// Ask a data set or a run with SQL
 ///
-/// Tables of a data set: images, texts, samples, rejects, shards, teachers, and NAME.images, NAME.texts, NAME.tokens,
+/// Tables of a data set: images, regions, texts, samples, rejects, shards, teachers, and NAME.images, NAME.texts, NAME.tokens,
 /// NAME.words of each teacher. Tables of a run: metrics, predictions, selection, confidence. See docs/sql.md.
 #[derive(Debug, Args)]
 #[command(

@@ -10,7 +10,7 @@
 //! | size of the image that the detector saw | `image_w` `image_h`, `img_w` `img_h`, `image_width` `image_height`, `width` `height` |
 //! | how many rows are regions, not padding | `num_bbox`, `num_boxes` |
 //! | class of each region, from 0 without the background (or its scores of all classes) | `objects_id`, `objects`, `cls`, `classes`, `labels` |
-//! | scores of all classes | `soft_labels`, `cls_prob` |
+//! | scores of all classes, with or without the background first | `soft_labels`, `cls_prob` |
 //! | score of each region | `conf`, `objects_conf`, `scores`, `cls_scores` |
 //!
 //! Boxes may have more columns (width, height, area): the first four count. An `.npy` file holds the features; boxes in

@@ -71,6 +71,9 @@ pub(crate) enum Classes {
     Scores(Matrix),
 }
 
+/// Name and score of a class, as far as they are known.
+type Named = (Option<String>, Option<f32>);
+
 /// What every image's detections are checked against.
 #[derive(Debug)]
 pub(crate) struct Expected {
@@ -102,36 +105,32 @@ impl Expected {
             count => count.unwrap_or(rows),
         };
         let halves = halves(&features.floats[..count * self.width])?;
-        let mut corners = match boxes {
+        let corners = match boxes {
             Some(boxes) => {
                 same("boxes", boxes.corners.rows)?;
                 boxes.in_pixels(size.map(|side| side as f32), count)?
             }
             None => Vec::new(),
         };
-        let mut names = vec![None; corners.len()];
-        let mut best = None;
+        let mut named: Vec<Named> = vec![(None, None); count];
         if let Some(classes) = classes {
             same("classes", classes.rows())?;
-            best = classes.best(count);
             if let Some(known) = &self.classes {
-                names = classes.names(known, count)?;
+                named = classes.named(known, count)?;
             }
         }
-        if let Some(scores) = &scores {
+        if let Some(scores) = scores {
             same("scores", scores.len())?;
+            named.iter_mut().zip(scores).for_each(|((_, score), given)| *score = Some(given));
         }
-        let scores = scores.or(best);
-        if scores.iter().flatten().take(count).any(|score| !score.is_finite()) {
+        if named.iter().filter_map(|(_, score)| *score).any(|score| !score.is_finite()) {
             return Err(Lost::new(Code::RegionsNotFinite, "a score is no finite number"));
         }
-        let score = |at: usize| scores.as_ref().and_then(|scores| scores.get(at)).copied();
-        corners.truncate(count);
         let boxes = match own.filter(|own| !own.boxes.is_empty()) {
             Some(own) => fitted(&own.boxes, &corners, count, size)?,
             None => {
-                let region = |(at, (corners, class))| Region { corners, class, score: score(at) };
-                corners.into_iter().zip(names).enumerate().map(region).collect()
+                let region = |(corners, (class, score))| Region { corners, class, score };
+                corners.into_iter().zip(named).map(region).collect()
             }
         };
         Ok(Regions { boxes, features: Some(RegionFeatures { width: self.width, halves }) })
@@ -250,26 +249,16 @@ impl Classes {
         }
     }
 
-    /// The best score of each region, where there are scores of every class.
-    fn best(&self, count: usize) -> Option<Vec<f32>> {
-        let Self::Scores(Matrix { columns, floats, .. }) = self else { return None };
-        let best = |row: &[f32]| row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        // The rest is padding, which the scores that are given have, too.
-        Some(floats.chunks_exact((*columns).max(1)).take(count).map(best).collect())
-    }
-
-    /// The names of the first `count` classes.
-    fn names(&self, known: &[String], count: usize) -> Result<Vec<Option<String>>, Lost> {
+    /// The names of the first `count` classes; and their scores, where there are scores of every class.
+    fn named(&self, known: &[String], count: usize) -> Result<Vec<Named>, Lost> {
         let name = |class: usize| known.get(class).cloned();
         match self {
             Self::Ids(ids) => {
                 let named = ids.iter().take(count).map(|id| {
                     let class = (*id >= 0.0 && id.fract() == 0.0).then_some(*id as usize);
-                    class.and_then(name).map(Some).ok_or_else(|| {
-                        Lost::new(
-                            Code::RegionsClass,
-                            format!("a class is {id}, expected one of 0 to {}", known.len() - 1),
-                        )
+                    class.and_then(name).map(|name| (Some(name), None)).ok_or_else(|| {
+                        let last = known.len().saturating_sub(1);
+                        Lost::new(Code::RegionsClass, format!("a class is {id}, expected one of 0 to {last}"))
                     })
                 });
                 named.collect()
@@ -284,9 +273,9 @@ impl Classes {
                     }
                 };
                 let best = |row: &[f32]| {
-                    let scores = row.iter().skip(background).enumerate();
+                    let scores = row.iter().copied().enumerate().skip(background);
                     let best = scores.reduce(|best, other| if other.1 > best.1 { other } else { best });
-                    best.and_then(|(class, _)| name(class))
+                    best.map_or((None, None), |(column, score)| (name(column - background), Some(score)))
                 };
                 Ok(floats.chunks_exact((*columns).max(1)).take(count).map(best).collect())
             }

@@ -136,6 +136,18 @@ fn shares_are_surer_than_pixels_of_an_unknown_image() -> Result<()> {
 }
 
 #[test]
+fn scores_of_every_class_tell_the_best_that_has_a_name() -> Result<()> {
+    let fixture = Fixture::new();
+    let probabilities = npy(2, 3, &[0.875, 0.0, 0.125, 0.0, 0.5, 0.25]);
+    fixture.write("r/9.npz", &with(&[("cls_prob", probabilities)])).write("classes.txt", b"cat\ndog\n");
+    fixture.ingest(vec![(IMAGE, None)], fixture.open(&["r"], Some("classes.txt"), 2)?)?;
+    let row = &rows(&fixture.table(regions::NAME))[0];
+    assert_eq!(row.classes, ["dog", "cat"].map(|class| Some(class.to_owned())));
+    assert_eq!(row.scores, [Some(0.125), Some(0.5)]);
+    Ok(())
+}
+
+#[test]
 fn rounding_leaves_a_box_inside_its_image() -> Result<()> {
     let fixture = Fixture::new();
     fixture.write("r/9.npz", &with(&[("bbox", npy(2, 4, &[-1.0, 0.0, 41.0, 20.5, 5.0, 5.0, 5.0, 5.0]))]));

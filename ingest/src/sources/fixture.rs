@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Float32Type, UInt32Type};
-use image::RgbImage;
 use retort_cache::{Columns, Dataset, Interrupt, Quiet};
 use retort_schemas::tables::{rejects, samples, texts};
 use tempfile::TempDir;
 
+use crate::sources::testing::{files, jpeg, strings};
 use crate::{IngestReport, Options, Result, Source, ingest};
 
 /// A folder with the files of a source, and a data set beside them.
@@ -53,10 +53,7 @@ impl Fixture {
     }
 
     pub(crate) fn photo(&self, path: &str, seed: u8) {
-        let image = RgbImage::from_fn(16, 12, |x, y| image::Rgb([seed.wrapping_mul(37), x as u8 * 9, y as u8 * 9]));
-        let mut bytes = std::io::Cursor::new(Vec::new());
-        image.write_to(&mut bytes, image::ImageFormat::Jpeg).unwrap();
-        self.write(&format!("images/{path}"), bytes.into_inner());
+        self.write(&format!("images/{path}"), jpeg(seed));
     }
 
     pub(crate) fn out(&self) -> PathBuf {
@@ -107,37 +104,10 @@ impl Fixture {
 
     /// The tables without the manifest, whose options name the input files.
     pub(crate) fn tables(&self) -> BTreeMap<PathBuf, Vec<u8>> {
-        let mut found = BTreeMap::new();
-        let mut folders = vec![self.out()];
-        while let Some(next) = folders.pop() {
-            for entry in std::fs::read_dir(next).unwrap() {
-                let path = entry.unwrap().path();
-                if path.is_dir() {
-                    folders.push(path);
-                } else {
-                    let bytes = std::fs::read(&path).unwrap();
-                    found.insert(path.strip_prefix(self.out()).unwrap().to_owned(), bytes);
-                }
-            }
-        }
+        let mut found = files(&self.out());
         assert!(found.remove(Path::new("dataset.json")).is_some());
         found
     }
-}
-
-/// A folder of data that is not part of the project. Without it a test says so and passes.
-pub(crate) fn shared_data(folder: &str) -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data").join(folder);
-    if path.is_dir() {
-        return Some(path);
-    }
-    println!("skipped: {} is absent", path.display());
-    None
-}
-
-pub(crate) fn strings(batch: &RecordBatch, name: &str) -> Vec<String> {
-    let column = batch.column_by_name(name).unwrap().as_string::<i32>();
-    column.iter().map(|value| value.unwrap_or("null").to_owned()).collect()
 }
 
 fn samples_of(rows: &RecordBatch, table: &RecordBatch) -> Vec<Sample> {

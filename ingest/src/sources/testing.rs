@@ -117,6 +117,16 @@ pub(crate) fn strings(batch: &RecordBatch, name: &str) -> Vec<String> {
     column.iter().map(|value| value.unwrap_or("null").to_owned()).collect()
 }
 
+/// A folder of data that is not part of the project. Without it a test says so and passes.
+pub(crate) fn shared_data(folder: &str) -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data").join(folder);
+    if path.is_dir() {
+        return Some(path);
+    }
+    println!("skipped: {} is absent", path.display());
+    None
+}
+
 /// Every file below a folder, by its path.
 pub(crate) fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();

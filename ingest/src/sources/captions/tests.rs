@@ -6,7 +6,8 @@ use retort_schemas::tables::{images as image_table, regions as region_table, tex
 use serde_json::json;
 
 use super::*;
-use crate::sources::fixture::{Fixture, shared_data, strings};
+use crate::sources::fixture::Fixture;
+use crate::sources::testing::{shared_data, strings};
 
 /// Image and caption, in file order.
 const CAPTIONS: [(&str, &str); 4] =

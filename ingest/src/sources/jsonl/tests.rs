@@ -4,7 +4,8 @@ use retort_cache::Dataset;
 use retort_schemas::tables::{images as image_table, samples as sample_table};
 
 use super::*;
-use crate::sources::fixture::{Fixture, Sample, shared_data, strings};
+use crate::sources::fixture::{Fixture, Sample};
+use crate::sources::testing::{shared_data, strings};
 
 const CLASSIFICATION: &str = "task = \"classification\"\nid = \"id\"\nimage = \"{meta.photo}.jpg\"\ntext = \"text\"\n\
                               label = \"meta.label\"\n";

@@ -4,7 +4,8 @@ use retort_cache::Dataset;
 use retort_schemas::tables::{images, texts};
 
 use super::*;
-use crate::sources::fixture::{Fixture, Sample, shared_data, strings};
+use crate::sources::fixture::{Fixture, Sample};
+use crate::sources::testing::{shared_data, strings};
 
 /// Image, number of the caption, hypothesis, label.
 const PAIRS: [(&str, &str, &str, &str); 4] = [

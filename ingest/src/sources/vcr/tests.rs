@@ -18,6 +18,7 @@ use tempfile::TempDir;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
+use crate::sources::testing::{files, strings};
 use crate::{Error, IngestReport, Options, Result, Selection, Vcr, VcrFiles, VcrTasks, ingest};
 
 /// Path of the image of the small fixture: with the dots and the @ that such paths have.
@@ -132,7 +133,7 @@ impl Fixture {
     fn zip(&self, folder: &str, archive: &str, method: CompressionMethod) {
         let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
         let options = SimpleFileOptions::default().compression_method(method);
-        for (path, bytes) in contents(&self.path(folder)) {
+        for (path, bytes) in files(&self.path(folder)) {
             writer.start_file(format!("{folder}/{}", path.display()), options).unwrap();
             writer.write_all(&bytes).unwrap();
         }
@@ -235,11 +236,6 @@ fn with(mut line: Value, fields: &[(&str, Value)]) -> Value {
     line
 }
 
-fn strings(batch: &RecordBatch, name: &str) -> Vec<String> {
-    let column = batch.column_by_name(name).unwrap().as_string::<i32>();
-    column.iter().map(|value| value.unwrap_or("null").to_owned()).collect()
-}
-
 fn numbers(array: &dyn Array) -> Vec<u32> {
     array.as_primitive::<UInt32Type>().values().to_vec()
 }
@@ -256,24 +252,6 @@ fn boxes(table: &RecordBatch) -> Vec<Vec<([f32; 4], String, f32)>> {
         (0..list.len()).map(row).collect()
     });
     rows.collect()
-}
-
-/// Every file of a folder, by its path.
-fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut found = BTreeMap::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(next) = folders.pop() {
-        for entry in std::fs::read_dir(next).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else {
-                let bytes = std::fs::read(&path).unwrap();
-                found.insert(path.strip_prefix(folder).unwrap().to_owned(), bytes);
-            }
-        }
-    }
-    found
 }
 
 #[test]

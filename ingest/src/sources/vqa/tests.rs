@@ -14,12 +14,12 @@ use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Float32Type, UInt32Type};
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use image::RgbImage;
 use retort_cache::{Columns, Dataset, Interrupt, Progress, Quiet};
 use retort_schemas::tables::{images, rejects as reject_table, samples, texts};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::sources::testing::{files, jpeg, strings};
 use crate::{AnswerPlan, COCO_PATTERN, Error, IngestReport, Options, RejectLimit, Result, Vqa, VqaFiles, ingest};
 
 /// A split and how it is ingested, in one.
@@ -105,10 +105,7 @@ impl Fixture {
     }
 
     fn photo(&self, path: &str, seed: u8) {
-        let image = RgbImage::from_fn(16, 12, |x, y| image::Rgb([seed.wrapping_mul(37), x as u8 * 9, y as u8 * 9]));
-        let mut bytes = std::io::Cursor::new(Vec::new());
-        image.write_to(&mut bytes, image::ImageFormat::Jpeg).unwrap();
-        self.write(&format!("images/{path}"), &bytes.into_inner());
+        self.write(&format!("images/{path}"), &jpeg(seed));
     }
 
     fn source(&self) -> VqaSource {
@@ -165,11 +162,6 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-fn strings(batch: &RecordBatch, name: &str) -> Vec<String> {
-    let column = batch.column_by_name(name).unwrap().as_string::<i32>();
-    column.iter().map(|value| value.unwrap_or("null").to_owned()).collect()
-}
-
 fn numbers(batch: &RecordBatch, name: &str) -> Vec<Option<u32>> {
     batch.column_by_name(name).unwrap().as_primitive::<UInt32Type>().iter().collect()
 }
@@ -183,24 +175,6 @@ fn targets(batch: &RecordBatch) -> Vec<Vec<(u32, f32)>> {
         classes.values().iter().copied().zip(scores).collect()
     });
     pairs.collect()
-}
-
-/// Every file of a data set, by its path.
-fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut found = BTreeMap::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(next) = folders.pop() {
-        for entry in std::fs::read_dir(next).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else {
-                let bytes = std::fs::read(&path).unwrap();
-                found.insert(path.strip_prefix(folder).unwrap().to_owned(), bytes);
-            }
-        }
-    }
-    found
 }
 
 #[test]

@@ -4,6 +4,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use super::*;
+use crate::sources::testing;
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
@@ -26,14 +27,14 @@ fn zipped(members: &[(&str, &[u8])]) -> Vec<u8> {
 fn archives_give_what_their_unpacked_files_give() -> Result<()> {
     let fixture = Fixture::small();
     fixture.ingest(&fixture.files())?;
-    let expected = contents(&fixture.out());
+    let expected = files(&fixture.out());
 
     let text = std::fs::read(fixture.path("val.jsonl")).unwrap();
     fixture.write("annots.zip", &zipped(&[("README.md", b"?"), ("val.jsonl", &text)]));
     fixture.zip("vcr1images", "stored.zip", CompressionMethod::Stored);
     fixture.zip("vcr1images", "deflated.zip", CompressionMethod::DEFLATE);
     // Packed from inside the folder, as some do.
-    let members = contents(&fixture.path("vcr1images"));
+    let members = files(&fixture.path("vcr1images"));
     let members: Vec<_> = members.iter().map(|(path, bytes)| (path.to_str().unwrap(), bytes.as_slice())).collect();
     fixture.write("bare.zip", &zipped(&members));
     for (annotations, images) in [
@@ -47,7 +48,7 @@ fn archives_give_what_their_unpacked_files_give() -> Result<()> {
             VcrFiles { annotations: fixture.path(annotations), images: fixture.path(images), ..fixture.files() };
         std::fs::remove_dir_all(fixture.out()).unwrap();
         fixture.ingest(&files)?;
-        assert!(contents(&fixture.out()) == expected, "{annotations} {images}");
+        assert!(testing::files(&fixture.out()) == expected, "{annotations} {images}");
     }
     Ok(())
 }

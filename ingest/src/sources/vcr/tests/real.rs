@@ -4,6 +4,7 @@
 use std::fs;
 
 use super::*;
+use crate::sources::testing;
 
 /// Objects from this index on are mentioned by no text.
 const MOST_MENTIONED: usize = 20;
@@ -11,11 +12,7 @@ const MOST_MENTIONED: usize = 20;
 /// The photographs and instances of COCO, written as VCR: a line about the first object of each photograph, and one about
 /// its first two where it has two.
 fn coco_as_vcr() -> Option<Fixture> {
-    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/tiny_coco");
-    if !data.is_dir() {
-        println!("skipped: {} is absent", data.display());
-        return None;
-    }
+    let data = testing::shared_data("tiny_coco")?;
     let fixture = Fixture { folder: tempfile::tempdir().unwrap() };
     let mut lines = Vec::new();
     for part in ["train2017", "val2017"] {
@@ -124,13 +121,13 @@ fn photographs_with_their_objects_from_a_folder_and_from_archives() -> Result<()
     }
     assert_eq!(references, 10_024);
 
-    let expected = contents(&fixture.out());
+    let expected = files(&fixture.out());
     fixture.zip("vcr1images", "vcr1images.zip", CompressionMethod::DEFLATE);
     fs::remove_dir_all(fixture.path("vcr1images")).unwrap();
     fs::remove_dir_all(fixture.out()).unwrap();
     let files = VcrFiles { images: fixture.path("vcr1images.zip"), ..fixture.files() };
     fixture.ingest_as(&files, &options)?;
-    assert!(contents(&fixture.out()) == expected);
+    assert!(testing::files(&fixture.out()) == expected);
 
     let lines = fs::read_to_string(fixture.path("val.jsonl")).unwrap();
     let lines: Vec<Value> = lines.lines().map(|line| masked(&serde_json::from_str(line).unwrap())).collect();

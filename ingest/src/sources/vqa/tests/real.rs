@@ -2,21 +2,13 @@
 
 use super::*;
 use crate::json::SourceFile;
+use crate::sources::testing::shared_data;
 use crate::sources::vqa::records::Annotations;
 use crate::vocabulary::Vocabulary;
 
-fn data(folder: &str) -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data").join(folder);
-    if path.is_dir() {
-        return Some(path);
-    }
-    println!("skipped: {} is absent", path.display());
-    None
-}
-
 #[test]
 fn official_files_with_their_photos() -> Result<()> {
-    let Some(data) = data("coco_vqa") else { return Ok(()) };
+    let Some(data) = shared_data("coco_vqa") else { return Ok(()) };
     let fixture = Fixture::empty();
     let source = VqaSource {
         questions: data.join("v2_OpenEnded_mscoco_train2014_questions.json"),
@@ -40,7 +32,7 @@ fn official_files_with_their_photos() -> Result<()> {
 
 #[test]
 fn vocabularies_of_sixty_thousand_real_questions() -> Result<()> {
-    let Some(data) = data("coco_vqa/vqa_v2_60k") else { return Ok(()) };
+    let Some(data) = shared_data("coco_vqa/vqa_v2_60k") else { return Ok(()) };
     let read = |part: &str| SourceFile::read(&data.join(format!("vqa_annotatons_{part}.gzip")));
     let parts = [read("train")?, read("valid")?, read("test")?];
     let annotations = parts.iter().map(Annotations::parse).collect::<Result<Vec<_>>>()?;
@@ -57,7 +49,7 @@ fn vocabularies_of_sixty_thousand_real_questions() -> Result<()> {
 
 #[test]
 fn published_vocabularies_hold_the_same_answers_in_other_orders() -> Result<()> {
-    let Some(data) = data("vqa_answer_vocab") else { return Ok(()) };
+    let Some(data) = shared_data("vqa_answer_vocab") else { return Ok(()) };
     let load = |name: &str| SourceFile::read(&data.join(name)).and_then(|file| Vocabulary::load(&file));
     let uniter = load("uniter_ans2label.json")?.stored;
     let lxmert = load("lxmert_trainval_ans2label.json")?.stored;

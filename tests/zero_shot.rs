@@ -7,7 +7,7 @@ use std::path::Path;
 
 use arrow::array::{Array, StringArray};
 use retort_cache::{Columns, Dataset, Interrupt, Quiet, TeacherCache, column, take_ids, vectors};
-use retort_ingest::{AnswerPlan, RejectLimit, VqaSource, ingest_vqa};
+use retort_ingest::{AnswerPlan, RejectLimit, Vqa, VqaFiles};
 use retort_schemas::manifest::BatchPlan;
 use retort_schemas::{Dtype, VectorType, features, tables};
 use retort_teachers::nn::Encoded;
@@ -94,17 +94,19 @@ fn nearest(image: &[f32], prompts: &[Vec<f32>]) -> Option<usize> {
 
 /// The split `test` of easy-VQA as a data set.
 fn ingest(easy_vqa: &Path, out: &Path) -> Result<Dataset> {
-    let source = VqaSource {
+    let vqa = Vqa::open(&VqaFiles {
         questions: easy_vqa.join("v2_OpenEnded_easyvqa_test_questions.json"),
         annotations: Some(easy_vqa.join("v2_easyvqa_test_annotations.json")),
         images: easy_vqa.to_owned(),
         image_pattern: "{subtype}/{id}.png".to_owned(),
-        split: "test".to_owned(),
         answers: AnswerPlan::Build { min_count: 1 },
+    })?;
+    let options = retort_ingest::Options {
         shard_images: 400,
         max_rejects: RejectLimit::Count(0),
+        ..retort_ingest::Options::new("test")
     };
-    ingest_vqa(&source, out, &Quiet, &Interrupt::default())?;
+    retort_ingest::ingest(&vqa, &options, out, &Quiet, &Interrupt::default())?;
     Ok(Dataset::open(out)?)
 }
 

@@ -81,12 +81,16 @@ fn images(rows: &Rows) -> Result<RecordBatch> {
 
 fn texts(rows: &Rows) -> Result<RecordBatch> {
     let object = DataType::Struct(tables::texts::object_fields());
-    let none = OffsetBuffer::from_lengths(vec![0; rows.texts.len()]);
-    let item = Arc::new(Field::new_list_field(object.clone(), false));
+    let no_lists_of = |of: DataType| -> Result<ArrayRef> {
+        let none = OffsetBuffer::from_lengths(vec![0; rows.texts.len()]);
+        let values = new_empty_array(&of);
+        Ok(Arc::new(ListArray::try_new(Arc::new(Field::new_list_field(of, false)), none, values, None)?))
+    };
     let columns = vec![
         ids(rows.texts.iter().map(|(id, _)| *id))?,
         Arc::new(StringArray::from_iter_values(rows.texts.iter().map(|(_, text)| text))),
-        Arc::new(ListArray::try_new(item, none, new_empty_array(&object), None)?),
+        no_lists_of(object)?,
+        no_lists_of(DataType::UInt32)?,
     ];
     Ok(RecordBatch::try_new(tables::texts::schema(), columns)?)
 }

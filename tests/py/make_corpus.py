@@ -12,10 +12,13 @@ import io
 import json
 import pathlib
 import struct
+import tarfile
 import zipfile
 import zlib
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from PIL import Image
 
 FOLDER = pathlib.Path(__file__).resolve().parents[2] / "ingest" / "tests" / "corpus"
@@ -29,6 +32,7 @@ def write(name, data):
 
 def link(name, target):
     path = FOLDER / name
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     path.symlink_to(target)
 
@@ -278,6 +282,323 @@ def regions():
     write("regions/nul.tsv", b"\0" * 100)
 
 
+def lines(name, *rows):
+    """Rows are records or lines as they are."""
+    text = lambda row: row if isinstance(row, bytes) else json.dumps(row, separators=(",", ":")).encode()
+    write(name, packed(b"".join(text(row) + b"\n" for row in rows)))
+
+
+def packed(data):
+    """The corpus stays small: what is long is packed, which is told by the content."""
+    return data if len(data) < 200 else min(data, gzip.compress(data, mtime=0), key=len)
+
+
+def zipped(members, bad_crc=False):
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members:
+            archive.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED)
+    data = out.getvalue()
+    if bad_crc:
+        entry = data.index(b"PK\1\2")
+        data = data[: entry + 16] + b"\0\0\0\0" + data[entry + 20 :]
+    return data
+
+
+# What is the same whatever it is given as: made once, for the questions of VQA.
+JUNK = ["empty", "html", "nul-bytes", "utf16", "zip", "deep-unclosed", "gzip-bomb", "gzip-cut", "gzip-bad-crc", "gzip-garbage"]
+DEEP = "[" * 130 + "]" * 130
+
+
+def junk(kind, part, ending):
+    for name in JUNK:
+        link(f"{kind}/{part}-{name}.{ending}", f"../vqa/questions-{name}.json")
+
+
+def vcr():
+    """Annotations of an image a.png with the object cup, whose metadata are a.json."""
+    def line(id="v-0", **other):
+        choices = lambda letters: [[letter] for letter in letters]
+        record = {"annot_id": id, "img_fn": "a.png", "metadata_fn": "a.json", "objects": ["cup"], "question": ["q", [0]]}
+        record |= {"answer_choices": choices("abcd"), "rationale_choices": choices("efgh")}
+        return record | {"answer_label": 0, "rationale_label": 1} | other
+
+    raw = lambda **other: json.dumps(line(**other), separators=(",", ":")).encode()
+    l = lambda name, *rows: lines(f"vcr/lines-{name}.jsonl", *rows)
+    junk("vcr", "lines", "jsonl")
+    l("bom-crlf", b"\xef\xbb\xbf" + raw() + b"\r", b"\r", raw(id="v-1") + b"\r")
+    l("broken-utf8", raw().replace(b'"q"', b'"\xe9"'), line("v-1"))
+    l("nul-between", raw().replace(b",", b",\0", 1), line("v-1"))
+    l("lone-surrogate", raw().replace(b'"q"', b'"\\udc00"'), line("v-1"))
+    l("deep", raw().replace(b'["cup"]', DEEP.encode()), line("v-1"))
+    l("cut", line(), raw(id="v-1")[:-40])
+    l("list", b"[" + raw() + b"," + raw(id="v-1") + b"]")
+    l("duplicate-ids", line(), line(answer_label=1), line("v-1"))
+    l("labels", *[line(f"v-{at}", answer_label=label) for at, label in enumerate([4, -1, 1.5, "0", None])])
+    l("rationale-label", line(rationale_label=4))
+    l("choices", line(answer_choices=[["a"], ["b"]]), line("v-1", rationale_choices=[]), line("v-2", answer_choices="abcd"))
+    l("missing-fields", {}, {"annot_id": "v-0"}, {"annot_id": "v-0", "img_fn": "a.png"}, line("v-1"))
+    l("other-types", [], 7, line(7), line(img_fn=[]), line("v-1", question="q"), line("v-2", question=[["x"]]), line("v-3", objects=[1]))
+    l("objects", line(question=["q", [1]]), line("v-1", question=["q", [-1]]), line("v-2", objects=["cup", "cup"]), line("v-3"))
+    l("no-words", line(question=[]), line("v-1", answer_choices=[["a"], [], ["c"], ["d"]]))
+    odd = ["../a.png", "/etc/passwd", "a\0.png", "a\nb.png", ""]
+    l("odd-images", *[line(f"v-{at}", img_fn=image) for at, image in enumerate(odd)])
+    l("odd-metadata", line(metadata_fn="../../a.json"))
+    whole = {"boxes": [[0, 0, 2, 2, 0.5]], "names": ["cup"]}
+    m = lambda name, data: write(f"vcr/metadata-{name}.json", data if isinstance(data, bytes) else json.dumps(data).encode())
+    m("whole", whole)
+    m("cut", json.dumps(whole).encode()[:-9])
+    m("empty", b"")
+    m("list", [whole])
+    m("deep", b'{"boxes": ' + DEEP.encode() + b"}")
+    m("nan", {"boxes": [[0, 0, float("nan"), 2, 0.5]], "names": ["cup"]})
+    m("huge", {"boxes": [[0, 0, 1e300, 2, 0.5]], "names": ["cup"]})
+    m("other-objects", {"boxes": [[0, 0, 2, 2, 0.5]], "names": ["car"]})
+    m("more-names", whole | {"names": ["cup", "cup"]})
+    val = ("vcr1annots/val.jsonl", raw() + b"\n")
+    a = lambda name, data: write(f"vcr/annots-{name}.zip", data)
+    whole_zip = zipped([val])
+    a("whole", whole_zip)
+    a("cut", whole_zip[:-30])
+    a("bad-crc", zipped([val], bad_crc=True))
+    a("no-lines", zipped([("readme", b"")]))
+    a("two-splits", zipped([("val.jsonl", b""), ("test.jsonl", b"")]))
+    a("no-members", zipped([]))
+    # Its directory says ten bytes, which is where reading it ends.
+    bomb = zipped([("val.jsonl", bytes(100_000))])
+    entry = bomb.index(b"PK\1\2")
+    a("bomb", bomb[: entry + 24] + struct.pack("<I", 10) + bomb[entry + 28 :])
+    photo = (FOLDER / "image/png-whole.png").read_bytes()
+    metadata = ("vcr1images/a.json", json.dumps(whole))
+    i = lambda name, data: write(f"vcr/images-{name}.zip", data)
+    i("whole", zipped([("vcr1images/a.png", photo), metadata]))
+    i("bad-crc", zipped([("a.png", photo)], bad_crc=True))
+    i("outside", zipped([("../a.png", photo), ("/a.json", "")]))
+
+
+def snli_ve():
+    """Pairs about an image a.jpg."""
+    def pair(id="a.jpg#0r1e", **other):
+        return {"Flickr30K_ID": "a", "pairID": id, "sentence2": "s", "gold_label": "neutral"} | other
+
+    raw = lambda **other: json.dumps(pair(**other), separators=(",", ":")).encode()
+    p = lambda name, *rows: lines(f"snli_ve/pairs-{name}.jsonl", *rows)
+    junk("snli_ve", "pairs", "jsonl")
+    p("bom-crlf", b"\xef\xbb\xbf" + raw() + b"\r", raw(id="b") + b"\r")
+    p("broken-utf8", raw().replace(b'"s"', b'"\xe9"'), pair("b"))
+    p("duplicate-ids", pair(), pair(gold_label="entailment"), pair("b"))
+    p("labels", *[pair(str(at), gold_label=label) for at, label in enumerate(["-", "maybe", 1, [], "Neutral", "", None])])
+    p("missing-fields", {}, {"pairID": "b"}, {"Flickr30K_ID": "a"}, {"Flickr30K_ID": "a", "sentence2": "s"})
+    p("other-types", pair("b"), [], 7, pair(1.5), pair("c", Flickr30K_ID={}), pair("d", sentence2=7))
+    p("visual-genome", pair("vg_len1r1e"), pair("b"))
+    odd = ["../../a", "/etc/passwd", "a\0", "a\nb", "x/../../a"]
+    p("odd-images", *[pair(str(at), Flickr30K_ID=image) for at, image in enumerate(odd)])
+    t = lambda name, data: write(f"snli_ve/pairs-{name}", data)
+    header = b"Flickr30kID,pairID,hypothesis,gold_label\n"
+    t("bom-crlf.csv", b"\xef\xbb\xbf" + header.replace(b"\n", b"\r\n") + b'a,1,"s, s",neutral\r\n\r\na,2,s,neutral\r\n')
+    t("columns.csv", header + b"a,1,s\na,2,s,neutral,more\n\na,3,s,neutral\n")
+    t("unclosed-quote.csv", header + b'a,1,s,neutral\na,2,"s,neutral\na,3,s,neutral\n')
+    t("broken-utf8.csv", header + b"a,1,\xe9,neutral\na,2,s,neutral\n")
+    t("nul.csv", header + b"a,1,s\0,neutral\na,2\0,s,neutral\n")
+    t("carriage-returns.csv", (header + b"a,1,s,neutral\na,2,s,neutral\n").replace(b"\n", b"\r"))
+    t("other-columns.csv", b"image,caption\na.jpg,s\n")
+    t("header-alone.csv", header)
+    t("unclosed-quote.tsv", (header + b'a,1,"s,neutral\na,2,s,neutral\n').replace(b",", b"\t"))
+    l = lambda name, data: write(f"snli_ve/list-{name}.lst", data)
+    l("whole", b"a.jpg\n")
+    l("bom-crlf", b"\xef\xbb\xbfa.jpg\r\n")
+    l("others", b"b.jpg\n")
+    l("empty", b"")
+    l("broken-utf8", b"\xe9.jpg\na.jpg\n")
+
+
+def captions():
+    """Captions of an image a.png."""
+    c = lambda name, data: write(f"captions/{name}", packed(data if isinstance(data, bytes) else json.dumps(data).encode()))
+    junk("captions", "table", "csv")
+    c("table-bom-crlf.csv", b"\xef\xbb\xbfimage,caption\r\na.png,\"s, \"\"s\"\"\r\ns\"\r\n\r\na.png,s\r\n")
+    c("table-columns.csv", b"image,caption\na.png\na.png,s,s\na.png,s\n")
+    c("table-unclosed-quote.csv", b'image,caption\na.png,s\na.png,"s\na.png,s\n')
+    c("table-broken-utf8.csv", b"image,caption\na.png,\xe9\n\xe9.png,s\na.png,s\n")
+    c("table-empty-cells.csv", b"image,caption\n,s\na.png,\na.png, \n")
+    c("table-odd-images.csv", b'image,caption\n../a.png,s\n/etc/passwd,s\na\0.png,s\n"a\nb.png",s\n')
+    c("table-other-columns.csv", b"a,b\na.png,s\n")
+    c("table-same-column-twice.csv", b"image,caption,caption\na.png,s,r\n")
+    c("token-whole.token", b"a.png#0\ts\r\na.png#1\ts\r\n")
+    c("token-bad.token", b"a.png#0\ts\na.png\ts\na.png#1\na.png#2\ts\tr\na.png#3\t\xe9\na.png#x\ts\n#4\ts\n../a.png#0\ts\n")
+    c("token-duplicate-ids.token", b"a.png#0\ts\na.png#0\tr\n")
+    c("token-empty.token", b"a.png#0\t\na.png#1\t \n")
+    rows = [{"image": "a.png", "caption": text} for text in ("s", ["s", "r"], [], [1], 7, None, "", ["s", ""])]
+    lines("captions/lines-bad.jsonl", *rows, {"caption": "s"}, {"image": 1, "caption": "s"}, [], b"{", b'{"image":"a.png","caption":"\\ud800"}')
+    image = {"id": 1, "file_name": "a.png"}
+    caption = lambda id, **other: {"id": id, "image_id": 1, "caption": "s"} | other
+    coco = lambda images, annotations: {"images": images, "annotations": annotations}
+    c("coco-whole.json", coco([image], [caption(1), caption(2)]))
+    bad = [caption(1), caption(1), caption(2, image_id=9), caption(3, image_id=[]), caption(4, caption=7), caption(5, caption=" "), {}, 7]
+    c("coco-bad.json", coco([image, {"id": 2}, {"file_name": "b"}, [], {"id": 3, "file_name": "../b"}], [*bad, caption(6, image_id=3)]))
+    c("coco-no-images.json", {"annotations": [caption(1)]})
+    c("coco-object.json", {"images": {}, "annotations": []})
+    c("coco-cut.json", json.dumps(coco([image], [caption(1)])).encode()[:-9])
+    c("coco-deep.json", json.dumps(coco([image], [caption(1), caption(2)])).replace('"s"', DEEP, 1).encode())
+    sentences = [{"raw": "s", "sentid": 1}, {"raw": "s", "sentid": 1}, {"raw": 7}, {}, 7, {"raw": ""}]
+    photo = {"filename": "a.png", "split": "train", "sentences": sentences}
+    others = [photo | {"sentences": None}, photo | {"filename": 7}, photo | {"split": "val"}, {"sentences": []}, 7]
+    c("karpathy-bad.json", {"images": [photo, *others, photo | {"filepath": "../..", "sentences": [{"raw": "s"}]}]})
+    c("karpathy-other-parts.json", {"images": [photo | {"split": "val"}]})
+    object = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 2, 2]}
+    boxes = [None, [], [0, 0, 2], [0, 0, -1, 2], [0, 0, 1e300, 2], ["0", 0, 2, 2], {}]
+    bad = [object | {"bbox": box} for box in boxes] + [object | {"image_id": 9}, object | {"category_id": 9}, {}, 7]
+    c("instances-bad.json", coco([image], [object, *bad]) | {"categories": [{"id": 1, "name": "cup"}, {"id": 2}, 7]})
+    c("instances-no-categories.json", coco([image], [object]))
+
+
+def jsonl():
+    """Records of an image a.png with a text and one of the classes no and yes, by a mapping."""
+    def record(id=0, **other):
+        return {"id": id, "image": "a.png", "text": "s", "label": "yes"} | other
+
+    raw = lambda **other: json.dumps(record(**other), separators=(",", ":")).encode()
+    r = lambda name, *rows: lines(f"jsonl/records-{name}.jsonl", *rows)
+    junk("jsonl", "records", "jsonl")
+    r("bom-crlf", b"\xef\xbb\xbf" + raw() + b"\r", b" \r", raw(id=1) + b"\r")
+    r("broken-utf8", raw().replace(b'"s"', b'"\xe9"'), record(1))
+    r("nul-between", raw().replace(b",", b",\0", 1), record(1))
+    r("lone-surrogate", raw().replace(b'"s"', b'"\\udc00"'), record(1))
+    r("deep", raw().replace(b'"s"', DEEP.encode()), record(1))
+    r("cut", record(), raw(id=1)[:-9])
+    r("duplicate-ids", record(), record("0"), record(1))
+    r("labels", *[record(at, label=label) for at, label in enumerate([2, -1, 1.5, "maybe", [], True, 1, None])])
+    r("missing-fields", {}, {"id": 1}, {"id": 1, "text": "s"}, record(1))
+    r("other-types", record(), [], 7, record([]), record(1, image={}), record(2, text=["s"]), record(3, text=" "))
+    odd = ["../a.png", "/etc/passwd", "a\0.png", "a\nb.png", "."]
+    r("odd-images", *[record(at, image=image) for at, image in enumerate(odd)])
+    write("jsonl/records-unclosed-quote.csv", b'id,image,text,label\n0,a.png,s,yes\n1,a.png,"s,yes\n2,a.png,s,yes\n')
+    write("jsonl/records-columns.csv", b"id,image,text,label\n0,a.png,s\n1,a.png,s,yes,no\n2,a.png,s,yes\n")
+    write("jsonl/records-list.json", b"[" + raw() + b", 7, {}]")
+    write("jsonl/records-document.json", b'{"images": []}')
+    m = lambda name, text: write(f"jsonl/mapping-{name}.toml", text if isinstance(text, bytes) else text.encode())
+    keys = 'id = "id"\nimage = "image"\ntext = "text"\n'
+    m("whole", '\ufefftask = "caption"\r\n' + keys.replace("\n", "\r\n"))
+    m("empty", "")
+    m("json", '{"task": "caption"}')
+    m("broken-utf8", b'task = "\xe9"')
+    m("nul", 'task = "caption"\n' + keys + "\0")
+    m("deep", 'task = "caption"\n' + keys.replace('"text"', DEEP))
+    m("same-key-twice", 'task = "caption"\ntask = "caption"\n' + keys)
+    m("near-key", 'task = "caption"\n' + keys.replace("image", "imgae", 1))
+    m("other-task", 'task = "captions"\n' + keys)
+    m("other-types", 'task = "caption"\n' + keys.replace('"text"', "7"))
+    m("open-brace", 'task = "caption"\n' + keys.replace('"image"', '"{image"'))
+    m("wide", 'task = "caption"\n' + keys.replace('"image"', '"{image:0999999999}"'))
+    m("no-image", 'task = "caption"\ntext = "text"\n')
+    m("outside", 'task = "caption"\n' + keys.replace('"image"', '"../{image}"'))
+
+
+def tar(*members, end=512):
+    """Members are names and contents, or headers; the end mark is the shortest that is read."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.GNU_FORMAT) as archive:
+        for name, data in members:
+            header = name if isinstance(name, tarfile.TarInfo) else tarfile.TarInfo(name)
+            if header.isreg():
+                header.size = len(data)
+            archive.addfile(header, io.BytesIO(data))
+    return out.getvalue()[: archive.offset - 1024 + end] if end else out.getvalue()[: archive.offset - 1024]
+
+
+def tar_header(name, type, target="", size=0):
+    header = tarfile.TarInfo(name)
+    header.type, header.linkname, header.size = type, target, size
+    return header
+
+
+def zstd(data):
+    """A frame of stored blocks, and of repeated bytes where there are many: no compressor decides what is in it."""
+    blocks = []
+    while data:
+        repeated = len(data) - len(data.lstrip(data[:1]))
+        stored = next((at for at in range(len(data)) if data[at : at + 16] == data[at : at + 1] * 16), len(data))
+        size, kind, content = (repeated, 1, data[:1]) if repeated >= 16 else (stored, 0, data[:stored])
+        data = data[size:]
+        blocks.append(struct.pack("<I", size << 3 | kind << 1 | (not data))[:3] + content)
+    return b"\x28\xb5\x2f\xfd\x00\x58" + b"".join(blocks)
+
+
+def webdataset():
+    photo = (FOLDER / "image/png-whole.png").read_bytes()
+    image, text = ("a.png", photo), ("a.txt", b"s")
+    whole = tar(text, image)
+    w = lambda name, data: write(f"webdataset/{name}", data)
+    # Small when packed, and the packing is told by the content.
+    z = lambda name, *members: w(f"{name}.tar.gz", gzip.compress(tar(*members), mtime=0))
+    for name in JUNK:
+        link(f"webdataset/{name}.tar", f"../vqa/questions-{name}.json")
+    w("whole.tar", whole)
+    w("no-end.tar.gz", gzip.compress(tar(text, image, end=0), mtime=0))
+    empty = ("a.txt", b"")
+    w("cut-in-header.tar", tar(empty, image)[: 512 + 100])
+    w("cut-in-member.tar", tar(image)[: 512 + 40])
+    w("bad-checksum.tar", tar(empty)[:512] + b"b" + tar(image)[1:512])
+    gz = gzip.compress(whole, mtime=0)
+    w("gzip.tar", gz)
+    w("gzip-cut-archive.tar", gz[: len(gz) // 2])
+    w("gzip-bad-checksum.tar", gz[:-8] + b"\0\0\0\0" + gz[-4:])
+    w("zstd.tar", zstd(whole))
+    w("zstd-cut.tar", zstd(whole)[:-20])
+    w("zstd-window.tar", b"\x28\xb5\x2f\xfd\x00\xff" + b"\x01\0\0")
+    w("zstd-reserved-block.tar", b"\x28\xb5\x2f\xfd\x20\x00" + b"\x07\0\0")
+    z("outside", ("../a.png", photo), ("../a.txt", b"s"), ("/b.png", photo), ("x/../../c.png", photo), image, text)
+    z("odd-names", ("a\n.png", photo), ("a\0b.png", photo), ("\udcff.png", photo), (".png", photo), ("__a__/a.png", photo), ("a", b""))
+    z("links", (tar_header("a.png", tarfile.SYMTYPE, "/etc/passwd"), b""), text, (tar_header("b.png", tarfile.LNKTYPE, "a.png"), b""),
+        (tar_header("c.png", tarfile.FIFOTYPE), b""), (tar_header("d.png", tarfile.CHRTYPE), b""), (tar_header("e.png", b"Z"), b""))
+    z("sparse", (tar_header("a.png", tarfile.GNUTYPE_SPARSE), b""), text)
+    z("duplicates", image, image, text, ("b.txt", b"s"), ("b.png", photo), image, text)
+    z("long-name", ("x" * 5000 + ".png", photo), ("x" * 5000 + ".txt", b"s"))
+    z("texts", image, ("a.txt", b"\xe9"), ("b.png", photo), ("b.txt", b""), ("c.png", photo), ("d.txt", b"s"), ("e.png", photo), ("e.txt", b"\xef\xbb\xbfs\r\n"))
+    labels = [b"1", b"-1", b"one", b"4294967296", b"", b"\xff"]
+    z("labels", *[member for at, label in enumerate(labels) for member in ((f"{at}.png", photo), (f"{at}.cls", label))])
+    z("images", ("a.png", b""), text, ("b.jpg", b"<html>"), ("b.txt", b"s"))
+    claim = tar_header("a.png", tarfile.AREGTYPE, size=1 << 40).tobuf(tarfile.GNU_FORMAT)
+    w("claims-much.tar.gz", gzip.compress(tar(text, end=0) + claim, mtime=0))
+    z("no-members")
+
+
+def parquet(rows, **options):
+    out = io.BytesIO()
+    pq.write_table(rows, out, compression="none", use_dictionary=False, write_statistics=False, store_schema=False, **options)
+    return out.getvalue()
+
+
+def img2dataset():
+    """A shard 00000: its archive, its table with images, and metadata or stats beside an archive that is whole."""
+    for name in ["whole", "cut-in-header", "cut-in-member", "bad-checksum", "gzip", "zstd", *JUNK]:
+        link(f"img2dataset/archive-{name}.tar", f"../webdataset/{name}.tar")
+    for name in JUNK:
+        link(f"img2dataset/table-{name}.parquet", f"../vqa/questions-{name}.json")
+        link(f"img2dataset/stats-{name}.json", f"../vqa/questions-{name}.json")
+    photo = (FOLDER / "image/png-whole.png").read_bytes()
+    table = lambda **columns: parquet(pa.table(columns))
+    t = lambda name, data: write(f"img2dataset/table-{name}.parquet", data)
+    t("whole", table(key=["a"], caption=["s"], png=[photo]))
+    small = table(key=["a"], png=[b"p"])
+    t("cut", small[:-20])
+    t("long-footer", small[:-8] + b"\xff\xff\xff\x7f" + small[-4:])
+    t("garbage-pages", small[:4] + b"\xff" * 60 + small[64:])
+    t("no-key", table(png=[b"p"]))
+    t("no-images", table(key=["a"]))
+    t("null-key", table(key=["a", None], png=[None, b"p"]))
+    t("other-types", table(key=[1], caption=[2.5], png=[b"p"]))
+    t("image-as-text", table(key=["a"], png=["p"]))
+    t("nulls", table(key=["a", "b"], caption=[None, "s"], png=[b"p", None], status=["success", "failed_to_download"]))
+    b = lambda name, data: write(f"img2dataset/beside-{name}.parquet", data)
+    b("failures", table(key=["a", "b", "c", "d"], status=["success", "failed_to_resize", "success", None]))
+    link("img2dataset/beside-cut.parquet", "table-cut.parquet")
+    s = lambda name, data: write(f"img2dataset/stats-{name}.json", data)
+    s("whole", b'{"successes": 1}')
+    s("more", b'{"successes": 2}')
+    s("negative", b'{"successes": -1}')
+
+
 if __name__ == "__main__":
     jpegs()
     pngs()
@@ -286,3 +607,9 @@ if __name__ == "__main__":
     annotations()
     answers()
     regions()
+    vcr()
+    snli_ve()
+    captions()
+    jsonl()
+    webdataset()
+    img2dataset()

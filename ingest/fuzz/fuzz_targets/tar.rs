@@ -9,9 +9,11 @@ const BLOCK: usize = 512;
 fuzz_target!(|bytes: &[u8]| {
     check(bytes);
     // Nearly every change to a header ends the walk at its checksum: what lies behind it is seen with that put right.
-    let mended = with_checksums(bytes);
-    if mended != bytes {
-        check(&mended);
+    if !is_packed(bytes) {
+        let mended = with_checksums(bytes);
+        if mended != bytes {
+            check(&mended);
+        }
     }
 });
 
@@ -20,14 +22,17 @@ fn check(bytes: &[u8]) {
     let json_texts = bytes.iter().fold(0, |sum, byte| sum ^ byte) & 1 == 1;
     let Some(found) = fuzzing::tar(bytes, json_texts) else { return };
     assert!(found.images <= found.members, "{found:?}: an image is a member");
-    let is_packed = bytes.starts_with(&[0x1f, 0x8b]) || bytes.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]);
-    assert!(is_packed || found.image_bytes <= bytes.len() as u64, "{found:?}: images do not overlap");
+    assert!(is_packed(bytes) || found.image_bytes <= bytes.len() as u64, "{found:?}: images do not overlap");
+}
+
+fn is_packed(bytes: &[u8]) -> bool {
+    bytes.starts_with(&[0x1f, 0x8b]) || bytes.starts_with(&[0x28, 0xb5, 0x2f, 0xfd])
 }
 
 /// Right checksums for the headers of a plain archive, as far as their sizes lead from one to the next.
 fn with_checksums(bytes: &[u8]) -> Vec<u8> {
     let mut mended = bytes.to_vec();
-    let mut at = 0;
+    let mut at = 0_usize;
     while let Some(header) =
         mended.get_mut(at..at.saturating_add(BLOCK)).filter(|header| header.iter().any(|byte| *byte != 0))
     {

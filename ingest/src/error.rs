@@ -71,7 +71,7 @@ pub enum Error {
         problem: String,
     },
     /// The first row of a table names other columns than its records need.
-    #[error("{}: expected {expected}, found the columns [{found}]", path.display())]
+    #[error("{}: expected {expected}, found the columns [{}]", path.display(), start_of(found))]
     NoColumns {
         /// The file.
         path: PathBuf,
@@ -201,6 +201,23 @@ pub enum Error {
         /// What it said.
         source: arrow::error::ArrowError,
     },
+}
+
+/// The start of what a file holds, which may be anything: without what would move a terminal's cursor.
+fn start_of(text: &str) -> String {
+    const LONGEST: usize = 200;
+    let mut start = String::new();
+    for character in text.chars().take(LONGEST) {
+        if character.is_control() {
+            start.extend(character.escape_default());
+        } else {
+            start.push(character);
+        }
+    }
+    if text.chars().nth(LONGEST).is_some() {
+        start.push_str("...");
+    }
+    start
 }
 
 impl Error {

@@ -1,20 +1,17 @@
 //! Files that ingest must survive, each broken or odd in one way, and what it says of each.
 //!
 //! `corpus/<kind>/<file>` is made by `tests/py/make_corpus.py`, but for `fuzz-*`, which a fuzzer found. Every file has
-//! one row in [`KNOWN`]. A new kind is a folder, rows, and an arm in [`source`].
+//! one row in [`KNOWN`]. A new kind is a folder, rows, and an arm in [`sources`].
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking, as tests do")]
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use arrow::array::AsArray;
 use rayon::prelude::*;
 use retort_cache::{Columns, Dataset, Interrupt, Quiet};
-use retort_ingest::{
-    AnswerPlan, DetectedRegions, IngestReport, Options, RegionFiles, Result, Source, Vqa, VqaFiles, ingest,
-};
+use retort_ingest::{IngestReport, ingest};
 use retort_schemas::tables::rejects;
 use tempfile::TempDir;
 
@@ -32,69 +29,34 @@ enum Outcome {
 
 #[path = "corpus/known.rs"]
 mod known;
-use known::KNOWN;
+#[path = "corpus/known_captions.rs"]
+mod known_captions;
+#[path = "corpus/known_img2dataset.rs"]
+mod known_img2dataset;
+#[path = "corpus/known_jsonl.rs"]
+mod known_jsonl;
+#[path = "corpus/known_snli_ve.rs"]
+mod known_snli_ve;
+#[path = "corpus/known_vcr.rs"]
+mod known_vcr;
+#[path = "corpus/known_webdataset.rs"]
+mod known_webdataset;
+#[path = "corpus/sources.rs"]
+mod sources;
+
+/// What is known of each file, by kind.
+const KNOWN: [&[(&str, Outcome)]; 7] = [
+    known::KNOWN,
+    known_captions::CAPTIONS,
+    known_img2dataset::IMG2DATASET,
+    known_jsonl::JSONL,
+    known_snli_ve::SNLI_VE,
+    known_vcr::VCR,
+    known_webdataset::WEBDATASET,
+];
 
 fn corpus() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus")
-}
-
-/// The source that a file of this kind is a part of, with the options to ingest it; `folder` has room for the rest.
-fn source(kind: &str, file: &Path, folder: &Path) -> Result<(Box<dyn Source>, Options)> {
-    let name = file.file_name().unwrap().to_str().unwrap();
-    let question =
-        |id: u32, image: &str| serde_json::json!({ "question_id": id, "image_id": image, "question": "Is it?" });
-    let write = |name: &str, text: String| {
-        let path = folder.join(name);
-        std::fs::write(&path, text).unwrap();
-        path
-    };
-    let ask = |images: &[&str]| {
-        let rows: Vec<_> = (1..).zip(images).map(|(id, image)| question(id, image)).collect();
-        write("questions.json", serde_json::json!(rows).to_string())
-    };
-    std::fs::create_dir(folder.join("images")).unwrap();
-    let photo = corpus().join("image/png-whole.png");
-    std::fs::copy(photo, folder.join("images/a.png")).unwrap();
-    let mut files = VqaFiles {
-        questions: PathBuf::new(),
-        annotations: None,
-        images: folder.join("images"),
-        image_pattern: "{id}".to_owned(),
-        answers: AnswerPlan::Build { min_count: 1 },
-    };
-    let mut options = Options::new("train");
-    match (kind, name.split_once('-').map(|(part, _)| part)) {
-        ("image", _) => {
-            files.questions = ask(&[name]);
-            files.images = corpus().join("image");
-        }
-        ("vqa", Some("questions")) => files.questions = file.to_owned(),
-        ("vqa", Some("annotations")) => {
-            files.questions = ask(&["a.png", "a.png"]);
-            files.annotations = Some(file.to_owned());
-        }
-        ("vqa", Some("answers")) => {
-            files.questions = ask(&["a.png"]);
-            files.answers = AnswerPlan::File(file.to_owned());
-        }
-        ("regions", _) => {
-            files.questions = ask(&["a.png"]);
-            let given = match name.rsplit_once('.') {
-                Some((_, "tsv")) => file.to_owned(),
-                // In a folder, under the name of the image.
-                Some((_, ending)) => {
-                    std::fs::create_dir(folder.join("regions")).unwrap();
-                    std::fs::copy(file, folder.join(format!("regions/a.{ending}"))).unwrap();
-                    folder.join("regions")
-                }
-                None => panic!("{name} has no ending"),
-            };
-            let regions = DetectedRegions::open(&RegionFiles { paths: vec![given], classes: None, width: 2 })?;
-            options.regions = Some(Arc::new(regions));
-        }
-        _ => panic!("no source is known for {kind}/{name}: add an arm"),
-    }
-    Ok((Box::new(Vqa::open(&files)?), options))
 }
 
 /// What becomes of a file: samples, and code and message of each reject; or an error's message.
@@ -102,7 +64,7 @@ fn outcome(kind: &str, file: &Path) -> Result<(IngestReport, Vec<(String, String
     let folder = TempDir::new().unwrap();
     let out = folder.path().join("dataset");
     let run = || {
-        let (source, options) = source(kind, file, folder.path())?;
+        let (source, options) = sources::source(kind, file, folder.path())?;
         ingest(source.as_ref(), &options, &out, &Quiet, &Interrupt::default())
     };
     let report = run().map_err(|error| {
@@ -138,8 +100,9 @@ fn files() -> BTreeSet<String> {
 
 #[test]
 fn every_file_is_known_and_every_known_file_is_there() {
-    let known: BTreeSet<String> = KNOWN.iter().map(|(file, _)| (*file).to_owned()).collect();
-    assert_eq!(known.len(), KNOWN.len(), "a file has two rows in KNOWN");
+    let rows = KNOWN.iter().map(|rows| rows.len()).sum::<usize>();
+    let known: BTreeSet<String> = KNOWN.iter().copied().flatten().map(|(file, _)| (*file).to_owned()).collect();
+    assert_eq!(known.len(), rows, "a file has two rows in KNOWN");
     let files = files();
     let unknown: Vec<_> = files.difference(&known).collect();
     let absent: Vec<_> = known.difference(&files).collect();
@@ -171,6 +134,6 @@ fn ingest_says_of_each_what_is_known() {
         let found = found.map(|(report, lost)| (report.samples, lost));
         (!right).then(|| format!("{file}: {found:?}"))
     };
-    let wrong: Vec<String> = KNOWN.par_iter().filter_map(wrong).collect();
+    let wrong: Vec<String> = KNOWN.par_iter().flat_map(|rows| rows.par_iter()).filter_map(wrong).collect();
     assert!(wrong.is_empty(), "otherwise than known:\n{}", wrong.join("\n"));
 }

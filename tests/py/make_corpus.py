@@ -10,27 +10,15 @@ import base64
 import gzip
 import io
 import json
-import pathlib
 import struct
 import zipfile
 import zlib
 
 import numpy as np
+from corpus_annotations import captions, jsonl, snli_ve, vcr
+from corpus_archives import img2dataset, webdataset
+from corpus_files import link, write
 from PIL import Image
-
-FOLDER = pathlib.Path(__file__).resolve().parents[2] / "ingest" / "tests" / "corpus"
-
-
-def write(name, data):
-    path = FOLDER / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
-
-
-def link(name, target):
-    path = FOLDER / name
-    path.unlink(missing_ok=True)
-    path.symlink_to(target)
 
 
 def encoded(format, image=None, **options):
@@ -286,3 +274,9 @@ if __name__ == "__main__":
     annotations()
     answers()
     regions()
+    vcr()
+    snli_ve()
+    captions()
+    jsonl()
+    webdataset()
+    img2dataset()

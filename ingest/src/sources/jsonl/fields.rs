@@ -93,6 +93,14 @@ impl Template {
         Ok(Self(pieces))
     }
 
+    /// The fields in it.
+    pub(super) fn fields(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter_map(|piece| match piece {
+            Piece::Literal(_) => None,
+            Piece::Field { path, .. } => Some(path.as_str()),
+        })
+    }
+
     /// Fills it in.
     pub(super) fn fill(&self, row: &Row) -> Result<String, BadRow> {
         const EXPECTED: &str = "a text or a number";

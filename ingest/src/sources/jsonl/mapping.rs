@@ -168,6 +168,11 @@ impl Mapping {
         })
     }
 
+    /// The fields without which no record is a sample.
+    pub(super) fn needed_fields(&self) -> impl Iterator<Item = &str> {
+        self.image.fields().chain(self.texts.iter().map(String::as_str))
+    }
+
     /// Whether a record belongs to the split.
     pub(super) fn is_in_part(&self, row: &Row) -> Result<bool, BadRow> {
         const EXPECTED: &str = "a text or a number";

@@ -78,12 +78,20 @@ impl Jsonl {
     /// Reads the mapping and opens the records.
     ///
     /// # Errors
-    /// [`Error::InvalidMapping`], [`Error::UnknownMappingKey`], [`Error::UnknownLayout`], [`Error::NoImageFolder`],
-    /// [`retort_cache::Error`] if a file cannot be read.
+    /// [`Error::InvalidMapping`], [`Error::UnknownMappingKey`], [`Error::UnknownLayout`], [`Error::NoColumns`],
+    /// [`Error::NoImageFolder`], [`retort_cache::Error`] if a file cannot be read.
     pub fn open(files: &JsonlFiles) -> Result<Self> {
         let mapping = Mapping::read(&files.mapping, &files.parts)?;
         let images = ImageFolder::open(&files.images)?;
-        let header = |columns, _| Ok(Header { columns, is_first_row: true });
+        // What is neither JSON nor such a table is read as a table of one strange column.
+        let header = |columns: Vec<String>, _| {
+            if mapping.needed_fields().all(|field| columns.iter().any(|column| column == field)) {
+                return Ok(Header { columns, is_first_row: true });
+            }
+            let expected = mapping.needed_fields().collect::<Vec<_>>().join(", ");
+            let expected = format!("JSON, or a table with the columns of the mapping: {expected}");
+            Err(Error::NoColumns { path: files.file.clone(), expected, found: columns.join(", ") })
+        };
         Ok(Self {
             file: [RowFile::open(&files.file, header)?],
             mapping,

@@ -49,9 +49,9 @@ golden: demo-data
 	$(CACHE)/golden-venv/bin/pip install --quiet --requirement tests/py/requirements.txt
 	$(CACHE)/golden-venv/bin/python tests/py/make_goldens.py
 
-## images a second and memory of ingest, beside what people use; needs no libtorch
-bench-ingest: $(CACHE)/peers/ready
-	$(CARGO) build --release --locked --no-default-features
+## images a second and memory of ingest, beside what people use
+bench-ingest: libtorch $(CACHE)/peers/ready
+	$(CARGO) build --release --locked
 	$(CARGO) build --release --locked -p retort-pixels --example work
 	$(CACHE)/peers/bin/python tests/peers/ingest.py --work "$(CARGO_TARGET_DIR)/bench-ingest" \
 		--retort "$(CARGO_TARGET_DIR)/release/retort" --own-work "$(CARGO_TARGET_DIR)/release/examples/work"

@@ -264,6 +264,29 @@ fn bad_teachers_and_recipes_are_refused_with_what_to_do() -> Result {
 }
 
 #[test]
+fn a_task_that_no_student_learns_is_refused() -> Result {
+    let folder = tempdir()?;
+    let files = VqaFiles::write(&folder.path().join("files"), 24)?;
+    let lines: String =
+        (0..24).map(|n| format!("{{\"i\": \"{n}.png\", \"t\": \"a square\", \"c\": {}}}\n", n % 3)).collect();
+    fs::write(files.path("lines.jsonl"), lines)?;
+    let mapping = "task = \"classification\"\nimage = \"{i}\"\ntext = \"t\"\nlabel = \"c\"\nclasses = [\"red\", \"green\", \"blue\"]\n";
+    fs::write(files.path("map.toml"), mapping)?;
+    let dataset = folder.path().join("classes");
+    let (lines, mapping, images) = (files.path("lines.jsonl"), files.path("map.toml"), files.path("images"));
+    for split in ["train", "test"] {
+        let given = ["--file", text(&lines), "--mapping", text(&mapping), "--images", text(&images)];
+        let arguments = ["ingest", "jsonl", "--split", split, "--out", text(&dataset), "--shard-images", "2"];
+        succeed(&[&arguments[..], &given[..]].concat())?;
+    }
+    let recipe = recipe(folder.path(), &dataset)?;
+    let run = folder.path().join("run");
+    let expected = ["has the task classification, students learn vqa only"];
+    refused(&["train", text(&recipe), "--run", text(&run), "--set", "arm=base"], &expected)?;
+    Ok(())
+}
+
+#[test]
 fn a_cache_made_for_another_data_set_is_refused() -> Result {
     let folder = tempdir()?;
     let taught = taught(&folder.path().join("one"))?;

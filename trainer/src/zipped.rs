@@ -9,7 +9,7 @@ use retort_cache::{Columns, Dataset, TeacherCache, column, vectors};
 use retort_schemas::manifest::Shard;
 use retort_schemas::{VectorType, features, tables};
 
-use crate::Result;
+use crate::{Error, Result};
 
 /// One sample as ingest wrote it.
 #[derive(Debug, Clone)]
@@ -118,11 +118,24 @@ impl Sources {
     }
 }
 
+/// The task that students learn.
+const VQA: &str = "vqa";
+
 /// The samples of a shard.
+///
+/// # Errors
+/// [`Error::Data`] if a sample is of another task.
 pub(crate) fn samples(dataset: &Dataset, shard: &Shard) -> Result<Vec<SampleRow>> {
     use tables::samples as names;
     let batch = dataset.read(shard, names::NAME, Columns::All)?;
     let ids = column::<StringArray>(&batch, names::SAMPLE_ID)?;
+    // Another task's candidates, or its lack of soft targets, would be trained on as if they were something else.
+    let tasks = column::<StringArray>(&batch, names::TASK)?;
+    if let Some(row) = (0..batch.num_rows()).find(|row| tasks.value(*row) != VQA) {
+        let (id, task) = (ids.value(row), tasks.value(row));
+        let problem = format!("sample {id} of shard {} has the task {task}, students learn {VQA} only", shard.name);
+        return Err(Error::Data { path: dataset.folder().to_owned(), problem });
+    }
     let images = column::<UInt32Array>(&batch, names::IMAGE)?;
     let texts = column::<ListArray>(&batch, names::TEXTS)?;
     let labels = column::<UInt32Array>(&batch, names::LABEL)?;

@@ -1,7 +1,7 @@
 //! One image: read, checked by decoding all of it, made smaller or encoded again where that is asked for, hashed.
 
 pub(crate) use retort_pixels::LARGEST_FILE_BYTES as LARGEST_FILE;
-use retort_pixels::{Rgb, decode_with, difference_hash, encode, resize, shortest_side};
+use retort_pixels::{Rgb, decode_with, difference_hash, encode, shortest_side};
 use retort_schemas::ID_BYTES;
 
 use crate::image_options::ImageOptions;
@@ -105,7 +105,7 @@ fn check(source: String, bytes: Vec<u8>, options: &ImageOptions) -> Result<Check
         source_width,
         source_height,
         phash: difference_hash(&found.image),
-        truncated: found.truncated,
+        truncated: found.truncated.clone(),
     };
     let smaller = options.size.filter(|size| *size < source_width.min(source_height));
     // Readers decode whole images only.
@@ -115,7 +115,7 @@ fn check(source: String, bytes: Vec<u8>, options: &ImageOptions) -> Result<Check
     let image = match smaller {
         Some(size) => {
             let (width, height) = shortest_side(source_width, source_height, size);
-            resize(&found.image, width, height).map_err(|error| error.to_string())?
+            found.resized(width, height).map_err(|error| error.to_string())?
         }
         None => found.image,
     };
@@ -127,7 +127,7 @@ fn check(source: String, bytes: Vec<u8>, options: &ImageOptions) -> Result<Check
 
 #[cfg(test)]
 mod tests {
-    use retort_pixels::{Encoding, decode};
+    use retort_pixels::{Encoding, decode, resize};
 
     use super::*;
     use crate::image_options::{ImageFormatOption, ImageMode};

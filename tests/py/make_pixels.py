@@ -15,6 +15,7 @@ expected.safetensors holds uint8 tensors [height, width, 3]:
     truncated/FILE         the same with LOAD_TRUNCATED_IMAGES, of a file that is cut short
     draft/FILE/WxH         the JPEG decoded at a fraction of its size, as draft("RGB", ...) does it
     resize/FILE/WxH        resize((W, H), BICUBIC) of decode/FILE
+    reduced/FILE/WxH       the same of the part of draft/FILE that is the image
 """
 import json, pathlib, struct, sys, zlib
 
@@ -106,6 +107,9 @@ def make_jpegs():
     large = drawn(72, 50)
     large.save(GOLDEN / "large.jpg", quality=85)
     large.save(GOLDEN / "large-progressive.jpg", quality=85, progressive=True)
+    odd = drawn(41, 37)
+    odd.save(GOLDEN / "odd.jpg", quality=85)
+    odd.save(GOLDEN / "odd-3.jpg", quality=85, exif=exif(3))
 
 
 def make_pngs():
@@ -195,6 +199,16 @@ def make_golden():
             image = Image.open(GOLDEN / name)
             image.draft("RGB", (72 // part, 50 // part))
             expected[f"draft/{name}/{image.width}x{image.height}"] = np.asarray(image.convert("RGB"))
+    for name, part, width, height in [("odd.jpg", 4, 5, 4), ("odd.jpg", 2, 9, 8), ("odd-3.jpg", 2, 8, 9)]:
+        image = Image.open(GOLDEN / name)
+        shown, drafted = [image.width / part, image.height / part], -(-image.width // part)
+        image.draft("RGB", (image.width // part, image.height // part))
+        turned = image.getexif().get(0x0112) == 3
+        image = ImageOps.exif_transpose(image)
+        assert image.width == drafted, "draft did nothing"
+        box = (image.width - shown[0], image.height - shown[1], *image.size) if turned else (0, 0, *shown)
+        image = image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC, box=box)
+        expected[f"reduced/{name}/{width}x{height}"] = np.asarray(image)
     ImageFile.LOAD_TRUNCATED_IMAGES = True
     for name in ["large.jpg", "large-progressive.jpg", "rgb.png", "rgb-16bit.png"]:
         whole = (GOLDEN / name).read_bytes()

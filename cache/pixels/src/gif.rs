@@ -42,5 +42,5 @@ pub(crate) fn decode(bytes: &[u8], decoding: &Decoding) -> Result<Stored> {
         }
     }
     let image = Rgb { width, height, data };
-    Ok(Stored { image, width, height, orientation: Orientation::Upright, truncated })
+    Ok(Stored::full(image, Orientation::Upright, truncated))
 }

@@ -39,9 +39,11 @@ fn decode_whole(bytes: &[u8], decoding: &Decoding, lenient: bool) -> Result<Stor
     // libjpeg's default, which shows in progressive images that lack their last scans.
     decoder.set_block_smoothing(true);
     decoder.set_lenient(lenient);
-    if let Some(scale) = decoding.shrink_to.and_then(|side| scale(width.min(height), side)) {
+    let scale = decoding.shrink_to.and_then(|side| scale(width.min(height), side));
+    if let Some(scale) = scale {
         decoder.set_scale(scale);
     }
+    let fraction = scale.map_or(1.0, |scale| f64::from(scale.num()) / f64::from(scale.denom()));
     let orientation = Orientation::of_metadata(decoder.exif_data(), decoder.xmp_data());
     // Memory of this size is the allocator's to reuse: a buffer a thread gained nothing measurable.
     let decoded = decoder.decode_image().map_err(refusal)?;
@@ -54,7 +56,8 @@ fn decode_whole(bytes: &[u8], decoding: &Decoding, lenient: bool) -> Result<Stor
         height: side(decoded.height)?,
         data: if in_ink { rgb::from_cmyk(&inverted(decoded.data)) } else { decoded.data },
     };
-    Ok(Stored { image, width, height, orientation, truncated: None })
+    let visible = [f64::from(width) * fraction, f64::from(height) * fraction];
+    Ok(Stored { image, width, height, visible, orientation, truncated: None })
 }
 
 fn side(pixels: usize) -> Result<u32> {
@@ -95,9 +98,10 @@ fn last_segment(bytes: &[u8]) -> Option<usize> {
     (at > first_scan).then_some(at)
 }
 
-/// The scale, below 1, at which the shorter side stays at least as long as wanted.
+/// The scale, below 1, at which the shorter side stays at least twice as long as wanted.
 fn scale(shorter: u32, wanted: u32) -> Option<ScalingFactor> {
-    let denominator = [8, 4, 2].into_iter().find(|denominator| shorter / denominator >= wanted)?;
+    let least = wanted.max(1).saturating_mul(2);
+    let denominator = [8, 4, 2].into_iter().find(|denominator| shorter / denominator >= least)?;
     ScalingFactor::try_new(1, denominator).ok()
 }
 
@@ -226,11 +230,11 @@ mod tests {
     }
 
     #[test]
-    fn an_image_is_shrunk_to_no_less_than_is_wanted() -> Result<()> {
+    fn an_image_is_shrunk_to_no_less_than_twice_what_is_wanted() -> Result<()> {
         let bytes = jpeg(260, 130);
         let shrunk = |side| decode_with(&bytes, &Decoding { shrink_to: Some(side), ..Decoding::default() });
         for (side, width, height) in
-            [(130, 260, 130), (66, 260, 130), (65, 130, 65), (32, 65, 33), (16, 33, 17), (1, 33, 17)]
+            [(130, 260, 130), (33, 260, 130), (32, 130, 65), (16, 65, 33), (8, 33, 17), (1, 33, 17), (0, 33, 17)]
         {
             let found = shrunk(side)?;
             assert_eq!((found.image.width, found.image.height), (width, height), "{side}");

@@ -62,6 +62,24 @@ impl Orientation {
         if self.swaps_sides() { (height, width) } else { (width, height) }
     }
 
+    /// Where the top left part of this width and height of an image lies in the upright one: left, top, right, bottom.
+    pub(crate) fn upright_part(self, [width, height]: [f64; 2], size: [u32; 2]) -> [f64; 4] {
+        let size = size.map(f64::from);
+        let from_right = [size[0] - width, size[0]];
+        let from_bottom = [size[1] - height, size[1]];
+        let ([left, right], [top, bottom]) = match self {
+            Self::Upright => ([0.0, width], [0.0, height]),
+            Self::FlipHorizontal => (from_right, [0.0, height]),
+            Self::Rotate180 => (from_right, from_bottom),
+            Self::FlipVertical => ([0.0, width], from_bottom),
+            Self::Transpose => ([0.0, height], [0.0, width]),
+            Self::Rotate90 => (from_bottom, [0.0, width]),
+            Self::Transverse => (from_bottom, from_right),
+            Self::Rotate270 => ([0.0, height], from_right),
+        };
+        [left, top, right, bottom]
+    }
+
     /// The upright image.
     pub fn apply(self, image: Rgb) -> Rgb {
         if self == Self::Upright {
@@ -149,6 +167,23 @@ mod tests {
         let turned = Orientation::Rotate90.apply(image.clone());
         assert_eq!((turned.width, turned.height), (45, 70));
         assert_eq!(Orientation::Rotate270.apply(turned), image);
+    }
+
+    #[test]
+    fn a_part_of_an_image_is_turned_with_it() {
+        // A frame of one dot in a corner that the part leaves out.
+        for number in 1..=8 {
+            let orientation = Orientation::of_number(number).unwrap();
+            let upright = orientation.apply(drawn(&["..+", "..+", "..+", "+++"]));
+            let [left, top, right, bottom] = orientation.upright_part([2.0, 3.0], [3, 4]).map(|at| at as usize);
+            let inside = |at: usize| {
+                let (x, y) = (at % upright.width as usize, at / upright.width as usize);
+                (left..right).contains(&x) && (top..bottom).contains(&y)
+            };
+            for (at, dot) in upright.data.chunks_exact(3).enumerate() {
+                assert_eq!(dot[0] == b'.', inside(at), "{number}, dot {at}");
+            }
+        }
     }
 
     #[test]

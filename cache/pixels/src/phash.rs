@@ -3,14 +3,14 @@
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 
+use pulp::{Arch, NullaryFnOnce};
+
 use crate::Rgb;
 
 /// 64 bits, row by row from the most significant: whether a pixel of the 9 x 8 grey image is darker than the one on
 /// its right. An image without pixels has 0.
 pub fn difference_hash(image: &Rgb) -> u64 {
-    // Rec. 709, in 65536ths.
-    let luma = |p: &[u8]| ((u32::from(p[0]) * 13_933 + u32::from(p[1]) * 46_871 + u32::from(p[2]) * 4_732) >> 16) as u8;
-    let grey: Vec<u8> = image.data.chunks_exact(3).map(luma).collect();
+    let grey = Arch::new().dispatch(Luma(&image.data));
     let mut small = Image::new(9, 8, PixelType::U8);
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
     let resized = ImageRef::new(image.width, image.height, &grey, PixelType::U8)
@@ -23,6 +23,24 @@ pub fn difference_hash(image: &Rgb) -> u64 {
         .buffer()
         .chunks_exact(9)
         .fold(0, |hash, row| row.windows(2).fold(hash, |hash, pair| hash << 1 | u64::from(pair[0] < pair[1])))
+}
+
+/// The brightness of RGB pixels, by Rec. 709.
+struct Luma<'a>(&'a [u8]);
+
+impl NullaryFnOnce for Luma<'_> {
+    type Output = Vec<u8>;
+
+    #[inline(always)]
+    fn call(self) -> Vec<u8> {
+        let pixels = self.0.as_chunks::<3>().0;
+        let mut grey = vec![0; pixels.len()];
+        for (grey, [red, green, blue]) in grey.iter_mut().zip(pixels) {
+            // In 65536ths.
+            *grey = ((u32::from(*red) * 13_933 + u32::from(*green) * 46_871 + u32::from(*blue) * 4_732) >> 16) as u8;
+        }
+        grey
+    }
 }
 
 #[cfg(test)]

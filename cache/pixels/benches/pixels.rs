@@ -121,7 +121,8 @@ fn difference_hash(bencher: Bencher, size: Size) {
 
 fn smaller(bytes: &[u8], side: u32, fast: bool) -> retort_pixels::Result<Rgb> {
     let decoded = decode_with(bytes, &Decoding { shrink_to: fast.then_some(side), ..Decoding::default() })?;
-    let (width, height) = shortest_side(decoded.source_width, decoded.source_height, side);
+    let (width, height) = (decoded.source_width, decoded.source_height);
+    let (width, height) = shortest_side(width, height, side.min(width).min(height));
     decoded.resized(width, height)
 }
 

@@ -30,21 +30,22 @@ pub mod images {
     pub const NAME: &str = "images";
     /// Version written by this build.
     pub const VERSION: SchemaVersion = SchemaVersion::new(NAME, 1, 0);
-    /// First 16 bytes of the blake3 hash of the source bytes.
+    /// First 16 bytes of the blake3 hash of the source bytes; of a missing image, of its name.
     pub const IMAGE_ID: &str = "image_id";
     /// Path of the source file, relative to the image folder.
     pub const SOURCE: &str = "source";
     /// The encoded image as stored.
     pub const BYTES: &str = "bytes";
-    /// Encoding of `bytes`: `png`, `jpeg`, ...
+    /// Encoding of `bytes`: `png`, `jpeg`, ..., or `missing` where the source names an image that was not there: it has
+    /// no bytes and no size.
     pub const FORMAT: &str = "format";
-    /// Width of the stored image in pixels.
+    /// Width of the stored image in pixels, upright as its EXIF orientation has it: readers apply it.
     pub const WIDTH: &str = "width";
-    /// Height of the stored image in pixels.
+    /// Height of the stored image in pixels, upright.
     pub const HEIGHT: &str = "height";
-    /// Width of the source image in pixels.
+    /// Width of the source image in pixels, upright.
     pub const SOURCE_WIDTH: &str = "source_width";
-    /// Height of the source image in pixels.
+    /// Height of the source image in pixels, upright.
     pub const SOURCE_HEIGHT: &str = "source_height";
     /// 64-bit difference hash: near duplicates differ in few bits.
     pub const PHASH: &str = "phash";

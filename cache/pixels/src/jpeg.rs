@@ -45,7 +45,6 @@ fn decode_whole(bytes: &[u8], decoding: &Decoding, lenient: bool) -> Result<Stor
     }
     let fraction = scale.map_or(1.0, |scale| f64::from(scale.num()) / f64::from(scale.denom()));
     let orientation = Orientation::of_metadata(decoder.exif_data(), decoder.xmp_data());
-    // Memory of this size is the allocator's to reuse: a buffer a thread gained nothing measurable.
     let decoded = decoder.decode_image().map_err(refusal)?;
     let nothing = |warning: &DecodeWarning| matches!(warning, DecodeWarning::TruncatedData { decoded_mcus: 0, .. });
     if lenient && !decoder.has_multiple_scans() && decoded.warnings.iter().any(nothing) {

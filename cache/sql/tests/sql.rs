@@ -58,10 +58,10 @@ fn shard(split: &str, shard: u8) -> Vec<(&'static str, RecordBatch)> {
         ],
     );
     let schema = tables::texts::schema();
-    let objects = new_empty_array(&item(&schema, tables::texts::OBJECTS));
-    let objects = lists(&schema, tables::texts::OBJECTS, &[0, 0], objects);
-    let texts =
-        RecordBatch::try_new(schema, vec![ids(2, shard, 2), words(&[0, 1].map(|row| name("text", row))), objects]);
+    let empty = |column: &str| lists(&schema, column, &[0, 0], new_empty_array(&item(&schema, column)));
+    let (objects, parts) = (empty(tables::texts::OBJECTS), empty(tables::texts::PARTS));
+    let words_of = words(&[0, 1].map(|row| name("text", row)));
+    let texts = RecordBatch::try_new(schema.clone(), vec![ids(2, shard, 2), words_of, objects, parts]);
     let schema = tables::samples::schema();
     let empty = |column: &str| lists(&schema, column, &[0; 4], new_empty_array(&item(&schema, column)));
     let texts_of = Arc::new(UInt32Array::from(vec![0, 1, 0, 1]));

@@ -85,8 +85,9 @@ fn dataset(folder: &Path) {
     ];
     let schema = tables::texts::schema();
     let objects = lists(&schema, tables::texts::OBJECTS, &[0; SAMPLES], None);
+    let parts = lists(&schema, tables::texts::PARTS, &[0; SAMPLES], None);
     let questions: Vec<String> = rows.iter().map(|row| question(*row)).collect();
-    let texts = RecordBatch::try_new(schema, vec![ids(SAMPLES), words(&questions), objects]).unwrap();
+    let texts = RecordBatch::try_new(schema, vec![ids(SAMPLES), words(&questions), objects, parts]).unwrap();
     let schema = tables::samples::schema();
     let samples = vec![
         words(&rows.iter().map(|row| format!("s{row}")).collect::<Vec<_>>()),

@@ -3,13 +3,11 @@
 pub(crate) use retort_pixels::LARGEST_FILE_BYTES as LARGEST_FILE;
 use retort_pixels::{Rgb, decode_with, difference_hash, encode, shortest_side};
 use retort_schemas::ID_BYTES;
+use retort_schemas::tables::images::MISSING;
 
 use crate::image_options::ImageOptions;
 use crate::rejects::{Code, Reject, Stage};
 use crate::source::{ImageBytes, LostImage};
-
-/// Format of an image that is not there.
-const MISSING: &str = "missing";
 
 /// Id of an image or a text.
 pub(crate) type ContentId = [u8; ID_BYTES as usize];

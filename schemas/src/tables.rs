@@ -47,6 +47,8 @@ pub mod images {
     pub const SOURCE_WIDTH: &str = "source_width";
     /// Height of the source image in pixels, upright.
     pub const SOURCE_HEIGHT: &str = "source_height";
+    /// The [`FORMAT`] of an image that the source names and that was not there.
+    pub const MISSING: &str = "missing";
     /// 64-bit difference hash: near duplicates differ in few bits.
     pub const PHASH: &str = "phash";
 
@@ -158,6 +160,8 @@ pub mod samples {
     pub const SAMPLE_ID: &str = "sample_id";
     /// `vqa`, `vcr_qa`, `vcr_qar`, `snli_ve`, `caption`, `classification` or `matching`.
     pub const TASK: &str = "task";
+    /// The [`TASK`] of questions about images.
+    pub const VQA: &str = "vqa";
     /// The split the sample was ingested as.
     pub const SPLIT: &str = "split";
     /// Row of the shard's images.

@@ -8,6 +8,7 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 use retort_schemas::manifest::AnswerVocabulary;
+use retort_schemas::tables::samples::VQA;
 use serde_json::json;
 
 pub use self::pattern::COCO_PATTERN;
@@ -18,7 +19,7 @@ use crate::json::SourceFile;
 use crate::source::{ByImage, Items, Record};
 use crate::{AnswerPlan, Error, Result, Source, Vocabulary};
 
-const TASK: &str = "vqa";
+const KIND: &str = "vqa";
 
 /// One split of VQA as it was published.
 #[derive(Debug, Clone)]
@@ -92,7 +93,7 @@ impl Vqa {
 
 impl Source for Vqa {
     fn kind(&self) -> &'static str {
-        TASK
+        KIND
     }
 
     fn reads(&self) -> Vec<PathBuf> {
@@ -145,7 +146,7 @@ impl Source for Vqa {
 }
 
 fn sample<'a>(question: Question<'a>, vocabulary: Option<&Vocabulary>) -> (String, Record<'a>) {
-    let mut record = Record { id: question.id, task: TASK, texts: vec![question.text.into()], ..Record::default() };
+    let mut record = Record { id: question.id, task: VQA, texts: vec![question.text.into()], ..Record::default() };
     if let Some(annotation) = question.annotation {
         if let Some(vocabulary) = vocabulary {
             record.label = vocabulary.class_of_truth(&annotation.truth);

@@ -6,7 +6,7 @@ CARGO ?= cargo
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/retort
 
-.PHONY: demo test libtorch demo-data test-python golden lint bench-ingest
+.PHONY: demo test libtorch demo-data test-python golden lint bench bench-ingest
 
 ## the main job, on a small public data set, from nothing to a report
 demo: libtorch demo-data
@@ -49,7 +49,10 @@ golden: demo-data
 	$(CACHE)/golden-venv/bin/pip install --quiet --requirement tests/py/requirements.txt
 	$(CACHE)/golden-venv/bin/python tests/py/make_goldens.py
 
-## images a second and memory of ingest, beside what people use
+## every benchmark, beside what people use; docs/benchmarks.md holds the results
+bench: bench-ingest
+
+## images a second and memory of ingest
 bench-ingest: libtorch $(CACHE)/peers/ready
 	$(CARGO) build --release --locked
 	$(CARGO) build --release --locked -p retort-pixels --example work

@@ -44,8 +44,8 @@ pub enum ImageMode {
     /// As Pillow does it, bit for bit.
     #[default]
     Exact,
-    /// A JPEG is decoded at a half, a quarter or an eighth of its size first, as long as it stays at least twice as
-    /// large as is wanted. On photos of COCO a pixel is then 16 levels off at most and half a level on average.
+    /// A JPEG is decoded at a half, a quarter or an eighth of its size first, as long as it stays at least as large as
+    /// is wanted. On photos of COCO a pixel is then 1 to 2 levels off on average.
     Fast,
 }
 

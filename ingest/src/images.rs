@@ -1,7 +1,7 @@
 //! One image: read, checked by decoding all of it, made smaller or encoded again where that is asked for, hashed.
 
 pub(crate) use retort_pixels::LARGEST_FILE_BYTES as LARGEST_FILE;
-use retort_pixels::{Rgb, decode_with, difference_hash, encode, shortest_side};
+use retort_pixels::{Encoding, Rgb, decode_with, difference_hash, encode, shortest_side};
 use retort_schemas::ID_BYTES;
 use retort_schemas::tables::images::MISSING;
 
@@ -108,24 +108,30 @@ fn check(source: String, bytes: Vec<u8>, options: &ImageOptions) -> Result<Check
     let smaller = options.size.filter(|size| *size < source_width.min(source_height));
     // Readers decode whole images only.
     if smaller.is_none() && options.accepts(found.format) && checked.truncated.is_none() {
+        found.reuse();
         return Ok(checked);
     }
-    let image = match smaller {
+    let encoding = options.encoding(found.format, &checked.bytes);
+    let again = match smaller {
         Some(size) => {
             let (width, height) = shortest_side(source_width, source_height, size);
-            found.resized(width, height).map_err(|error| error.to_string())?
+            found.resized(width, height).and_then(|smaller| encoded(&smaller, encoding, checked))
         }
-        None => found.image,
+        None => encoded(&found.image, encoding, checked),
     };
-    let encoding = options.encoding(found.format, &checked.bytes);
-    let bytes = encode(&image, encoding).map_err(|error| error.to_string())?;
-    let Rgb { width, height, .. } = image;
-    Ok(CheckedImage { bytes, format: encoding.format().name(), width, height, ..checked })
+    found.reuse();
+    again.map_err(|error| error.to_string())
+}
+
+/// With the bytes of another image.
+fn encoded(image: &Rgb, encoding: Encoding, checked: CheckedImage) -> retort_pixels::Result<CheckedImage> {
+    let Rgb { width, height, .. } = *image;
+    Ok(CheckedImage { bytes: encode(image, encoding)?, format: encoding.format().name(), width, height, ..checked })
 }
 
 #[cfg(test)]
 mod tests {
-    use retort_pixels::{Encoding, decode, resize};
+    use retort_pixels::{decode, resize};
 
     use super::*;
     use crate::image_options::{ImageFormatOption, ImageMode};

@@ -9,7 +9,7 @@ use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use retort_pixels::{Decoding, Encoding, decode_with, encode, resize, shortest_side};
+use retort_pixels::{Decoding, Encoding, decode_with, encode, shortest_side};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -30,7 +30,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         while let Some(bytes) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
             let found = decode_with(bytes, &decoding)?;
             let (width, height) = shortest_side(found.source_width, found.source_height, edge);
-            encode(&resize(&found.image, width, height)?, Encoding::Jpeg(quality))?;
+            encode(&found.resized(width, height)?, Encoding::Jpeg(quality))?;
+            found.reuse();
         }
         Ok(())
     };

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use libjpeg_turbo_rs::{DecodeLimits, DecodeWarning, Decoder, JpegError, PixelFormat, ScalingFactor};
 
 use crate::decode::Stored;
-use crate::{Decoding, Error, Format, Limits, Orientation, Result, Rgb, rgb};
+use crate::{Decoding, Error, Format, Limits, Orientation, Result, Rgb, memory, rgb};
 
 /// Scans of a progressive image; real ones have about ten. Each costs a walk over all coefficients.
 const MOST_SCANS: usize = 500;
@@ -45,7 +45,9 @@ fn decode_whole(bytes: &[u8], decoding: &Decoding, lenient: bool) -> Result<Stor
     }
     let fraction = scale.map_or(1.0, |scale| f64::from(scale.num()) / f64::from(scale.denom()));
     let orientation = Orientation::of_metadata(decoder.exif_data(), decoder.xmp_data());
-    let decoded = decoder.decode_image().map_err(refusal)?;
+    let mut data = memory::take(decoder.output_buffer_size().map_err(refusal)?);
+    let decoded = decoder.decode_image_into(&mut data).map_err(refusal)?;
+    data.truncate(decoded.bytes_written);
     let nothing = |warning: &DecodeWarning| matches!(warning, DecodeWarning::TruncatedData { decoded_mcus: 0, .. });
     if lenient && !decoder.has_multiple_scans() && decoded.warnings.iter().any(nothing) {
         return Err(Error::Truncated { problem: "the JPEG ends before its first pixel".to_owned() });
@@ -53,7 +55,7 @@ fn decode_whole(bytes: &[u8], decoding: &Decoding, lenient: bool) -> Result<Stor
     let image = Rgb {
         width: side(decoded.width)?,
         height: side(decoded.height)?,
-        data: if in_ink { rgb::from_cmyk(&inverted(decoded.data)) } else { decoded.data },
+        data: if in_ink { rgb::from_cmyk(&inverted(data)) } else { data },
     };
     let visible = [f64::from(width) * fraction, f64::from(height) * fraction];
     Ok(Stored { image, width, height, visible, orientation, truncated: None })
@@ -97,10 +99,9 @@ fn last_segment(bytes: &[u8]) -> Option<usize> {
     (at > first_scan).then_some(at)
 }
 
-/// The scale, below 1, at which the shorter side stays at least twice as long as wanted.
+/// The smallest scale, below 1, at which the shorter side stays at least as long as wanted.
 fn scale(shorter: u32, wanted: u32) -> Option<ScalingFactor> {
-    let least = wanted.max(1).saturating_mul(2);
-    let denominator = [8, 4, 2].into_iter().find(|denominator| shorter / denominator >= least)?;
+    let denominator = [8, 4, 2].into_iter().find(|denominator| shorter / denominator >= wanted.max(1))?;
     ScalingFactor::try_new(1, denominator).ok()
 }
 
@@ -229,11 +230,11 @@ mod tests {
     }
 
     #[test]
-    fn an_image_is_shrunk_to_no_less_than_twice_what_is_wanted() -> Result<()> {
+    fn an_image_is_shrunk_to_no_less_than_what_is_wanted() -> Result<()> {
         let bytes = jpeg(260, 130);
         let shrunk = |side| decode_with(&bytes, &Decoding { shrink_to: Some(side), ..Decoding::default() });
         for (side, width, height) in
-            [(130, 260, 130), (33, 260, 130), (32, 130, 65), (16, 65, 33), (8, 33, 17), (1, 33, 17), (0, 33, 17)]
+            [(130, 260, 130), (66, 260, 130), (65, 130, 65), (32, 65, 33), (16, 33, 17), (1, 33, 17), (0, 33, 17)]
         {
             let found = shrunk(side)?;
             assert_eq!((found.image.width, found.image.height), (width, height), "{side}");

@@ -21,6 +21,7 @@ mod error;
 mod gif;
 mod jpeg;
 mod limits;
+mod memory;
 mod orientation;
 mod phash;
 mod resize;

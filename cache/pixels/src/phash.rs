@@ -7,13 +7,19 @@ use pulp::{Arch, NullaryFnOnce};
 
 use crate::Rgb;
 
+/// Rows that are enough: 32 in each of the eight.
+const ROWS: usize = 256;
+
 /// 64 bits, row by row from the most significant: whether a pixel of the 9 x 8 grey image is darker than the one on
-/// its right. An image without pixels has 0.
+/// its right. Of a high image every second, third, ... row is looked at, 256 to 511 in all. An image without pixels
+/// has 0.
 pub fn difference_hash(image: &Rgb) -> u64 {
-    let grey = Arch::new().dispatch(Luma(&image.data));
+    let (row, step) = (image.width as usize * 3, (image.height as usize / ROWS).max(1));
+    let rows = image.height as usize / step;
+    let grey = Arch::new().dispatch(Luma { data: &image.data, row, step, rows });
     let mut small = Image::new(9, 8, PixelType::U8);
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
-    let resized = ImageRef::new(image.width, image.height, &grey, PixelType::U8)
+    let resized = ImageRef::new(image.width, rows as u32, &grey, PixelType::U8)
         .ok()
         .and_then(|grey| Resizer::new().resize(&grey, &mut small, &options).ok());
     if resized.is_none() {
@@ -25,19 +31,30 @@ pub fn difference_hash(image: &Rgb) -> u64 {
         .fold(0, |hash, row| row.windows(2).fold(hash, |hash, pair| hash << 1 | u64::from(pair[0] < pair[1])))
 }
 
-/// The brightness of RGB pixels, by Rec. 709.
-struct Luma<'a>(&'a [u8]);
+/// The brightness of RGB pixels, by Rec. 709: of one row in the middle of every `step`.
+struct Luma<'a> {
+    data: &'a [u8],
+    /// Bytes of a row.
+    row: usize,
+    step: usize,
+    /// Rows of the grey image.
+    rows: usize,
+}
 
 impl NullaryFnOnce for Luma<'_> {
     type Output = Vec<u8>;
 
     #[inline(always)]
     fn call(self) -> Vec<u8> {
-        let pixels = self.0.as_chunks::<3>().0;
-        let mut grey = vec![0; pixels.len()];
-        for (grey, [red, green, blue]) in grey.iter_mut().zip(pixels) {
-            // In 65536ths.
-            *grey = ((u32::from(*red) * 13_933 + u32::from(*green) * 46_871 + u32::from(*blue) * 4_732) >> 16) as u8;
+        let Self { data, row, step, rows } = self;
+        let mut grey = vec![0; row / 3 * rows];
+        let seen = data.chunks_exact(row.max(1)).skip(step / 2).step_by(step);
+        for (grey, pixels) in grey.chunks_exact_mut((row / 3).max(1)).zip(seen) {
+            for (grey, [red, green, blue]) in grey.iter_mut().zip(pixels.as_chunks::<3>().0) {
+                // In 65536ths.
+                let sum = u32::from(*red) * 13_933 + u32::from(*green) * 46_871 + u32::from(*blue) * 4_732;
+                *grey = (sum >> 16) as u8;
+            }
         }
         grey
     }
@@ -74,6 +91,14 @@ mod tests {
         let distance = |other: &Rgb| (difference_hash(&photo) ^ difference_hash(other)).count_ones();
         assert!(distance(&lossy) <= 6, "{}", distance(&lossy));
         assert!(distance(&mirrored) > 20, "{}", distance(&mirrored));
+    }
+
+    #[test]
+    fn a_high_image_has_the_hash_of_a_low_one() {
+        let pixel = |x: u32, y: u32| [(x * 2) as u8, (y * 2) as u8, ((x * y) % 251) as u8];
+        let photo = drawn(120, 90, pixel);
+        let high = drawn(1200, 900, |x, y| pixel(x / 10, y / 10));
+        assert_eq!(difference_hash(&high), difference_hash(&photo));
     }
 
     #[test]

@@ -71,7 +71,8 @@ fn what_is_cut_short_is_decoded_as_far_as_pillow_does() -> Result {
 #[test]
 fn a_jpeg_is_shrunk_as_by_draft() -> Result {
     for (name, expected) in expected("draft")? {
-        let shrink_to = Some(expected.width.min(expected.height) / 2);
+        // Sides are rounded up.
+        let shrink_to = Some(expected.width.min(expected.height) - 1);
         let found = decode_with(&read(file(&name))?, &Decoding { shrink_to, ..Decoding::default() })?;
         assert_eq!(worst(&name, &found.image, &expected), 0, "{name}");
     }
@@ -91,7 +92,8 @@ fn every_resized_pixel_is_that_of_pillow() -> Result {
 #[test]
 fn a_shrunk_jpeg_is_resized_as_the_part_that_it_shows() -> Result {
     for (name, expected) in expected("reduced")? {
-        let shrink_to = Some(expected.width.min(expected.height));
+        // Pillow leaves twice as much for its resizing.
+        let shrink_to = Some(expected.width.min(expected.height) * 2);
         let found = decode_with(&read(file(&name))?, &Decoding { shrink_to, ..Decoding::default() })?;
         assert!(found.image.width < found.source_width, "{name}");
         let found = found.resized(expected.width, expected.height)?;

@@ -69,10 +69,10 @@ fn fast_photos_are_near_the_exact_ones() -> Result {
         assert!(shrunk.image.width.min(shrunk.image.height) >= SIDE, "{name}");
         let fast = shrunk.resized(to_width, to_height)?;
         let worst = exact.data.iter().zip(&fast.data).map(|(a, b)| a.abs_diff(*b)).max();
-        assert!(worst <= Some(24), "{name}: {worst:?} levels");
+        assert!(worst <= Some(40), "{name}: {worst:?} levels");
         total += exact.data.iter().zip(&fast.data).map(|(a, b)| u64::from(a.abs_diff(*b))).sum::<u64>();
         values += exact.data.len() as u64;
     }
-    assert!(total <= values / 2, "{total} levels over {values} values");
+    assert!(total <= values * 3 / 2, "{total} levels over {values} values");
     Ok(())
 }

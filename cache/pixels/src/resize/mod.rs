@@ -4,18 +4,17 @@
 //! Pillow's definition, and integers sum to the same in any order, on any processor. The loops are written for the
 //! compiler to vectorise, and compiled for each generation of vector instructions.
 
+mod rows;
+
 use std::borrow::Cow;
 
 use pulp::{Arch, NullaryFnOnce};
 
+use self::rows::Rows;
 use crate::{Error, Result, Rgb};
 
 /// Bits behind the point of a weight.
 const PRECISION: u32 = 22;
-/// Pixels of a row that are summed at once: weights are filled up with zeros to a multiple of this.
-const PIXELS: usize = 8;
-/// Their bytes.
-const LANES: usize = PIXELS * 3;
 /// Pixels from the centre to the end of the filter, where nothing is made smaller.
 const SUPPORT: f64 = 2.0;
 
@@ -89,7 +88,7 @@ impl Weights {
         let scale = (to - from) / f64::from(output);
         let filter_scale = scale.max(1.0);
         let support = SUPPORT * filter_scale;
-        let stride = (support.ceil() as usize * 2 + 1).next_multiple_of(PIXELS);
+        let stride = (support.ceil() as usize * 2 + 1).next_multiple_of(rows::PIXELS);
         let count = output as usize;
         let mut weights = Self { windows: Vec::with_capacity(count), stride, fixed: vec![0; count * stride] };
         let mut window = Vec::with_capacity(stride);
@@ -128,80 +127,6 @@ fn cubic(x: f64) -> f64 {
 #[inline(always)]
 fn byte(sum: i32) -> u8 {
     (sum.wrapping_add(1 << (PRECISION - 1)) >> PRECISION).clamp(0, 255) as u8
-}
-
-/// The pass along the rows of `width` pixels.
-struct Rows<'a> {
-    data: &'a [u8],
-    width: usize,
-    weights: &'a Weights,
-}
-
-impl Rows<'_> {
-    fn resize(&self) -> Vec<u8> {
-        #[cfg(target_arch = "x86_64")]
-        if let Some(simd) = pulp::x86::V3::try_new() {
-            return simd.vectorize(RowsAvx2 { rows: self, simd });
-        }
-        self.resize_by(|window, weights| {
-            let pixels = window.as_chunks::<3>().0.iter().zip(weights.as_chunks::<3>().0);
-            pixels.fold([0; 3], |sums: [i32; 3], (pixel, weights)| {
-                [0, 1, 2].map(|at| sums[at].wrapping_add(i32::from(pixel[at]).wrapping_mul(weights[at])))
-            })
-        })
-    }
-
-    /// With a function that sums up a window of pixels with their weights, which lie there three times as the channels do.
-    #[inline(always)]
-    fn resize_by(&self, sum: impl Fn(&[u8], &[i32]) -> [i32; 3]) -> Vec<u8> {
-        let Self { data, width, weights } = self;
-        let (row, columns) = (width * 3, weights.windows.len());
-        let mut resized = vec![0; data.len() / row * columns * 3];
-        let spread: Vec<i32> = weights.fixed.iter().flat_map(|weight| [*weight; 3]).collect();
-        // The zeros at the end of the weights reach beyond the row.
-        let mut padded = vec![0_u8; row + weights.stride * 3];
-        for (resized, bytes) in resized.chunks_exact_mut(columns * 3).zip(data.chunks_exact(row)) {
-            padded[..row].copy_from_slice(bytes);
-            let pixels = resized.as_chunks_mut::<3>().0.iter_mut().zip(&weights.windows);
-            for ((pixel, (first, _)), weights) in pixels.zip(spread.chunks_exact(weights.stride * 3)) {
-                *pixel = sum(&padded[first * 3..][..weights.len()], weights).map(byte);
-            }
-        }
-        resized
-    }
-}
-
-/// The same with the vectors that all x86-64 processors of the last ten years have.
-#[cfg(target_arch = "x86_64")]
-struct RowsAvx2<'a> {
-    rows: &'a Rows<'a>,
-    simd: pulp::x86::V3,
-}
-
-#[cfg(target_arch = "x86_64")]
-impl NullaryFnOnce for RowsAvx2<'_> {
-    type Output = Vec<u8>;
-
-    #[inline(always)]
-    fn call(self) -> Vec<u8> {
-        let pulp::x86::V3 { avx, avx2, sse2, .. } = self.simd;
-        self.rows.resize_by(
-            #[inline(always)]
-            |window, weights| {
-                let mut sums = [avx._mm256_setzero_si256(); 3];
-                for (bytes, weights) in window.as_chunks::<LANES>().0.iter().zip(weights.as_chunks::<LANES>().0) {
-                    let eights = bytes.as_chunks::<8>().0.iter().zip(weights.as_chunks::<8>().0);
-                    for (sum, (bytes, weights)) in sums.iter_mut().zip(eights) {
-                        let samples = avx2._mm256_cvtepu8_epi32(sse2._mm_set_epi64x(0, i64::from_le_bytes(*bytes)));
-                        let products = avx2._mm256_mullo_epi32(samples, bytemuck::cast(*weights));
-                        *sum = avx2._mm256_add_epi32(*sum, products);
-                    }
-                }
-                let lanes: [[i32; 3]; PIXELS] = bytemuck::cast(sums);
-                lanes.iter().fold([0; 3], |sums, lanes| [0, 1, 2].map(|at| sums[at].wrapping_add(lanes[at])))
-            },
-        )
-    }
 }
 
 /// The pass along the columns, over rows of `row` bytes.

@@ -37,6 +37,10 @@ pub const JSONL: &[(&str, Outcome)] = &[
     ),
     ("jsonl/records-bom-crlf.jsonl", Kept(2)),
     (
+        "jsonl/records-broken-utf8.json",
+        Lost(1, &[("bad_record", "the record is not UTF-8 from byte 32 on: {\"id\":0,\"image\":\"a.png\"")]),
+    ),
+    (
         "jsonl/records-broken-utf8.jsonl",
         Lost(
             1,

@@ -7,6 +7,7 @@ pub const VCR: &[(&str, Outcome)] = &[
     ("vcr/annots-bad-crc.zip", Refused("its bytes do not match the checksum of the archive")),
     ("vcr/annots-bomb.zip", Refused("it unpacks to more than the 10 bytes that the archive declares")),
     ("vcr/annots-cut.zip", Refused("is damaged: it is no zip archive: invalid Zip archive: Could not find EOCD")),
+    ("vcr/annots-inflates.zip", Refused("bytes unpack to more than 16777216, expected an annotation file")),
     ("vcr/annots-no-lines.zip", Refused("has no single .jsonl, or more than one; it has: readme")),
     ("vcr/annots-no-members.zip", Refused("has no single .jsonl, or more than one; it has:")),
     ("vcr/annots-two-splits.zip", Refused("has no single .jsonl, or more than one; it has: val.jsonl, test.jsonl")),

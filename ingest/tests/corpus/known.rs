@@ -291,7 +291,7 @@ pub const KNOWN: &[(&str, Outcome)] = &[
                 ("bad_record", "field image_id is \"/etc/passwd\", which leads out of the image folder"),
                 ("bad_record", "field image_id is \"a\\0.png\", which leads out of the image folder"),
                 ("bad_record", "field image_id is \"x/../../a.png\", which leads out of the image folder"),
-                ("image_missing", "the image folder has no a\nb.png"),
+                ("image_missing", "the image folder has no a\\nb.png"),
                 ("image_unreadable", "x: File name too long"),
                 ("image_missing", "the image folder has no a.png/"),
                 ("image_missing", "the image folder has no  a.png"),

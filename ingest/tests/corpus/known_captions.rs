@@ -220,7 +220,7 @@ pub const CAPTIONS: &[(&str, Outcome)] = &[
                 ("bad_record", "the image is \"../a.png\", which leads out of the image folder"),
                 ("bad_record", "the image is \"/etc/passwd\", which leads out of the image folder"),
                 ("bad_record", "the image is \"a\\0.png\", which leads out of the image folder"),
-                ("image_missing", "the image folder has no a\nb.png"),
+                ("image_missing", "the image folder has no a\\nb.png"),
                 ("image_rejected", "its image is lost"),
             ],
         ),

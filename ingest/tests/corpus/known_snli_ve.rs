@@ -95,7 +95,7 @@ pub const SNLI_VE: &[(&str, Outcome)] = &[
             &[
                 ("image_missing", "the image folder has no passwd.jpg"),
                 ("image_unreadable", "\"a\\0.jpg\" leads out of the image folder"),
-                ("image_missing", "the image folder has no a\nb.jpg"),
+                ("image_missing", "the image folder has no a\\nb.jpg"),
                 ("image_rejected", "its image is lost"),
                 ("image_rejected", "its image is lost"),
                 ("image_rejected", "its image is lost"),

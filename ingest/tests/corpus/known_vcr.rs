@@ -179,7 +179,7 @@ pub const VCR: &[(&str, Outcome)] = &[
                 ("bad_record", "field img_fn is \"/etc/passwd\", which leads out of the image folder"),
                 ("bad_record", "field img_fn is \"a\\0.png\", which leads out of the image folder"),
                 ("bad_record", "field img_fn is \"\", which leads out of the image folder"),
-                ("image_missing", "the image folder has no a\nb.png"),
+                ("image_missing", "the image folder has no a\\nb.png"),
                 ("image_rejected", "its image is lost"),
                 ("image_rejected", "its image is lost"),
             ],

@@ -99,6 +99,26 @@ fn a_byte_that_is_not_utf8_costs_its_record_alone() -> Result<()> {
 }
 
 #[test]
+fn control_characters_of_names_are_escaped_in_rejects() -> Result<()> {
+    let fixture = Fixture::small();
+    fixture.questions(json!([{ "question_id": "1\n2", "image_id": "\u{1b}[2Jx", "question": "?" }]));
+    let source = VqaSource { annotations: None, image_pattern: "{id}.jpg".to_owned(), ..fixture.source() };
+    fixture.ingest(&source)?;
+    let rows = fixture.table(0, reject_table::NAME);
+    assert_eq!(strings(&rows, reject_table::SOURCE), ["\\u{1b}[2Jx.jpg", "sample 1\\n2"]);
+    let missing = "the image folder has no \\u{1b}[2Jx.jpg";
+    assert_eq!(
+        strings(&rows, reject_table::MESSAGE),
+        [missing.to_owned(), format!("its image is lost: image_missing, {missing}")]
+    );
+    // Nor do errors say what would move a cursor.
+    fixture.write("q.json", br#"{"a\nb\u001bc": 1}"#);
+    let error = fixture.ingest(&VqaSource { split: "other".to_owned(), ..source }).unwrap_err().to_string();
+    assert!(error.contains("an object with the keys [a\\nb\\u{1b}c]") && !error.contains(char::is_control), "{error}");
+    Ok(())
+}
+
+#[test]
 fn samples_of_missing_images_stay_where_those_may_be_missing() -> Result<()> {
     let fixture = Fixture::small();
     std::fs::remove_file(fixture.path("images/train2014/COCO_train2014_000000000001.jpg")).unwrap();

@@ -92,6 +92,14 @@ pub enum Error {
         /// What it is.
         found: String,
     },
+    /// A source says nothing: neither of a record nor of an image.
+    #[error("{} holds nothing to ingest as {kind}: no record, good or bad, and no image", path.display())]
+    NoRecords {
+        /// The first of the files that were read.
+        path: PathBuf,
+        /// The kind of source.
+        kind: &'static str,
+    },
     /// No record belongs to the part that was asked for.
     #[error("{} has {records} records, none of them {}", path.display(), plain(part))]
     EmptyPart {
@@ -238,6 +246,14 @@ impl Error {
             }
             Self::NoColumns { .. } => "name the columns in the first row of the file".to_owned(),
             Self::UnknownLayout { .. } => "give the annotation file as published, plain or gzip".to_owned(),
+            Self::NoRecords { kind: "webdataset" | "img2dataset", .. } => {
+                "give archives whose members have a key and a suffix, such as 000012.jpg and 000012.txt; an empty one may \
+                 be a download that failed"
+                    .to_owned()
+            }
+            Self::NoRecords { .. } => {
+                "give the file with the records of this split; an empty one may be a download that failed".to_owned()
+            }
             Self::EmptyPart { .. } => "give the list or the name of the part that belongs to this file".to_owned(),
             Self::UnknownMappingKey { .. } | Self::InvalidMapping { .. } => {
                 "a mapping says task, image and text or texts; retort ingest jsonl --help shows one".to_owned()

@@ -16,7 +16,7 @@ use retort_schemas::manifest::Shard;
 use serde_json::json;
 
 use crate::images::{self, CheckedImage};
-use crate::plan::{ShardPlan, Shards, existing};
+use crate::plan::{ShardPlan, Shards, check_items, existing};
 use crate::rejects::{Code, Reject, Stage};
 use crate::shard::{RegionColumns, ShardBuilder, ShardTables};
 use crate::source::{Items, Record, Regions, SourceImage};
@@ -97,7 +97,7 @@ impl Options {
 /// Ingests a split into a data set, or continues where an earlier run stopped.
 ///
 /// # Errors
-/// Those of the source; [`Error::TooManyRejects`] after the shard that exceeds the limit; [`retort_cache::Error`] if a
+/// Those of the source; [`Error::NoRecords`] if it says nothing; [`Error::TooManyRejects`] after the shard that exceeds the limit; [`retort_cache::Error`] if a
 /// file cannot be read or written, if the split exists with other options, or on an interrupt: shards committed so far
 /// stay.
 pub fn ingest(
@@ -134,7 +134,7 @@ pub fn ingest(
         None if items.regions => RegionColumns::Boxes,
         None => RegionColumns::None,
     };
-    let run = Run { options, out, progress, interrupt, regions, records: items.records };
+    let run = Run { source, options, out, progress, interrupt, regions, records: items.records };
     let result = run.write(items, &mut writer, &mut report);
     progress.end();
     result?;
@@ -144,6 +144,7 @@ pub fn ingest(
 
 /// What every shard needs.
 struct Run<'a> {
+    source: &'a dyn Source,
     options: &'a Options,
     out: &'a Path,
     progress: &'a dyn Progress,
@@ -191,7 +192,7 @@ impl<'a> Run<'a> {
                 break;
             }
         }
-        Ok(())
+        check_items(self.source, shards.seen)
     }
 
     /// The next shard. Images that the selection leaves out count as done, unless a limit makes the bar count others.

@@ -45,7 +45,7 @@ pub struct DryRun {
 /// Says what [`crate::ingest()`] would do with the same arguments. Nothing is written.
 ///
 /// # Errors
-/// Those of the options and of the source.
+/// Those of the options and of the source; [`Error::NoRecords`] if it says nothing.
 pub fn dry_run(source: &dyn Source, options: &Options, out: &Path) -> Result<DryRun> {
     options.check()?;
     let manifest = existing(out)?;
@@ -71,7 +71,17 @@ pub fn dry_run(source: &dyn Source, options: &Options, out: &Path) -> Result<Dry
             *found.rejects.entry(reject.code.name().to_owned()).or_default() += 1;
         }
     }
+    check_items(source, shards.seen)?;
     Ok(found)
+}
+
+/// Refuses a source that said nothing, after all of it was seen: an empty split would hide that the wrong file was given.
+pub(crate) fn check_items(source: &dyn Source, seen: u64) -> Result<()> {
+    if seen > 0 {
+        return Ok(());
+    }
+    let path = source.reads().into_iter().next().unwrap_or_default();
+    Err(Error::NoRecords { path, kind: source.kind() })
 }
 
 /// The manifest of a data set, or an empty one.

@@ -265,7 +265,7 @@ pub const KNOWN: &[(&str, Outcome)] = &[
             ],
         ),
     ),
-    ("vqa/questions-no-records.json", Kept(0)),
+    ("vqa/questions-no-records.json", Refused("questions-no-records.json holds nothing to ingest as vqa")),
     ("vqa/questions-nul-between.json", Refused("it is not JSON: key must be a string")),
     ("vqa/questions-nul-bytes.json", Refused("it is not JSON: expected value")),
     ("vqa/questions-null.json", Refused("invalid type: null")),

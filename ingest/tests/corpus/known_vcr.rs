@@ -88,7 +88,7 @@ pub const VCR: &[(&str, Outcome)] = &[
         "vcr/lines-duplicate-ids.jsonl",
         Lost(4, &[("duplicate_annot_id", "line 2: an earlier line has the same annot_id")]),
     ),
-    ("vcr/lines-empty.jsonl", Kept(0)),
+    ("vcr/lines-empty.jsonl", Refused("lines-empty.jsonl holds nothing to ingest as vcr")),
     ("vcr/lines-gzip-bad-crc.jsonl", Refused("corrupt gzip stream does not have a matching checksum")),
     ("vcr/lines-gzip-bomb.jsonl", Refused("its 17380 bytes unpack to more than 16777216, expected an annotation file")),
     ("vcr/lines-gzip-cut.jsonl", Refused("incomplete deflate stream")),

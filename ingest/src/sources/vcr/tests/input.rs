@@ -165,6 +165,21 @@ fn a_member_of_annotations_that_inflates_without_end_is_an_error_that_names_it()
 }
 
 #[test]
+fn annotations_without_a_line_are_an_error_and_nothing_is_written() {
+    let fixture = Fixture::small();
+    for text in ["", "\n \r\n"] {
+        fixture.write("val.jsonl", text.as_bytes());
+        let error = fixture.ingest(&fixture.files()).unwrap_err();
+        assert!(matches!(error, Error::NoRecords { kind: "vcr", .. }) && error.hint().is_some(), "{error}");
+        assert!(error.to_string().contains("val.jsonl holds nothing to ingest as vcr"), "{error}");
+        assert!(!fixture.out().join("dataset.json").exists());
+        let source = Vcr::open(&fixture.files()).unwrap();
+        let error = crate::dry_run(&source, &Options::new("val"), &fixture.out()).unwrap_err();
+        assert!(matches!(error, Error::NoRecords { .. }), "{error}");
+    }
+}
+
+#[test]
 fn the_manifest_tells_rules_and_tasks() -> Result<()> {
     let fixture = Fixture::small();
     fixture.ingest(&VcrFiles { tasks: VcrTasks::Qa, ..fixture.files() })?;

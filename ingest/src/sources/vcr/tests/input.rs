@@ -177,6 +177,14 @@ fn annotations_without_a_line_are_an_error_and_nothing_is_written() {
         let error = crate::dry_run(&source, &Options::new("val"), &fixture.out()).unwrap_err();
         assert!(matches!(error, Error::NoRecords { .. }), "{error}");
     }
+    // Nor is a split given up for it.
+    fixture.lines(&[annotation("val-0", IMAGE)]);
+    fixture.ingest(&fixture.files()).unwrap();
+    let before = files(&fixture.out());
+    fixture.write("val.jsonl", b"");
+    let error = fixture.ingest_as(&fixture.files(), &Options { force: true, ..Options::new("val") }).unwrap_err();
+    assert!(matches!(error, Error::NoRecords { .. }), "{error}");
+    assert!(files(&fixture.out()) == before);
 }
 
 #[test]

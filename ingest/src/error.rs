@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::plain::plain;
+
 /// Result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -13,7 +15,7 @@ pub enum Error {
     #[error(transparent)]
     Cache(#[from] retort_cache::Error),
     /// A file is not JSON, or JSON of another structure.
-    #[error("{}, line {line}, column {column}: expected {expected}, but {problem}", path.display())]
+    #[error("{}, line {line}, column {column}: expected {expected}, but {}", path.display(), plain(problem))]
     Malformed {
         /// The file.
         path: PathBuf,
@@ -42,7 +44,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// An archive has no member of the name, or several.
-    #[error("{} has no {member}, or more than one; it has: {members}", path.display())]
+    #[error("{} has no {member}, or more than one; it has: {}", path.display(), plain(members))]
     NoMember {
         /// The archive.
         path: PathBuf,
@@ -63,7 +65,7 @@ pub enum Error {
         min_count: usize,
     },
     /// A vocabulary file holds no numbering of distinct answers.
-    #[error("{} is no answer vocabulary: {problem}", path.display())]
+    #[error("{} is no answer vocabulary: {}", path.display(), plain(problem))]
     InvalidVocabulary {
         /// The file.
         path: PathBuf,
@@ -81,7 +83,7 @@ pub enum Error {
         found: String,
     },
     /// A file holds records in no known way.
-    #[error("{}: expected {expected}, but it is {found}", path.display())]
+    #[error("{}: expected {expected}, but it is {}", path.display(), plain(found))]
     UnknownLayout {
         /// The file.
         path: PathBuf,
@@ -90,8 +92,16 @@ pub enum Error {
         /// What it is.
         found: String,
     },
+    /// A source says nothing: neither of a record nor of an image.
+    #[error("{} holds nothing to ingest as {kind}: no record, good or bad, and no image", path.display())]
+    NoRecords {
+        /// The first of the files that were read.
+        path: PathBuf,
+        /// The kind of source.
+        kind: &'static str,
+    },
     /// No record belongs to the part that was asked for.
-    #[error("{} has {records} records, none of them {part}", path.display())]
+    #[error("{} has {records} records, none of them {}", path.display(), plain(part))]
     EmptyPart {
         /// The file.
         path: PathBuf,
@@ -123,7 +133,7 @@ pub enum Error {
         problem: String,
     },
     /// An archive is not there, or a pattern finds none.
-    #[error("archive {archive:?}: {problem}")]
+    #[error("archive {archive:?}: {}", plain(problem))]
     NoArchive {
         /// The path or pattern as given.
         archive: String,
@@ -131,7 +141,7 @@ pub enum Error {
         problem: String,
     },
     /// None of the archives is a tar.
-    #[error("{} is no tar archive, plain, gzip or zstd: {problem}", path.display())]
+    #[error("{} is no tar archive, plain, gzip or zstd: {}", path.display(), plain(problem))]
     NotATar {
         /// The first of them.
         path: PathBuf,
@@ -139,7 +149,7 @@ pub enum Error {
         problem: String,
     },
     /// A folder holds no output of img2dataset.
-    #[error("{} holds no shards of img2dataset: {problem}", path.display())]
+    #[error("{} holds no shards of img2dataset: {}", path.display(), plain(problem))]
     NoShards {
         /// The folder.
         path: PathBuf,
@@ -147,7 +157,7 @@ pub enum Error {
         problem: String,
     },
     /// A file or folder holds no detections, or no class names.
-    #[error("{} holds no regions: {problem}", path.display())]
+    #[error("{} holds no regions: {}", path.display(), plain(problem))]
     NotRegions {
         /// The file or folder.
         path: PathBuf,
@@ -155,7 +165,7 @@ pub enum Error {
         problem: String,
     },
     /// An option has a value that means nothing.
-    #[error("{option} {value:?} is not usable: {problem}")]
+    #[error("{option} {value:?} is not usable: {}", plain(problem))]
     InvalidOption {
         /// The option.
         option: &'static str,
@@ -203,21 +213,13 @@ pub enum Error {
     },
 }
 
-/// The start of what a file holds, which may be anything: without what would move a terminal's cursor.
+/// The start of what a file holds, which may be anything.
 fn start_of(text: &str) -> String {
     const LONGEST: usize = 200;
-    let mut start = String::new();
-    for character in text.chars().take(LONGEST) {
-        if character.is_control() {
-            start.extend(character.escape_default());
-        } else {
-            start.push(character);
-        }
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}...", plain(&text[..end])),
+        None => plain(text).into_owned(),
     }
-    if text.chars().nth(LONGEST).is_some() {
-        start.push_str("...");
-    }
-    start
 }
 
 impl Error {
@@ -244,6 +246,14 @@ impl Error {
             }
             Self::NoColumns { .. } => "name the columns in the first row of the file".to_owned(),
             Self::UnknownLayout { .. } => "give the annotation file as published, plain or gzip".to_owned(),
+            Self::NoRecords { kind: "webdataset" | "img2dataset", .. } => {
+                "give archives whose members have a key and a suffix, such as 000012.jpg and 000012.txt; an empty one may \
+                 be a download that failed"
+                    .to_owned()
+            }
+            Self::NoRecords { .. } => {
+                "give the file with the records of this split; an empty one may be a download that failed".to_owned()
+            }
             Self::EmptyPart { .. } => "give the list or the name of the part that belongs to this file".to_owned(),
             Self::UnknownMappingKey { .. } | Self::InvalidMapping { .. } => {
                 "a mapping says task, image and text or texts; retort ingest jsonl --help shows one".to_owned()

@@ -1,4 +1,4 @@
-//! Gzip, unpacked as far as a real file can go.
+//! Gzip, unpacked as far as a real file can go; and how far that is, for annotations packed otherwise.
 
 use std::io::{self, BufRead, Read};
 
@@ -16,8 +16,13 @@ const MOST_TIMES: u64 = 200;
 /// Unpacks a file of this size, all members one after another. It fails where a file unpacks to far more than any real
 /// one.
 pub(crate) fn unpack(packed: impl BufRead, packed_bytes: u64) -> impl Read {
+    limited(MultiGzDecoder::new(packed), packed_bytes)
+}
+
+/// Passes on what so many bytes unpack to, and fails where that is far more than annotations do.
+pub(crate) fn limited(unpacked: impl Read, packed_bytes: u64) -> impl Read {
     let most_bytes = ALWAYS_BYTES.max(packed_bytes.saturating_mul(MOST_TIMES));
-    Limited { inner: MultiGzDecoder::new(packed), packed_bytes, most_bytes, read_bytes: 0 }
+    Limited { inner: unpacked, packed_bytes, most_bytes, read_bytes: 0 }
 }
 
 struct Limited<R> {

@@ -16,7 +16,7 @@ use retort_schemas::manifest::Shard;
 use serde_json::json;
 
 use crate::images::{self, CheckedImage};
-use crate::plan::{ShardPlan, Shards, existing};
+use crate::plan::{ShardPlan, Shards, existing, items_of};
 use crate::rejects::{Code, Reject, Stage};
 use crate::shard::{RegionColumns, ShardBuilder, ShardTables};
 use crate::source::{Items, Record, Regions, SourceImage};
@@ -97,9 +97,9 @@ impl Options {
 /// Ingests a split into a data set, or continues where an earlier run stopped.
 ///
 /// # Errors
-/// Those of the source; [`Error::TooManyRejects`] after the shard that exceeds the limit; [`retort_cache::Error`] if a
-/// file cannot be read or written, if the split exists with other options, or on an interrupt: shards committed so far
-/// stay.
+/// Those of the source; [`Error::NoRecords`] if it says nothing; [`Error::TooManyRejects`] after the shard that exceeds
+/// the limit; [`retort_cache::Error`] if a file cannot be read or written, if the split exists with other options, or on
+/// an interrupt: shards committed so far stay.
 pub fn ingest(
     source: &dyn Source,
     options: &Options,
@@ -115,6 +115,8 @@ pub fn ingest(
         options: options.stored(source),
         answers: vocabulary.as_ref().map(|vocabulary| vocabulary.stored.clone()),
     };
+    // What is there is not given up for a source that turns out to be none.
+    let items = if options.force { Some(items_of(source, vocabulary.as_ref())?) } else { None };
     let mut writer = if options.force { DatasetWriter::replace(out, plan)? } else { DatasetWriter::begin(out, plan)? };
     let mut report = IngestReport { skipped_already: writer.is_complete(), ..IngestReport::default() };
     if writer.committed() > 0 {
@@ -126,7 +128,7 @@ pub fn ingest(
     if report.skipped_already {
         return Ok(report);
     }
-    let items = source.items(vocabulary.as_ref())?;
+    let items = items.map_or_else(|| items_of(source, vocabulary.as_ref()), Ok)?;
     let total = items.images.map(|images| options.selection.limit.map_or(images, |limit| limit.min(images)));
     progress.begin(&format!("ingest {}", options.split), total.unwrap_or(0), "images");
     let regions = match &options.regions {

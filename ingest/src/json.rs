@@ -1,7 +1,8 @@
 //! Annotation files: JSON, plain or gzip, held once in memory with their records borrowed from it.
 //!
-//! A file whose structure is wrong is an error with line and column. A record whose fields are wrong is only that
-//! record: [`Listing`] takes a file apart into records, [`Record`] reads the fields of one.
+//! A file whose structure is wrong is an error with line and column. A record whose fields are wrong, or that has bytes
+//! that are not UTF-8, is only that record: [`Listing`] takes a file apart into records, [`Record`] reads the fields of
+//! one.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -25,7 +26,9 @@ pub(crate) struct SourceFile {
     pub path: PathBuf,
     /// File name and hash of the bytes as they lie on disk: what the file is, wherever it lies.
     pub fingerprint: serde_json::Value,
-    text: Vec<u8>,
+    text: String,
+    /// Places in the text of bytes that are not UTF-8, in order: they are question marks there.
+    broken: Vec<usize>,
 }
 
 impl SourceFile {
@@ -50,7 +53,8 @@ impl SourceFile {
         if text.starts_with(BYTE_ORDER_MARK) {
             text.drain(..BYTE_ORDER_MARK.len());
         }
-        Ok(Self { path: path.to_owned(), fingerprint, text })
+        let (text, broken) = repaired(text);
+        Ok(Self { path: path.to_owned(), fingerprint, text, broken })
     }
 
     /// The file's own name.
@@ -60,20 +64,44 @@ impl SourceFile {
 
     /// The whole file as one value.
     pub(crate) fn value(&self, expected: &str) -> Result<serde_json::Value> {
-        serde_json::from_slice(&self.text).map_err(|error| self.malformed(expected, &error))
+        if let Some(first) = self.broken.first() {
+            return Err(self.not_utf8(expected, *first));
+        }
+        serde_json::from_str(&self.text).map_err(|error| self.malformed(expected, &error))
     }
 
     /// The records under `key`, or of a bare list.
     pub(crate) fn listing(&self, key: &'static str) -> Result<Listing<'_>> {
         let seed = ListingUnder { key };
         let expected = seed.to_string();
-        let mut deserializer = serde_json::Deserializer::from_slice(&self.text);
-        let listing = seed.deserialize(&mut deserializer).and_then(|listing| deserializer.end().map(|()| listing));
-        listing.map_err(|error| self.malformed(&expected, &error))
+        let mut deserializer = serde_json::Deserializer::from_str(&self.text);
+        let found = seed.deserialize(&mut deserializer).and_then(|found| deserializer.end().map(|()| found));
+        let Found { subtype, records } = found.map_err(|error| self.malformed(&expected, &error))?;
+        Ok(Listing { subtype, records: records.into_iter().map(|json| self.raw_record(json)).collect() })
+    }
+
+    /// A record with the first of its bytes that is not UTF-8.
+    fn raw_record<'a>(&'a self, json: &'a RawValue) -> RawRecord<'a> {
+        // It is a part of the text, which does not tell where otherwise.
+        let start = json.get().as_ptr().addr() - self.text.as_ptr().addr();
+        let next = self.broken.partition_point(|place| *place < start);
+        let broken = self.broken.get(next).map(|place| place - start).filter(|place| *place < json.get().len());
+        RawRecord { json, broken }
+    }
+
+    fn not_utf8(&self, expected: &str, place: usize) -> Error {
+        let before = &self.text.as_bytes()[..place];
+        Error::Malformed {
+            path: self.path.clone(),
+            line: before.iter().filter(|byte| **byte == b'\n').count() + 1,
+            column: before.iter().rev().take_while(|byte| **byte != b'\n').count() + 1,
+            expected: expected.to_owned(),
+            problem: "this byte is not UTF-8".to_owned(),
+        }
     }
 
     fn malformed(&self, expected: &str, error: &serde_json::Error) -> Error {
-        let problem = if self.text.starts_with(ZIP_MAGIC) {
+        let problem = if self.text.as_bytes().starts_with(ZIP_MAGIC) {
             "it is a zip archive".to_owned()
         } else if error.is_data() {
             without_position(error)
@@ -90,6 +118,24 @@ impl SourceFile {
     }
 }
 
+/// The text of a file, and the places of bytes in it that are not UTF-8. Those are question marks, so that all others
+/// stay where they are. What they meant is lost, but they were no bracket, quote or comma.
+fn repaired(bytes: Vec<u8>) -> (String, Vec<usize>) {
+    let bytes = match String::from_utf8(bytes) {
+        Ok(text) => return (text, Vec::new()),
+        Err(error) => error.into_bytes(),
+    };
+    let (mut text, mut broken) = (String::with_capacity(bytes.len()), Vec::new());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        for _ in chunk.invalid() {
+            broken.push(text.len());
+            text.push('?');
+        }
+    }
+    (text, broken)
+}
+
 /// The message alone: serde_json appends the position, which the caller names by itself.
 fn without_position(error: &serde_json::Error) -> String {
     let text = error.to_string();
@@ -102,7 +148,31 @@ fn without_position(error: &serde_json::Error) -> String {
 pub(crate) struct Listing<'a> {
     /// `data_subtype` of the whole file, such as `train2014`.
     pub subtype: Option<String>,
-    pub records: Vec<&'a RawValue>,
+    pub records: Vec<RawRecord<'a>>,
+}
+
+/// A record as it stands in its file.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RawRecord<'a> {
+    json: &'a RawValue,
+    /// The first of its bytes that is not UTF-8.
+    broken: Option<usize>,
+}
+
+impl<'a> RawRecord<'a> {
+    /// Its JSON, or why that is not what the file says.
+    pub(crate) fn json(self) -> Result<&'a RawValue, String> {
+        match self.broken {
+            None => Ok(self.json),
+            Some(place) => Err(format!("the record is not UTF-8 from byte {place} on: {}", excerpt(self.json))),
+        }
+    }
+}
+
+/// What the structure of a file says.
+struct Found<'a> {
+    subtype: Option<String>,
+    records: Vec<&'a RawValue>,
 }
 
 /// Finds the records: official files wrap them in an object, VQA-CP is the bare list.
@@ -117,7 +187,7 @@ impl fmt::Display for ListingUnder {
 }
 
 impl<'de> DeserializeSeed<'de> for ListingUnder {
-    type Value = Listing<'de>;
+    type Value = Found<'de>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_any(self)
@@ -125,7 +195,7 @@ impl<'de> DeserializeSeed<'de> for ListingUnder {
 }
 
 impl<'de> Visitor<'de> for ListingUnder {
-    type Value = Listing<'de>;
+    type Value = Found<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")
@@ -136,7 +206,7 @@ impl<'de> Visitor<'de> for ListingUnder {
         while let Some(record) = items.next_element()? {
             records.push(record);
         }
-        Ok(Listing { subtype: None, records })
+        Ok(Found { subtype: None, records })
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
@@ -152,7 +222,7 @@ impl<'de> Visitor<'de> for ListingUnder {
             keys.push(key);
         }
         let missing = || A::Error::custom(format_args!("it is an object with the keys [{}]", keys.join(", ")));
-        Ok(Listing { subtype, records: records.ok_or_else(missing)? })
+        Ok(Found { subtype, records: records.ok_or_else(missing)? })
     }
 }
 
@@ -178,6 +248,11 @@ pub(crate) struct Record<'a>(#[serde(borrow)] BTreeMap<String, &'a RawValue>);
 impl<'a> Record<'a> {
     pub(crate) fn parse(raw: &'a RawValue) -> Result<Self, String> {
         serde_json::from_str(raw.get()).map_err(|_| format!("the record is {}, expected an object", excerpt(raw)))
+    }
+
+    /// A record of a listing.
+    pub(crate) fn of(raw: RawRecord<'a>) -> Result<Self, String> {
+        raw.json().and_then(Self::parse)
     }
 
     /// A field that must be there; a failure says which, what was found, and what was expected.
@@ -217,14 +292,19 @@ mod tests {
     use super::*;
 
     fn file(text: &str) -> SourceFile {
-        SourceFile { path: "q.json".into(), fingerprint: serde_json::Value::Null, text: text.as_bytes().to_vec() }
+        of_bytes(text.as_bytes())
+    }
+
+    fn of_bytes(bytes: &[u8]) -> SourceFile {
+        SourceFile::from_bytes(Path::new("q.json"), bytes.to_vec()).unwrap()
     }
 
     #[test]
     fn an_object_and_a_bare_list_hold_the_same_records() -> Result<()> {
         let wrapped = file(r#"{"info": [1, {}], "data_subtype": "val2014", "questions": [{"a": 1}, 2]}"#);
         let bare = file(r#"[{"a": 1}, 2]"#);
-        let texts = |listing: &Listing<'_>| listing.records.iter().map(|raw| raw.get().to_owned()).collect::<Vec<_>>();
+        let texts =
+            |listing: &Listing<'_>| listing.records.iter().map(|raw| raw.json.get().to_owned()).collect::<Vec<_>>();
         let (wrapped, bare) = (wrapped.listing("questions")?, bare.listing("questions")?);
         assert_eq!(texts(&wrapped), [r#"{"a": 1}"#, "2"]);
         assert_eq!(texts(&wrapped), texts(&bare));
@@ -251,6 +331,27 @@ mod tests {
             assert!(message.contains("an object with the list \"questions\""), "{message}");
             assert!(error.hint().is_some());
         }
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf8_cost_their_record_alone() -> Result<()> {
+        let file = of_bytes(
+            b"{\"info\": \"\xe9\", \"questions\": [{\"a\": \"x\"}, {\"a\": \"\xe9\xff\"},\n \"\xc3\xa9\", {\"\xe9\": 1}]}",
+        );
+        let records = file.listing("questions")?.records;
+        let read: Vec<_> = records.iter().map(|raw| raw.json().map(RawValue::get)).collect();
+        let lost = |place, text| Err(format!("the record is not UTF-8 from byte {place} on: {text}"));
+        let expected = [Ok(r#"{"a": "x"}"#), lost(7, r#"{"a": "??"}"#), Ok("\"\u{e9}\""), lost(2, r#"{"?": 1}"#)];
+        assert_eq!(read, expected);
+        // Outside of a string, it is no JSON; a file that is one value is lost whole.
+        for (bytes, line) in [(b"{\"questions\": [\n\xe9]}".as_slice(), 2), (b"\xff\xfe{\0}\0", 1)] {
+            let error = of_bytes(bytes).listing("questions").unwrap_err();
+            assert!(matches!(&error, Error::Malformed { line: at, .. } if *at == line), "{error}");
+            assert!(error.to_string().contains("not JSON: expected value"), "{error}");
+        }
+        let error = of_bytes(b"[\"yes\",\n  \"\xe9\"]").value("a list").unwrap_err().to_string();
+        assert!(error.contains("q.json, line 2, column 4: expected a list, but this byte is not UTF-8"), "{error}");
+        Ok(())
     }
 
     #[test]

@@ -45,6 +45,7 @@ mod ingest;
 mod json;
 mod lines;
 mod name_list;
+mod plain;
 mod plan;
 mod regions;
 mod rejects;

@@ -45,7 +45,7 @@ pub struct DryRun {
 /// Says what [`crate::ingest()`] would do with the same arguments. Nothing is written.
 ///
 /// # Errors
-/// Those of the options and of the source.
+/// Those of the options and of the source; [`Error::NoRecords`] if it says nothing.
 pub fn dry_run(source: &dyn Source, options: &Options, out: &Path) -> Result<DryRun> {
     options.check()?;
     let manifest = existing(out)?;
@@ -62,7 +62,7 @@ pub fn dry_run(source: &dyn Source, options: &Options, out: &Path) -> Result<Dry
         rejects: BTreeMap::new(),
         classes: vocabulary.as_ref().map(Vocabulary::classes),
     };
-    let mut shards = Shards::new(source.items(vocabulary.as_ref())?, options);
+    let mut shards = Shards::new(items_of(source, vocabulary.as_ref())?, options);
     while let Some(plan) = shards.next_shard()? {
         found.shards += 1;
         found.images += plan.images.len() as u64;
@@ -72,6 +72,16 @@ pub fn dry_run(source: &dyn Source, options: &Options, out: &Path) -> Result<Dry
         }
     }
     Ok(found)
+}
+
+/// What a source says. One that says nothing is refused: an empty split would hide that the wrong file was given.
+pub(crate) fn items_of<'a>(source: &'a dyn Source, vocabulary: Option<&'a Vocabulary>) -> Result<Items<'a>> {
+    let Items { images, records, regions, mut items } = source.items(vocabulary)?;
+    let Some(first) = items.next() else {
+        let path = source.reads().into_iter().next().unwrap_or_default();
+        return Err(Error::NoRecords { path, kind: source.kind() });
+    };
+    Ok(Items { images, records, regions, items: Box::new(std::iter::once(first).chain(items)) })
 }
 
 /// The manifest of a data set, or an empty one.

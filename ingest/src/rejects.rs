@@ -33,7 +33,7 @@ impl Stage {
 /// Why a record was lost. The names are stored and stay what they are across releases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Code {
-    /// A field is missing or of another type.
+    /// A field is missing or of another type, or the record is not UTF-8.
     BadRecord,
     /// An earlier record has the same question id.
     DuplicateQuestionId,
@@ -193,7 +193,8 @@ impl Code {
 /// A row of `rejects`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reject {
-    /// The record: a path, or `question 262148000`.
+    /// The record: a path, or `question 262148000`. Control characters are escaped when it is stored, here and in the
+    /// message.
     pub source: String,
     /// Where it was lost.
     pub stage: Stage,

@@ -8,11 +8,10 @@ use flate2::read::MultiGzDecoder;
 use retort_cache::Error as CacheError;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
-use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::delimited::{BadRow, Delimited, Header};
-use crate::json::SourceFile;
+use crate::json::{RawRecord, SourceFile};
 use crate::lines::Lines;
 use crate::rejects::Code;
 use crate::{Error, Result};
@@ -151,7 +150,7 @@ pub(crate) struct Rows<'a> {
 
 enum FileRows<'a> {
     Lines(&'a Lines),
-    List(&'a SourceFile, Vec<&'a RawValue>),
+    List(&'a SourceFile, Vec<RawRecord<'a>>),
     Table(&'a Delimited),
 }
 
@@ -179,7 +178,11 @@ impl<'a> Rows<'a> {
         let Some((file, row)) = self.find(row) else { return Ok(Ok(Row::default())) };
         match file {
             FileRows::Lines(lines) => Ok(Row::parse(&lines.read(row)?)),
-            FileRows::List(_, records) => Ok(Row::parse(records.get(row).map_or(&[], |raw| raw.get().as_bytes()))),
+            FileRows::List(_, records) => Ok(match records.get(row).map(|raw| raw.json()) {
+                Some(Ok(json)) => Row::parse(json.get().as_bytes()),
+                Some(Err(message)) => Err(BadRow { code: Code::BadRecord, message }),
+                None => Row::parse(&[]),
+            }),
             FileRows::Table(table) => Ok(table.read(row)?.map(|cells| {
                 let cells = cells.into_iter().map(Value::String);
                 Row(table.columns.iter().cloned().zip(cells).collect())

@@ -8,6 +8,7 @@ use retort_schemas::{VectorType, tables};
 
 use crate::columns;
 use crate::images::{CheckedImage, ContentId, content_id};
+use crate::plain::plain;
 use crate::rejects::Reject;
 use crate::source::{Record, Regions, Text};
 use crate::{Error, Result};
@@ -91,8 +92,10 @@ impl<'a> ShardBuilder<'a> {
         })
     }
 
+    /// Adds what is lost. Names and excerpts are whatever somebody wrote: all rejects come through here.
     pub(crate) fn add_reject(&mut self, reject: Reject) {
-        self.rejects.push(reject);
+        let (source, message) = (plain(&reject.source).into_owned(), plain(&reject.message).into_owned());
+        self.rejects.push(Reject { source, message, ..reject });
     }
 
     /// Builds the tables of the shard of this name.

@@ -13,7 +13,7 @@ use retort_cache::Error as CacheError;
 use crate::images::{ContentId, LARGEST_FILE, content_id};
 use crate::rejects::{Code, Stage};
 use crate::source::{ImageStore, LostImage};
-use crate::{Error, Result};
+use crate::{Error, Result, gzip};
 
 const ZIP_MAGIC: [u8; 4] = *b"PK\x03\x04";
 /// What an archive without any member begins with.
@@ -104,6 +104,13 @@ impl Zip {
             }
         };
         Ok(MemberReader { unpacked, bytes: member.bytes, left: member.bytes, crc: Crc::new(), declared: member.crc })
+    }
+
+    /// The unpacked content of a member that holds annotations: an error where it is longer than those can be.
+    pub(crate) fn annotation_reader(&self, member: &Member) -> io::Result<impl Read + '_> {
+        // The directory may say anything, the file is only so long.
+        let packed_bytes = member.packed_bytes.min(self.file.metadata()?.len());
+        Ok(gzip::limited(self.reader(member)?, packed_bytes))
     }
 
     fn read_whole(&self, member: &Member) -> io::Result<Vec<u8>> {

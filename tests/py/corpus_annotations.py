@@ -75,6 +75,8 @@ def vcr():
     bomb = zipped([("val.jsonl", bytes(100_000))])
     entry = bomb.index(b"PK\1\2")
     a("bomb", bomb[: entry + 24] + struct.pack("<I", 10) + bomb[entry + 28 :])
+    # The directory does not lie: the lines are a thousand times longer than the archive.
+    a("inflates", zipped([("val.jsonl", b" " * (17 << 20))]))
     photo = (FOLDER / "image/png-whole.png").read_bytes()
     metadata = ("vcr1images/a.json", json.dumps(whole))
     i = lambda name, data: write(f"vcr/images-{name}.zip", data)
@@ -149,10 +151,15 @@ def captions():
     c("coco-object.json", {"images": {}, "annotations": []})
     c("coco-cut.json", json.dumps(coco([image], [caption(1)])).encode()[:-9])
     c("coco-deep.json", json.dumps(coco([image], [caption(1), caption(2)])).replace('"s"', DEEP, 1).encode())
+    broken = json.dumps(coco([image], [caption(1), caption(2)])).encode()
+    c("coco-broken-utf8.json", broken.replace(b'"s"', b'"\xe9"', 1))
+    c("coco-broken-image.json", broken.replace(b"a.png", b"\xe9.png"))
     sentences = [{"raw": "s", "sentid": 1}, {"raw": "s", "sentid": 1}, {"raw": 7}, {}, 7, {"raw": ""}]
     photo = {"filename": "a.png", "split": "train", "sentences": sentences}
     others = [photo | {"sentences": None}, photo | {"filename": 7}, photo | {"split": "val"}, {"sentences": []}, 7]
     c("karpathy-bad.json", {"images": [photo, *others, photo | {"filepath": "../..", "sentences": [{"raw": "s"}]}]})
+    two = json.dumps({"images": [photo | {"sentences": [{"raw": "s"}]}] * 2}).encode()
+    c("karpathy-broken-utf8.json", two.replace(b'"s"', b'"\xe9"', 1))
     c("karpathy-other-parts.json", {"images": [photo | {"split": "val"}]})
     object = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 2, 2]}
     boxes = [None, [], [0, 0, 2], [0, 0, -1, 2], [0, 0, 1e300, 2], ["0", 0, 2, 2], {}]
@@ -184,6 +191,7 @@ def jsonl():
     write("jsonl/records-unclosed-quote.csv", b'id,image,text,label\n0,a.png,s,yes\n1,a.png,"s,yes\n2,a.png,s,yes\n')
     write("jsonl/records-columns.csv", b"id,image,text,label\n0,a.png,s\n1,a.png,s,yes,no\n2,a.png,s,yes\n")
     write("jsonl/records-list.json", b"[" + raw() + b", 7, {}]")
+    write("jsonl/records-broken-utf8.json", b"[" + raw().replace(b'"s"', b'"\xe9"') + b", " + raw(id=1) + b"]")
     write("jsonl/records-document.json", b'{"images": []}')
     m = lambda name, text: write(f"jsonl/mapping-{name}.toml", text if isinstance(text, bytes) else text.encode())
     keys = 'id = "id"\nimage = "image"\ntext = "text"\n'

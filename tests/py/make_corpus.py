@@ -17,7 +17,7 @@ import zlib
 import numpy as np
 from corpus_annotations import captions, jsonl, snli_ve, vcr
 from corpus_archives import img2dataset, webdataset
-from corpus_files import link, write
+from corpus_files import link, packed, write
 from PIL import Image
 
 
@@ -142,7 +142,7 @@ def questions():
     raw("bom", b"\xef\xbb\xbf" + text.encode())
     raw("crlf", json.dumps(json.loads(text), indent=1).replace("\n", "\r\n").encode())
     raw("utf16", text.encode("utf-16"))
-    raw("broken-utf8", text.replace("Is it?", "Is \u00e9?").encode("latin-1"))
+    raw("broken-utf8", text.replace("Is it?", "Is \u00e9?", 1).encode("latin-1"))
     raw("nul-bytes", b"\0" * 64)
     raw("nul-between", text.encode().replace(b", ", b",\0"))
     raw("cut", text.encode()[:-20])
@@ -178,13 +178,13 @@ def questions():
     raw("lone-surrogate", b'{"questions": [' + json.dumps(question(1)).encode().replace(b"Is it?", b"Is \\ud800?")
         + b", " + json.dumps(question(2)).encode() + b"]}")
     q("odd-text", [question(1, text=""), question(2, text="a\0b\u2028c\U0001f600" + "\u0301" * 50)])
-    packed = gzip.compress(text.encode(), mtime=0)
-    write("vqa/questions-gzip.json", packed)
-    write("vqa/questions-gzip-cut.json", packed[:-12])
-    write("vqa/questions-gzip-bad-crc.json", packed[:-8] + b"\0\0\0\0" + packed[-4:])
-    write("vqa/questions-gzip-garbage.json", packed[:12] + b"\xff" * 30)
+    whole = gzip.compress(text.encode(), mtime=0)
+    write("vqa/questions-gzip.json", whole)
+    write("vqa/questions-gzip-cut.json", whole[:-12])
+    write("vqa/questions-gzip-bad-crc.json", whole[:-8] + b"\0\0\0\0" + whole[-4:])
+    write("vqa/questions-gzip-garbage.json", whole[:12] + b"\xff" * 30)
     write("vqa/questions-gzip-two-members.json", gzip.compress(text.encode()[:9], mtime=0) + gzip.compress(text.encode()[9:], mtime=0))
-    write("vqa/questions-gzip-twice.json", gzip.compress(packed, mtime=0))
+    write("vqa/questions-gzip-twice.json", gzip.compress(whole, mtime=0))
     write("vqa/questions-gzip-bomb.json", gzip.compress(b'{"questions": [' + b" " * (17 << 20) + b"]}", 9, mtime=0))
 
 
@@ -202,6 +202,8 @@ def annotations():
     a("no-answers", [annotation(1) | {"answers": []}, annotation(2)])
     a("for-others", [annotation(8), annotation(9)])
     a("empty", [])
+    broken = json.dumps({"annotations": [annotation(1), annotation(2, "no")]}).encode()
+    write("vqa/annotations-broken-utf8.json", packed(broken.replace(b'"yes"', b'"\xe9"', 1)))
     write("vqa/annotations-object.json", b'{"annotations": {"1": {}}}')
 
 

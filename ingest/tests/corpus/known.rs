@@ -117,6 +117,16 @@ pub const KNOWN: &[(&str, Outcome)] = &[
     ("regions/whole.tsv", Kept(1)),
     ("regions/width.npz", Lost(1, &[("regions_width", "its feature vectors have 3 elements, expected 2")])),
     (
+        "vqa/annotations-broken-utf8.json",
+        Lost(
+            1,
+            &[
+                ("no_annotation", "the annotations file has no usable record of this question_id"),
+                ("bad_record", "the record is not UTF-8 from byte 46 on: {\"question_id\": 1, "),
+            ],
+        ),
+    ),
+    (
         "vqa/annotations-duplicate-ids.json",
         Lost(2, &[("duplicate_question_id", "an earlier annotation has the same question_id")]),
     ),
@@ -183,8 +193,10 @@ pub const KNOWN: &[(&str, Outcome)] = &[
     ("vqa/answers-object.json", Kept(1)),
     ("vqa/answers-twice.json", Refused("\"yes\" has two classes, 0 and 2")),
     ("vqa/questions-bom.json", Kept(2)),
-    // One byte in one text: the file is not JSON then, whatever its other records are.
-    ("vqa/questions-broken-utf8.json", Refused("it is not JSON: invalid unicode code point")),
+    (
+        "vqa/questions-broken-utf8.json",
+        Lost(1, &[("bad_record", "the record is not UTF-8 from byte 56 on: {\"question_id\": 1, ")]),
+    ),
     ("vqa/questions-crlf.json", Kept(2)),
     ("vqa/questions-csv.json", Refused("it is not JSON: expected value")),
     ("vqa/questions-cut.json", Refused("it is not JSON: EOF while parsing a string")),
@@ -253,7 +265,7 @@ pub const KNOWN: &[(&str, Outcome)] = &[
             ],
         ),
     ),
-    ("vqa/questions-no-records.json", Kept(0)),
+    ("vqa/questions-no-records.json", Refused("questions-no-records.json holds nothing to ingest as vqa")),
     ("vqa/questions-nul-between.json", Refused("it is not JSON: key must be a string")),
     ("vqa/questions-nul-bytes.json", Refused("it is not JSON: expected value")),
     ("vqa/questions-null.json", Refused("invalid type: null")),
@@ -279,7 +291,7 @@ pub const KNOWN: &[(&str, Outcome)] = &[
                 ("bad_record", "field image_id is \"/etc/passwd\", which leads out of the image folder"),
                 ("bad_record", "field image_id is \"a\\0.png\", which leads out of the image folder"),
                 ("bad_record", "field image_id is \"x/../../a.png\", which leads out of the image folder"),
-                ("image_missing", "the image folder has no a\nb.png"),
+                ("image_missing", "the image folder has no a\\nb.png"),
                 ("image_unreadable", "x: File name too long"),
                 ("image_missing", "the image folder has no a.png/"),
                 ("image_missing", "the image folder has no  a.png"),

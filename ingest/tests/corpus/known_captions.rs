@@ -23,6 +23,21 @@ pub const CAPTIONS: &[(&str, Outcome)] = &[
             ],
         ),
     ),
+    (
+        "captions/coco-broken-image.json",
+        Lost(
+            0,
+            &[
+                ("bad_record", "the record is not UTF-8 from byte 24 on: {\"id\": 1, \"file_name\": \"?.png\"}"),
+                ("unlisted_image", "image_id is 1, which the list images does not have"),
+                ("unlisted_image", "image_id is 1, which the list images does not have"),
+            ],
+        ),
+    ),
+    (
+        "captions/coco-broken-utf8.json",
+        Lost(1, &[("bad_record", "the record is not UTF-8 from byte 37 on: {\"id\": 1, \"image_id\": 1")]),
+    ),
     ("captions/coco-cut.json", Refused("it is not JSON: EOF while parsing a string")),
     (
         "captions/coco-deep.json",
@@ -100,6 +115,10 @@ pub const CAPTIONS: &[(&str, Outcome)] = &[
                 ("bad_record", "the image is \"../../a.png\", which leads out of the image folder"),
             ],
         ),
+    ),
+    (
+        "captions/karpathy-broken-utf8.json",
+        Lost(1, &[("bad_record", "the record is not UTF-8 from byte 63 on: {\"filename\": \"a.png\"")]),
     ),
     ("captions/karpathy-other-parts.json", Refused("holds val")),
     (
@@ -201,7 +220,7 @@ pub const CAPTIONS: &[(&str, Outcome)] = &[
                 ("bad_record", "the image is \"../a.png\", which leads out of the image folder"),
                 ("bad_record", "the image is \"/etc/passwd\", which leads out of the image folder"),
                 ("bad_record", "the image is \"a\\0.png\", which leads out of the image folder"),
-                ("image_missing", "the image folder has no a\nb.png"),
+                ("image_missing", "the image folder has no a\\nb.png"),
                 ("image_rejected", "its image is lost"),
             ],
         ),

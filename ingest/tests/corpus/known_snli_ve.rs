@@ -49,7 +49,7 @@ pub const SNLI_VE: &[(&str, Outcome)] = &[
     ),
     ("snli_ve/pairs-gzip-cut.jsonl", Refused("incomplete deflate stream")),
     ("snli_ve/pairs-gzip-garbage.jsonl", Refused("incomplete deflate stream")),
-    ("snli_ve/pairs-header-alone.csv", Kept(0)),
+    ("snli_ve/pairs-header-alone.csv", Refused("pairs-header-alone.csv holds nothing to ingest as snli-ve")),
     ("snli_ve/pairs-html.jsonl", Refused("found the columns [<html>404</html>]")),
     (
         "snli_ve/pairs-labels.jsonl",
@@ -95,7 +95,7 @@ pub const SNLI_VE: &[(&str, Outcome)] = &[
             &[
                 ("image_missing", "the image folder has no passwd.jpg"),
                 ("image_unreadable", "\"a\\0.jpg\" leads out of the image folder"),
-                ("image_missing", "the image folder has no a\nb.jpg"),
+                ("image_missing", "the image folder has no a\\nb.jpg"),
                 ("image_rejected", "its image is lost"),
                 ("image_rejected", "its image is lost"),
                 ("image_rejected", "its image is lost"),

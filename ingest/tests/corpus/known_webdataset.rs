@@ -186,7 +186,7 @@ pub const WEBDATASET: &[(&str, Outcome)] = &[
         "webdataset/no-end.tar.gz",
         Lost(1, &[("archive_broken", "at offset 2048: expected a header or the end mark of the archive, but it ends")]),
     ),
-    ("webdataset/no-members.tar.gz", Kept(0)),
+    ("webdataset/no-members.tar.gz", Refused("no-members.tar.gz holds nothing to ingest as webdataset")),
     (
         "webdataset/nul-bytes.tar",
         Refused(

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::value::RawValue;
 
 use super::{Caption, CaptionRows};
-use crate::json::{Record, SourceFile, Text};
+use crate::json::{RawRecord, Record, SourceFile, Text};
 use crate::rejects::{Code, Reject};
 use crate::{Error, Result};
 
@@ -21,10 +21,10 @@ pub(super) struct KarpathyFile {
     pub parts: BTreeSet<String>,
 }
 
-/// Whether the first image of a document has its captions with it.
+/// Whether the first image of a document that can be read has its captions with it.
 pub(super) fn is_karpathy(file: &SourceFile) -> bool {
     let Ok(images) = file.listing(IMAGES) else { return false };
-    let first = images.records.first().and_then(|raw| Record::parse(raw).ok());
+    let first = images.records.iter().find_map(|raw| Record::of(*raw).ok());
     first.is_some_and(|image| image.field::<&RawValue>("sentences", "a list").is_ok())
 }
 
@@ -37,7 +37,7 @@ impl KarpathyFile {
     pub(super) fn of(file: SourceFile, parts: &[String]) -> Result<Self> {
         let mut found = BTreeSet::new();
         for raw in file.listing(IMAGES)?.records {
-            if let Some(part) = Record::parse(raw).ok().and_then(|image| text(&image, "split").ok()) {
+            if let Some(part) = Record::of(raw).ok().and_then(|image| text(&image, "split").ok()) {
                 found.insert(part.into_owned());
             }
         }
@@ -61,7 +61,7 @@ impl KarpathyFile {
 
 /// One row an image.
 pub(super) struct KarpathyRows<'a> {
-    images: Vec<&'a RawValue>,
+    images: Vec<RawRecord<'a>>,
     file: &'a KarpathyFile,
 }
 
@@ -76,7 +76,7 @@ impl CaptionRows for KarpathyRows<'_> {
         };
         let image = || {
             let raw = self.images.get(row).ok_or_else(|| "there is no such record".to_owned())?;
-            let image = Record::parse(raw)?;
+            let image = Record::of(*raw)?;
             if !self.file.parts.contains(text(&image, "split")?.as_ref()) {
                 return Ok(None);
             }
@@ -124,7 +124,7 @@ impl CocoFile {
 pub(super) fn image_names(file: &SourceFile) -> Result<(HashMap<String, String>, Vec<Reject>)> {
     let (mut names, mut rejects) = (HashMap::new(), Vec::new());
     for (row, raw) in file.listing(IMAGES)?.records.into_iter().enumerate() {
-        let image = Record::parse(raw).and_then(|image| Ok((image.id("id")?, text(&image, "file_name")?)));
+        let image = Record::of(raw).and_then(|image| Ok((image.id("id")?, text(&image, "file_name")?)));
         match image {
             Ok((id, name)) => {
                 names.insert(id.into_owned(), name.into_owned());
@@ -140,7 +140,7 @@ pub(super) fn image_names(file: &SourceFile) -> Result<(HashMap<String, String>,
 
 /// One row a caption.
 pub(super) struct CocoRows<'a> {
-    captions: Vec<&'a RawValue>,
+    captions: Vec<RawRecord<'a>>,
     names: HashMap<String, String>,
     rejects: Vec<Reject>,
     file: &'a SourceFile,
@@ -158,7 +158,7 @@ impl CaptionRows for CocoRows<'_> {
     fn read(&self, row: usize) -> Result<Result<Vec<Caption>, Reject>> {
         let unnamed = || format!("record {row} of annotations in {}", self.file.name());
         let Some(raw) = self.captions.get(row) else { return Ok(Ok(Vec::new())) };
-        let record = match Record::parse(raw) {
+        let record = match Record::of(*raw) {
             Ok(record) => record,
             Err(message) => return Ok(Err(Reject::annotation(unnamed(), Code::BadRecord, message))),
         };

@@ -32,7 +32,7 @@ impl Instances {
         let mut classes = Vec::new();
         let mut class_of: HashMap<String, u32> = HashMap::new();
         for (row, raw) in file.listing("categories")?.records.into_iter().enumerate() {
-            let category = Record::parse(raw)
+            let category = Record::of(raw)
                 .and_then(|record| Ok((record.id("id")?, record.field::<Text<'_>>("name", "a text")?.0.into_owned())));
             match category {
                 Ok((id, name)) => {
@@ -47,7 +47,7 @@ impl Instances {
         }
         let mut by_image: HashMap<String, Vec<_>> = HashMap::new();
         for (row, raw) in file.listing("annotations")?.records.into_iter().enumerate() {
-            let record = match Record::parse(raw) {
+            let record = match Record::of(raw) {
                 Ok(record) => record,
                 Err(message) => {
                     let source = format!("record {row} of annotations in {}", file.name());

@@ -1,13 +1,15 @@
-//! What an ingest of captions writes, from files in a temporary folder and from real sets.
+//! What an ingest of captions writes, from files in a temporary folder.
 
-use arrow::array::{Array, AsArray};
+mod real;
+
+use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::Float32Type;
-use retort_schemas::tables::{images as image_table, regions as region_table, texts as text_table};
+use retort_schemas::tables::{images as image_table, regions as region_table};
 use serde_json::json;
 
 use super::*;
 use crate::sources::fixture::Fixture;
-use crate::sources::testing::{shared_data, strings};
+use crate::sources::testing::strings;
 
 /// Image and caption, in file order.
 const CAPTIONS: [(&str, &str); 4] =
@@ -295,7 +297,10 @@ fn captions_of_coco_come_with_regions() -> Result<()> {
 
 /// Corners and class of each region of each image of the first shard.
 fn regions(fixture: &Fixture) -> Vec<Vec<([f32; 4], String)>> {
-    let table = fixture.table(0, region_table::NAME);
+    regions_of(&fixture.table(0, region_table::NAME))
+}
+
+fn regions_of(table: &RecordBatch) -> Vec<Vec<([f32; 4], String)>> {
     let lists = table.column_by_name(region_table::BOXES).unwrap().as_list::<i32>();
     let boxes = lists.iter().flatten().map(|list| {
         let list = list.as_struct();
@@ -334,61 +339,4 @@ fn files_and_options_of_another_kind_are_errors() {
     let instances = Some(fixture.write("i.json", "{\"images\": []}"));
     let error = Captions::open(&CaptionFiles { instances, ..files(&fixture, "captions.csv") }).err().unwrap();
     assert!(error.to_string().contains("the list \"categories\""), "{error}");
-}
-
-#[test]
-fn real_captions_of_flickr8k() -> Result<()> {
-    let Some(data) = shared_data("flickr8k_snlive") else { return Ok(()) };
-    let ingest = |name: &str, parts: &[&str]| -> Result<_> {
-        let fixture = Fixture::with_photos(&[]);
-        let mut found = Vec::new();
-        for part in parts {
-            let files = CaptionFiles {
-                file: data.join(name),
-                images: data.join("images"),
-                ids: Some(data.join(format!("Flickr_8k.{part}Images.txt"))),
-                ..CaptionFiles::default()
-            };
-            let report = fixture.ingest(&Captions::open(&files)?, part)?;
-            found.push((report.samples, report.images, report.rejected()));
-        }
-        Ok((found, fixture))
-    };
-    // Of the 1,718 photos two have the same bytes, and lie in one shard.
-    assert_eq!(ingest("captions.csv", &["train"])?.0, [(8_590, 1_717, 0)]);
-    assert_eq!(ingest("Flickr8k.token.txt", &["test"])?.0, [(2_445, 489, 0)]);
-    let (found, table) = ingest("captions.csv", &["dev"])?;
-    assert_eq!(found, [(1_445, 289, 0)]);
-    let (_, token) = ingest("Flickr8k.token.txt", &["dev"])?;
-    assert_eq!(table.tables(), token.tables());
-    Ok(())
-}
-
-#[test]
-fn real_captions_of_coco_with_their_objects() -> Result<()> {
-    let Some(data) = shared_data("tiny_coco") else { return Ok(()) };
-    let fixture = Fixture::with_photos(&[]);
-    let mut objects = Vec::new();
-    for part in ["val", "train"] {
-        let files = CaptionFiles {
-            file: data.join(format!("annotations/captions_{part}2017.json")),
-            images: data.join(format!("{part}2017")),
-            instances: Some(data.join(format!("annotations/instances_{part}2017.json"))),
-            ..CaptionFiles::default()
-        };
-        let report = fixture.ingest(&Captions::open(&files)?, part)?;
-        assert_eq!((report.samples, report.images, report.rejected()), (250, 50, 0), "{part}");
-        if part == "val" {
-            objects = regions(&fixture);
-        }
-    }
-    assert_eq!(objects.iter().map(Vec::len).sum::<usize>(), 382);
-    assert_eq!(objects.iter().filter(|objects| objects.is_empty()).count(), 2);
-    let first = fixture.samples().remove(0);
-    assert_eq!((first.id.as_str(), first.texts[0].as_str()), ("370509", "A man is in a kitchen making pizzas."));
-    let first = objects.remove(0);
-    assert_eq!((first.len(), first[0].1.as_str()), (19, "bottle"));
-    assert_eq!(first[0].0, [217.62, 240.54, 217.62 + 38.99, 240.54 + 57.75]);
-    assert_eq!(fixture.table(0, text_table::NAME).num_rows(), 250);
-    Ok(())
 }

@@ -149,13 +149,13 @@ fn found(root: &Path, entry: &DirEntry) -> Option<Found> {
         Some(name) if name.chars().any(char::is_control) => "its name has control characters",
         Some(name) => return Some(Found::Image(path.to_owned(), name.to_owned())),
     };
-    let source = relative.to_string_lossy().escape_debug().to_string();
+    let source = relative.to_string_lossy().into_owned();
     Some(Found::Lost(Reject { source, stage: Stage::Read, code: Code::BadName, message: problem.to_owned() }))
 }
 
 /// A folder that cannot be read.
 fn lost(root: &Path, error: &walkdir::Error) -> Reject {
-    let named = |path: &Path| path.strip_prefix(root).unwrap_or(path).to_string_lossy().escape_debug().to_string();
+    let named = |path: &Path| path.strip_prefix(root).unwrap_or(path).to_string_lossy().into_owned();
     let source = error.path().map_or_else(|| ".".to_owned(), named);
     let (code, message) = match (error.loop_ancestor(), error.io_error()) {
         (Some(ancestor), _) => {

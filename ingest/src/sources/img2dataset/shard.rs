@@ -151,7 +151,7 @@ impl<'a> Reader<'a> {
                         Kind::Folder => Ok(()),
                     };
                     if let Err((code, message)) = added {
-                        let source = format!("{}/{}", self.shard.name, name.escape_debug());
+                        let source = format!("{}/{name}", self.shard.name);
                         rejects.push(Reject::annotation(source, code, message));
                     }
                 }

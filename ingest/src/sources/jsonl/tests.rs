@@ -1,11 +1,13 @@
-//! What an ingest with a mapping writes, from files in a temporary folder and from NLVR.
+//! What an ingest with a mapping writes, from files in a temporary folder.
+
+mod real;
 
 use retort_cache::Dataset;
 use retort_schemas::tables::{images as image_table, samples as sample_table};
 
 use super::*;
 use crate::sources::fixture::{Fixture, Sample};
-use crate::sources::testing::{shared_data, strings};
+use crate::sources::testing::strings;
 
 const CLASSIFICATION: &str = "task = \"classification\"\nid = \"id\"\nimage = \"{meta.photo}.jpg\"\ntext = \"text\"\n\
                               label = \"meta.label\"\n";
@@ -365,30 +367,4 @@ fn mappings_that_make_no_sense_are_errors() {
     assert!(matches!(error, Error::UnknownLayout { .. }), "{error}");
     let error = open(&fixture, mapping, "{}\n", &["dev"]).err().unwrap();
     assert!(error.to_string().contains("split_value needs split"), "{error}");
-}
-
-#[test]
-fn real_sentences_of_nlvr() -> Result<()> {
-    let Some(data) = shared_data("nlvr_dev") else { return Ok(()) };
-    let fixture = Fixture::with_photos(&[]);
-    // The mapping that the module's own page shows.
-    let page = include_str!("mod.rs").lines().filter_map(|line| line.strip_prefix("//!"));
-    let shown = page.skip_while(|line| !line.contains("```toml")).skip(1).take_while(|line| !line.contains("```"));
-    let mapping: String = shown.map(|line| format!("{line}\n")).collect();
-    let source = Jsonl::open(&JsonlFiles {
-        file: data.join("dev.json"),
-        mapping: fixture.write("nlvr.toml", mapping),
-        images: data,
-        parts: Vec::new(),
-    })?;
-    let report = fixture.ingest(&source, "dev")?;
-    // Three of the 989 images have the bytes of another.
-    assert_eq!((report.samples, report.images, report.texts, report.rejected()), (989, 986, 249, 0));
-    let samples = fixture.samples();
-    let count = |class: u32| samples.iter().filter(|sample| sample.label == Some(class)).count();
-    assert_eq!([0, 1].map(count), [442, 547]);
-    assert_eq!((samples[0].id.as_str(), samples[0].label_text.as_deref()), ("1572-0", Some("true")));
-    assert_eq!(strings(&fixture.table(0, image_table::NAME), image_table::SOURCE)[0], "images/2/dev-1572-0-0.png");
-    assert_eq!(classes(&fixture), ["false", "true"]);
-    Ok(())
 }

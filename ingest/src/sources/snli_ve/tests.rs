@@ -1,11 +1,13 @@
-//! What an ingest of SNLI-VE writes, from files in a temporary folder and from real pairs.
+//! What an ingest of SNLI-VE writes, from files in a temporary folder.
+
+mod real;
 
 use retort_cache::Dataset;
 use retort_schemas::tables::{images, texts};
 
 use super::*;
 use crate::sources::fixture::{Fixture, Sample};
-use crate::sources::testing::{shared_data, strings};
+use crate::sources::testing::strings;
 
 /// Image, number of the caption, hypothesis, label.
 const PAIRS: [(&str, &str, &str, &str); 4] = [
@@ -328,29 +330,4 @@ fn files_of_another_kind_are_errors() {
     let source = SnliVe::open(&files(&fixture, &["pairs"])).unwrap();
     let error = fixture.ingest(&source, "dev").unwrap_err();
     assert!(error.to_string().contains(&broken.display().to_string()), "{error}");
-}
-
-#[test]
-fn real_pairs_with_their_photos() -> Result<()> {
-    let Some(data) = shared_data("flickr8k_snlive") else { return Ok(()) };
-    let mut tables = Vec::new();
-    for name in ["snli_ve_dev.jsonl", "esnlive_dev.csv"] {
-        let fixture = Fixture::with_photos(&[]);
-        let files = SnliVeFiles {
-            pairs: vec![data.join(name)],
-            images: data.join("images"),
-            part: SnliVePart::All,
-            id_map: Some(data.join("flickr30k_id_map.csv")),
-        };
-        let report = fixture.ingest(&SnliVe::open(&files)?, "dev")?;
-        assert_eq!((report.samples, report.images, report.shards, report.rejected()), (3_217, 233, 1, 0), "{name}");
-        let samples = fixture.samples();
-        let labelled = |class: u32| samples.iter().filter(|sample| sample.label == Some(class)).count();
-        // Entailment, neutral, contradiction.
-        assert_eq!([0, 1, 2].map(labelled), [1_188, 769, 1_260], "{name}");
-        assert_eq!(samples[0].id, "2181846120.jpg#2r1c");
-        tables.push(fixture.tables());
-    }
-    assert_eq!(tables[0], tables[1]);
-    Ok(())
 }

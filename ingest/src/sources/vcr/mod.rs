@@ -194,7 +194,7 @@ fn member_of(path: &Path, member: Option<&str>) -> Result<Lines> {
         return Err(Error::NoMember { path: path.to_owned(), member: wanted.to_owned(), members: names.join(", ") });
     };
     let inside = path.join(name);
-    let reader = zip.reader(place).map_err(retort_cache::Error::io("unpack", &inside))?;
+    let reader = zip.annotation_reader(place).map_err(retort_cache::Error::io("unpack", &inside))?;
     // Hashed as it comes out: the file is the same one, packed or not.
     Lines::unpack(&inside, reader, |unpacked| Box::new(unpacked) as Box<dyn Read + '_>)
 }

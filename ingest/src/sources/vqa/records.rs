@@ -5,10 +5,9 @@ use std::collections::{HashMap, HashSet};
 
 use rayon::prelude::*;
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use super::pattern::ImagePattern;
-use crate::json::{Listing, Record, SourceFile, Text};
+use crate::json::{Listing, RawRecord, Record, SourceFile, Text};
 use crate::rejects::{Code, Reject};
 use crate::{Error, Result};
 
@@ -157,8 +156,8 @@ fn parse_all<'a, T: Send>(
     listing: &Listing<'a>,
     parse: fn(&Record<'a>) -> Result<T, String>,
 ) -> Vec<Result<T, BadRecord>> {
-    let parse = |raw: &&'a RawValue| {
-        let record = Record::parse(raw).map_err(|message| BadRecord { id: None, message })?;
+    let parse = |raw: &RawRecord<'a>| {
+        let record = Record::of(*raw).map_err(|message| BadRecord { id: None, message })?;
         parse(&record).map_err(|message| BadRecord { id: record.id("question_id").ok().map(Cow::into_owned), message })
     };
     listing.records.par_iter().map(parse).collect()

@@ -5,6 +5,7 @@ mod input;
 mod real;
 mod rejects;
 mod resume;
+mod whole;
 
 use std::collections::BTreeMap;
 use std::io::Write;

@@ -118,7 +118,7 @@ impl<'a> Samples<'a> {
             return Ok(());
         }
         let lossy = String::from_utf8_lossy(&member.name);
-        let source = format!("{}/{}", current.name, lossy.escape_debug());
+        let source = format!("{}/{lossy}", current.name);
         let name = match plain_name(&member.name) {
             Ok(name) => name,
             Err(message) => {

@@ -36,6 +36,25 @@ fn pairs(from: u8, pairs: u8) -> Vec<u8> {
 }
 
 #[test]
+fn archives_without_a_sample_are_an_error_and_nothing_is_written() {
+    let place = Place::new();
+    place.write("a.tar", &archive_of(&[]));
+    place.write("b.tar", &archive_of(&[("README", b"no dot, no sample"), (".hidden.jpg", b"")]));
+    for archives in [&["*.tar"][..], &["a.tar"], &["b.tar", "a.tar"]] {
+        let error = ingest(&place, archives, |_| {}).unwrap_err();
+        assert!(matches!(error, Error::NoRecords { kind: "webdataset", .. }), "{error}");
+        let first = format!("{} holds nothing to ingest as webdataset", place.input(&archives[0].replace('*', "a")));
+        assert!(error.to_string().contains(&first), "{error}");
+        assert!(error.hint().is_some_and(|hint| hint.contains("a key and a suffix")), "{error}");
+        assert!(!place.path("out").join("dataset.json").exists());
+    }
+    // A sample that is lost is something: the split says why.
+    place.write("c.tar", &archive_of(&[("a.txt", b"no image")]));
+    let report = ingest(&place, &["a.tar", "c.tar"], |_| {}).unwrap();
+    assert_eq!((report.samples, report.rejected()), (0, 1));
+}
+
+#[test]
 fn a_run_of_members_of_one_key_is_a_sample() -> Result<()> {
     let place = Place::new();
     let (first, second, third) = (jpeg(1), photo(2, ImageFormat::Png), jpeg(3));

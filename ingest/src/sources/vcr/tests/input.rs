@@ -146,6 +146,48 @@ fn a_damaged_member_of_annotations_is_an_error_that_names_it() {
 }
 
 #[test]
+fn a_member_of_annotations_that_inflates_without_end_is_an_error_that_names_it() {
+    let fixture = Fixture::small();
+    let text = std::fs::read(fixture.path("val.jsonl")).unwrap();
+    // What any file may unpack to, and a byte more.
+    for (blanks, refused) in [((16 << 20) - text.len(), false), ((16 << 20) - text.len() + 1, true)] {
+        let archive = zipped(&[("val.jsonl", &[text.as_slice(), &vec![b'\n'; blanks]].concat())]);
+        fixture.write("annots.zip", &archive);
+        let found = Vcr::open(&VcrFiles { annotations: fixture.path("annots.zip"), ..fixture.files() });
+        let message =
+            found.err().map(|error| (error.to_string(), std::error::Error::source(&error).unwrap().to_string()));
+        assert_eq!(message.is_some(), refused);
+        if let Some((message, cause)) = message {
+            assert!(message.contains("cannot unpack") && message.contains("annots.zip/val.jsonl"), "{message}");
+            assert!(cause.contains("bytes unpack to more than 16777216, expected an annotation file"), "{cause}");
+        }
+    }
+}
+
+#[test]
+fn annotations_without_a_line_are_an_error_and_nothing_is_written() {
+    let fixture = Fixture::small();
+    for text in ["", "\n \r\n"] {
+        fixture.write("val.jsonl", text.as_bytes());
+        let error = fixture.ingest(&fixture.files()).unwrap_err();
+        assert!(matches!(error, Error::NoRecords { kind: "vcr", .. }) && error.hint().is_some(), "{error}");
+        assert!(error.to_string().contains("val.jsonl holds nothing to ingest as vcr"), "{error}");
+        assert!(!fixture.out().join("dataset.json").exists());
+        let source = Vcr::open(&fixture.files()).unwrap();
+        let error = crate::dry_run(&source, &Options::new("val"), &fixture.out()).unwrap_err();
+        assert!(matches!(error, Error::NoRecords { .. }), "{error}");
+    }
+    // Nor is a split given up for it.
+    fixture.lines(&[annotation("val-0", IMAGE)]);
+    fixture.ingest(&fixture.files()).unwrap();
+    let before = files(&fixture.out());
+    fixture.write("val.jsonl", b"");
+    let error = fixture.ingest_as(&fixture.files(), &Options { force: true, ..Options::new("val") }).unwrap_err();
+    assert!(matches!(error, Error::NoRecords { .. }), "{error}");
+    assert!(files(&fixture.out()) == before);
+}
+
+#[test]
 fn the_manifest_tells_rules_and_tasks() -> Result<()> {
     let fixture = Fixture::small();
     fixture.ingest(&VcrFiles { tasks: VcrTasks::Qa, ..fixture.files() })?;

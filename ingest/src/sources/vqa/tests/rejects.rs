@@ -78,6 +78,74 @@ fn every_lost_record_is_a_row_that_says_why() -> Result<()> {
 }
 
 #[test]
+fn a_byte_that_is_not_utf8_costs_its_record_alone() -> Result<()> {
+    let fixture = Fixture::small();
+    for (name, text) in [("q.json", "Who?"), ("a.json", "Two")] {
+        let whole = std::fs::read(fixture.path(name)).unwrap();
+        let at = whole.windows(text.len()).position(|window| window == text.as_bytes()).unwrap();
+        fixture.write(name, &[&whole[..at], b"\xe9", &whole[at + 1..]].concat());
+    }
+    let report = fixture.ingest(&fixture.source())?;
+    assert_eq!(report.samples, 2);
+    assert_eq!(strings(&fixture.table(0, samples::NAME), samples::SAMPLE_ID), ["10", "20"]);
+    let expected = [
+        "question 11 | annotation | no_annotation",
+        "record 3 of q.json | annotation | bad_record",
+        "record 3 of a.json | annotation | bad_record",
+        "annotation 12 | annotation | annotation_without_question",
+    ];
+    assert_eq!(fixture.rejected(0), expected);
+    Ok(())
+}
+
+#[test]
+fn control_characters_of_names_are_escaped_in_rejects() -> Result<()> {
+    let fixture = Fixture::small();
+    fixture.questions(json!([{ "question_id": "1\n2", "image_id": "\u{1b}[2Jx", "question": "?" }]));
+    let source = VqaSource { annotations: None, image_pattern: "{id}.jpg".to_owned(), ..fixture.source() };
+    fixture.ingest(&source)?;
+    let rows = fixture.table(0, reject_table::NAME);
+    assert_eq!(strings(&rows, reject_table::SOURCE), ["\\u{1b}[2Jx.jpg", "sample 1\\n2"]);
+    let missing = "the image folder has no \\u{1b}[2Jx.jpg";
+    assert_eq!(
+        strings(&rows, reject_table::MESSAGE),
+        [missing.to_owned(), format!("its image is lost: image_missing, {missing}")]
+    );
+    // Nor do errors say what would move a cursor.
+    fixture.write("q.json", br#"{"a\nb\u001bc": 1}"#);
+    let error = fixture.ingest(&VqaSource { split: "other".to_owned(), ..source }).unwrap_err().to_string();
+    assert!(error.contains("an object with the keys [a\\nb\\u{1b}c]") && !error.contains(char::is_control), "{error}");
+    Ok(())
+}
+
+#[test]
+fn samples_of_missing_images_stay_where_those_may_be_missing() -> Result<()> {
+    let fixture = Fixture::small();
+    std::fs::remove_file(fixture.path("images/train2014/COCO_train2014_000000000001.jpg")).unwrap();
+    let VqaSource { questions, annotations, images, image_pattern, answers, .. } = fixture.source();
+    let vqa = Vqa::open(&VqaFiles { questions, annotations, images, image_pattern, answers })?;
+    let images = crate::ImageOptions { allow_missing: true, ..crate::ImageOptions::default() };
+    let report =
+        ingest(&vqa, &Options { images, ..Options::new("train") }, &fixture.out(), &Quiet, &Interrupt::default())?;
+    assert_eq!((report.samples, report.images, report.rejected()), (4, 2, 0));
+
+    let rows = fixture.table(0, images::NAME);
+    let names = [1, 2].map(|id| format!("train2014/COCO_train2014_{id:012}.jpg"));
+    assert_eq!(strings(&rows, images::SOURCE), names);
+    assert_eq!(strings(&rows, images::FORMAT), [images::MISSING, "jpeg"]);
+    let bytes = rows.column_by_name(images::BYTES).unwrap().as_binary::<i32>();
+    assert!(bytes.value(0).is_empty() && !bytes.value(1).is_empty());
+    let sizes = [images::WIDTH, images::HEIGHT].map(|side| numbers(&rows, side)[0]);
+    assert_eq!(sizes, [Some(0); 2]);
+    // They point at its row, with all that their annotations say.
+    let rows = fixture.table(0, samples::NAME);
+    assert_eq!(strings(&rows, samples::SAMPLE_ID), ["10", "11", "12", "20"]);
+    assert_eq!(numbers(&rows, samples::IMAGE), [0, 0, 0, 1].map(Some));
+    assert_eq!(strings(&rows, samples::LABEL_TEXT), ["yes", "Two", "nobody", "no"]);
+    Ok(())
+}
+
+#[test]
 fn an_image_id_does_not_lead_out_of_the_image_folder() -> Result<()> {
     let fixture = Fixture::small();
     std::fs::copy(fixture.path("images/train2014/COCO_train2014_000000000001.jpg"), fixture.path("secret.jpg"))

@@ -7,10 +7,10 @@ use std::path::Path;
 
 use tempfile::NamedTempFile;
 
-use crate::lines::Lines;
+use crate::formats::lines::Lines;
+use crate::formats::tar::Archive;
 use crate::regions::fuzzing as regions;
 use crate::source::{ImageBytes, Item};
-use crate::tar::Archive;
 use crate::{ImageOptions, Source, Vqa, WebDataset, WebDatasetFiles, images};
 
 /// VQA's files: how many images and rejects come of them, unless they are refused.

@@ -31,34 +31,27 @@
 //! the number of threads, or on how often the run was killed.
 
 mod columns;
-mod delimited;
 mod error;
 mod fingerprint;
 mod folder;
+mod formats;
 #[doc(hidden)]
 pub mod fuzzing;
 mod grouped;
-mod gzip;
 mod image_options;
 mod images;
 mod ingest;
-mod json;
-mod lines;
-mod name_list;
 mod plain;
 mod plan;
 mod regions;
 mod rejects;
 mod report;
-mod rows;
 mod selection;
 mod shard;
 mod sidecars;
 mod source;
 mod sources;
-mod tar;
 mod vocabulary;
-mod zip;
 
 pub use error::{Error, Result};
 pub use image_options::{ImageFormatOption, ImageMode, ImageOptions};

@@ -7,7 +7,7 @@ use retort_schemas::answers::{soft_score, vocabulary_entry};
 use retort_schemas::manifest::AnswerVocabulary;
 use serde_json::Value;
 
-use crate::json::SourceFile;
+use crate::formats::json::SourceFile;
 use crate::{Error, Result, images};
 
 /// How many questions an answer needs to be a class, in the code that all VQA classifiers descend from.

@@ -28,7 +28,7 @@ use self::arrays::ArrayFolder;
 use self::detections::{Expected, Lost};
 use self::names::{Find, Names, Place};
 use self::table::Table;
-use crate::lines::Lines;
+use crate::formats::lines::Lines;
 use crate::rejects::{Code, Reject, Stage};
 use crate::{Error, Regions, Result};
 

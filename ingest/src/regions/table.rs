@@ -16,7 +16,7 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use super::detections::{Boxes, Classes, Detections, Lost, MOST_REGIONS, Matrix, Unit};
-use crate::lines::Lines;
+use crate::formats::lines::Lines;
 use crate::rejects::Code;
 use crate::{Error, Result};
 

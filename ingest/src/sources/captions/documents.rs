@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::value::RawValue;
 
 use super::{Caption, CaptionRows};
-use crate::json::{RawRecord, Record, SourceFile, Text};
+use crate::formats::json::{RawRecord, Record, SourceFile, Text};
 use crate::rejects::{Code, Reject};
 use crate::{Error, Result};
 

@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::documents::image_names;
 use crate::Result;
-use crate::json::{Record, SourceFile, Text};
-use crate::name_list::bare;
+use crate::formats::json::{Record, SourceFile, Text};
+use crate::formats::name_list::bare;
 use crate::rejects::{Code, Reject};
 use crate::source::{Region, Regions};
 

@@ -18,13 +18,13 @@ use self::documents::{CocoFile, KarpathyFile};
 use self::instances::Instances;
 use self::tables::{TableFile, TokenFile};
 use crate::folder::{ImageFolder, stays_inside};
+use crate::formats::json::SourceFile;
+use crate::formats::lines::Lines;
+use crate::formats::name_list::{NameList, NameSet};
+use crate::formats::rows::Shape;
 use crate::grouped::RowsByImage;
 use crate::images::{ContentId, content_id};
-use crate::json::SourceFile;
-use crate::lines::Lines;
-use crate::name_list::{NameList, NameSet};
 use crate::rejects::{Code, Reject};
-use crate::rows::Shape;
 use crate::source::{ImageBytes, Item, Items, Record, SourceImage};
 use crate::{Error, Result, Source, Text, Vocabulary};
 

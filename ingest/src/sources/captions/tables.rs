@@ -5,10 +5,10 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::{Caption, CaptionFiles, CaptionRows};
-use crate::delimited::{BadRow, Delimited, Header};
-use crate::lines::Lines;
+use crate::formats::delimited::{BadRow, Delimited, Header};
+use crate::formats::lines::Lines;
+use crate::formats::rows::{Row, RowFile, Rows, missing, wrong_type};
 use crate::rejects::{Code, Reject};
-use crate::rows::{Row, RowFile, Rows, missing, wrong_type};
 use crate::{Error, Result};
 
 /// Usual names of the image, the surest first: of common tables, COCO, open_clip, Flickr30k.

@@ -22,9 +22,9 @@ use serde_json::json;
 
 use self::shard::Shard;
 use crate::fingerprint::Fingerprint;
+use crate::formats::tar::OpenArchive;
 use crate::sidecars::TextRule;
 use crate::source::{Item, Items};
-use crate::tar::OpenArchive;
 use crate::{Error, Result, Source, Vocabulary};
 
 /// The output of img2dataset.

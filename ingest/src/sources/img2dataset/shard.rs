@@ -8,10 +8,10 @@ use super::Img2DatasetFiles;
 use super::metadata::{self, Digest, Row, Status};
 use super::table::{self, Table};
 use crate::folder;
+use crate::formats::tar::{Archive, Fault, Kind, OpenArchive, Packing};
 use crate::rejects::{Code, Reject, Stage};
 use crate::sidecars::{self, LONGEST_JSON_BYTES, LONGEST_TEXT_BYTES, Problem, TextRule};
 use crate::source::{ImageBytes, Item, LostImage, Record, SourceImage};
-use crate::tar::{Archive, Fault, Kind, OpenArchive, Packing};
 use crate::{IMAGE_SUFFIXES, Result};
 
 /// Items of one shard.

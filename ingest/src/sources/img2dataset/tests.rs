@@ -12,8 +12,8 @@ use sha2::Digest as _;
 
 use super::*;
 use crate::IngestReport;
+use crate::formats::tar::tests::{archive_of, file, gzip};
 use crate::sources::testing::{Place, assert_resumes, jpeg, strings};
-use crate::tar::tests::{archive_of, file, gzip};
 
 /// A download: its key, the seed of its photo unless it failed, and its caption.
 struct Row {
@@ -339,7 +339,7 @@ fn what_metadata_call_a_success_and_nothing_has_is_missing() -> Result<()> {
 fn members_that_are_no_files_are_refused() -> Result<()> {
     use tar::EntryType;
 
-    use crate::tar::tests::{member, old_sparse};
+    use crate::formats::tar::tests::{member, old_sparse};
     let place = Place::new();
     let photo = jpeg(1);
     let archive = [

@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use crate::delimited::BadRow;
+use crate::formats::delimited::BadRow;
+use crate::formats::rows::{Row, wrong_type};
 use crate::rejects::Code;
-use crate::rows::{Row, wrong_type};
 
 /// The value at a dotted path, unless it is null. A key that holds the dot itself goes first; a number is a place in a
 /// list.

@@ -7,10 +7,10 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::fields::{self, Template};
-use crate::delimited::BadRow;
 use crate::folder::stays_inside;
+use crate::formats::delimited::BadRow;
+use crate::formats::rows::Row;
 use crate::rejects::Code;
-use crate::rows::Row;
 use crate::{DEFAULT_MIN_COUNT, Error, Result};
 
 /// What a sample asks.

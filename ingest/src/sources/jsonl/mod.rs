@@ -42,12 +42,12 @@ use retort_schemas::manifest::AnswerVocabulary;
 use serde_json::{Value, json};
 
 use self::mapping::{Mapping, Task};
-use crate::delimited::Header;
 use crate::folder::ImageFolder;
+use crate::formats::delimited::Header;
+use crate::formats::rows::{RowFile, Rows};
 use crate::grouped::RowsByImage;
 use crate::images::content_id;
 use crate::rejects::{Code, Reject};
-use crate::rows::{RowFile, Rows};
 use crate::source::{ImageBytes, Item, Items, Record, SourceImage};
 use crate::{Error, Result, Source, Vocabulary};
 

@@ -7,9 +7,9 @@ use serde_json::Value;
 use super::fields::{at, required, text, word};
 use super::mapping::{Mapping, Task};
 use crate::Vocabulary;
-use crate::delimited::BadRow;
+use crate::formats::delimited::BadRow;
+use crate::formats::rows::{Row, wrong_type};
 use crate::rejects::Code;
-use crate::rows::{Row, wrong_type};
 use crate::source::{Record, Text};
 
 const TEXT: &str = "a text";

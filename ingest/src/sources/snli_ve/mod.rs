@@ -13,13 +13,13 @@ use retort_schemas::manifest::AnswerVocabulary;
 use serde_json::{Value, json};
 
 use self::pairs::{CLASSES, Pair, PairKey, header};
-use crate::delimited::{BadRow, Delimited, Header};
 use crate::folder::ImageFolder;
+use crate::formats::delimited::{BadRow, Delimited, Header};
+use crate::formats::name_list::{NameList, NameSet, bare};
+use crate::formats::rows::{Row, RowFile, Rows};
 use crate::grouped::RowsByImage;
 use crate::images::content_id;
-use crate::name_list::{NameList, NameSet, bare};
 use crate::rejects::{Code, Reject};
-use crate::rows::{Row, RowFile, Rows};
 use crate::source::{ImageBytes, Item, Items, Record, SourceImage};
 use crate::{Error, Result, Source, Vocabulary};
 

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use crate::delimited::{BadRow, Header};
-use crate::name_list::bare;
+use crate::formats::delimited::{BadRow, Header};
+use crate::formats::name_list::bare;
+use crate::formats::rows::{Row, missing};
 use crate::rejects::Code;
-use crate::rows::{Row, missing};
 use crate::{Error, Result};
 
 /// The classes, in the order of their numbers.

@@ -8,8 +8,8 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::record::{self, Tasks};
+use crate::formats::lines::Lines;
 use crate::images::{ContentId, content_id};
-use crate::lines::Lines;
 use crate::rejects::{Code, Reject};
 use crate::{Error, Result};
 

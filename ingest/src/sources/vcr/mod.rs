@@ -43,10 +43,10 @@ use self::names::NAMES_RULE;
 use self::record::{Annotation, IMAGE_FOLDER, Tasks};
 use self::text::JOINING_RULE;
 use crate::folder::ImageFolder;
-use crate::lines::Lines;
+use crate::formats::lines::Lines;
+use crate::formats::zip::{ImageZip, Zip};
 use crate::rejects::{Code, Reject};
 use crate::source::{ImageBytes, ImageStore, Item, Items, Regions, SourceImage};
-use crate::zip::{ImageZip, Zip};
 use crate::{Error, Result, Source, Vocabulary};
 
 /// Images whose lines and metadata are read at a time, in parallel.

@@ -7,8 +7,8 @@ use serde_json::value::RawValue;
 use super::names::Names;
 use super::text::{OutOfRange, Sentence, Token, mentioned, text_of};
 use crate::folder::stays_inside;
-use crate::json;
-use crate::lines::Lines;
+use crate::formats::json;
+use crate::formats::lines::Lines;
 use crate::rejects::{Code, Reject};
 use crate::source::Record;
 

@@ -15,7 +15,7 @@ pub use self::pattern::COCO_PATTERN;
 use self::pattern::ImagePattern;
 use self::records::{Annotations, Question, Records};
 use crate::folder::ImageFolder;
-use crate::json::SourceFile;
+use crate::formats::json::SourceFile;
 use crate::source::{ByImage, Items, Record};
 use crate::{AnswerPlan, Error, Result, Source, Vocabulary};
 

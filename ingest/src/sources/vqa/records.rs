@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use serde::Deserialize;
 
 use super::pattern::ImagePattern;
-use crate::json::{Listing, RawRecord, Record, SourceFile, Text};
+use crate::formats::json::{Listing, RawRecord, Record, SourceFile, Text};
 use crate::rejects::{Code, Reject};
 use crate::{Error, Result};
 

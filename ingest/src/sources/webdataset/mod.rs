@@ -13,10 +13,10 @@ use serde_json::json;
 
 use self::samples::Samples;
 use crate::fingerprint::Fingerprint;
-use crate::json::SourceFile;
+use crate::formats::json::SourceFile;
+use crate::formats::tar::{Archive, OpenArchive};
 use crate::sidecars::TextRule;
 use crate::source::Items;
-use crate::tar::{Archive, OpenArchive};
 use crate::{Error, Result, Source, Vocabulary};
 
 /// Suffixes of images, unless told otherwise.

@@ -9,11 +9,11 @@ use serde_json::Value;
 
 use super::{Named, WebDatasetFiles};
 use crate::folder::stays_inside;
+use crate::formats::tar::{Fault, Kind, Member, Members, OpenArchive, too_large};
 use crate::images::LARGEST_FILE;
 use crate::rejects::{Code, Reject, Stage};
 use crate::sidecars::{self, LONGEST_JSON_BYTES, LONGEST_TEXT_BYTES, Problem, TextRule};
 use crate::source::{ImageBytes, Item, LostImage, SourceImage};
-use crate::tar::{Fault, Kind, Member, Members, OpenArchive, too_large};
 use crate::{Result, Vocabulary};
 
 const CLASSIFICATION_TASK: &str = "classification";

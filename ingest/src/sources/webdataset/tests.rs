@@ -8,8 +8,8 @@ use serde_json::json;
 
 use super::*;
 use crate::IngestReport;
+use crate::formats::tar::tests::{archive_of, gzip, zstd};
 use crate::sources::testing::{Place, assert_resumes, jpeg, photo, strings};
-use crate::tar::tests::{archive_of, gzip, zstd};
 
 fn source(place: &Place, archives: &[&str]) -> WebDatasetFiles {
     WebDatasetFiles::new(archives.iter().map(|name| place.input(name)).collect())
@@ -211,7 +211,7 @@ fn an_interrupted_run_continues_to_the_same_bytes() -> Result<()> {
         place.write("9.tar", &pack(&[&pairs(0, 4)[..], b"end"].concat()));
         let cut = [&pairs(4, 6)[..], &[]].concat();
         let cut = &cut[..cut.len() - 1024];
-        place.write("10.tar", &pack(&[cut, &crate::tar::tests::file("z.txt", b"alone")].concat()));
+        place.write("10.tar", &pack(&[cut, &crate::formats::tar::tests::file("z.txt", b"alone")].concat()));
         let source = WebDataset::open(&source(&place, &["*.tar"]))?;
         assert_resumes(&source, &IngestReport { texts: 10, ..expected.clone() });
     }

@@ -1,7 +1,7 @@
 //! Real questions and photographs, which are not part of the project: without them these tests say so and pass.
 
 use super::*;
-use crate::json::SourceFile;
+use crate::formats::json::SourceFile;
 use crate::sources::testing::shared_data;
 use crate::sources::vqa::records::Annotations;
 use crate::vocabulary::Vocabulary;

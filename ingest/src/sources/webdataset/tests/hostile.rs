@@ -3,7 +3,7 @@
 use tar::EntryType;
 
 use super::*;
-use crate::tar::tests::{file, member, old_sparse};
+use crate::formats::tar::tests::{file, member, old_sparse};
 
 /// Ingests one archive, plain and packed, beside a good one; the rejects must be the same.
 fn rejected(archive: &[u8]) -> (Vec<String>, Vec<String>, IngestReport) {

@@ -15,7 +15,8 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::{Error, Result, gzip};
+use crate::formats::gzip;
+use crate::{Error, Result};
 
 const ZIP_MAGIC: &[u8] = b"PK\x03\x04";
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();

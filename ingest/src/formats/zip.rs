@@ -10,10 +10,11 @@ use flate2::Crc;
 use flate2::bufread::DeflateDecoder;
 use retort_cache::Error as CacheError;
 
+use crate::formats::gzip;
 use crate::images::{ContentId, LARGEST_FILE, content_id};
 use crate::rejects::{Code, Stage};
 use crate::source::{ImageStore, LostImage};
-use crate::{Error, Result, gzip};
+use crate::{Error, Result};
 
 const ZIP_MAGIC: [u8; 4] = *b"PK\x03\x04";
 /// What an archive without any member begins with.

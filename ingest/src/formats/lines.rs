@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 
 use retort_cache::Error as CacheError;
 
+use crate::Result;
+use crate::formats::gzip;
 use crate::images::hash_digits;
-use crate::{Result, gzip};
 
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 

@@ -9,7 +9,7 @@ use csv::{ByteRecord, ReaderBuilder};
 use retort_cache::Error as CacheError;
 
 use crate::Result;
-use crate::lines::open_text;
+use crate::formats::lines::open_text;
 use crate::rejects::Code;
 
 /// Bytes that may divide columns, in the order in which they are looked for.

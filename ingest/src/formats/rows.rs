@@ -10,9 +10,9 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
-use crate::delimited::{BadRow, Delimited, Header};
-use crate::json::{RawRecord, SourceFile};
-use crate::lines::Lines;
+use crate::formats::delimited::{BadRow, Delimited, Header};
+use crate::formats::json::{RawRecord, SourceFile};
+use crate::formats::lines::Lines;
 use crate::rejects::Code;
 use crate::{Error, Result};
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::Result;
-use crate::lines::Lines;
+use crate::formats::lines::Lines;
 
 /// Endings of image files. Names of images have dots elsewhere, too.
 const IMAGE_ENDINGS: [&str; 5] = ["jpg", "jpeg", "png", "webp", "bmp"];

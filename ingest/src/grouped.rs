@@ -7,7 +7,7 @@ use std::vec::IntoIter;
 use crate::images::{ContentId, content_id};
 
 /// Holds a name an image and two numbers a row; the rows are read again when their image comes.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct RowsByImage {
     names: Vec<String>,
     places: HashMap<ContentId, u32>,

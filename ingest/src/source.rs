@@ -9,7 +9,6 @@
 //! ```
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::path::PathBuf;
 
 use half::f16;
@@ -187,37 +186,4 @@ pub struct ObjectReference {
     pub end: u32,
     /// Index of the object among the regions of the image.
     pub object: u32,
-}
-
-/// Records put together by source image, in order of first appearance: for sources whose records of one image do not
-/// lie side by side.
-#[derive(Default)]
-pub(crate) struct ByImage<'a> {
-    images: Vec<(String, Vec<Record<'a>>)>,
-    places: HashMap<String, usize>,
-}
-
-impl<'a> ByImage<'a> {
-    pub(crate) fn add(&mut self, image: String, record: Record<'a>) {
-        let place = *self.places.entry(image).or_insert_with_key(|image| {
-            self.images.push((image.clone(), Vec::new()));
-            self.images.len() - 1
-        });
-        self.images[place].1.push(record);
-    }
-
-    /// What is lost already comes first, so that a limit on it is noticed at once.
-    pub(crate) fn into_items(self, store: &'a dyn ImageStore, rejects: Vec<Reject>, listed: u64) -> Items<'a> {
-        let images = self.images.len() as u64;
-        let rejects = rejects.into_iter().map(|reject| Ok(Item::Reject(reject)));
-        let images_of = self.images.into_iter().map(move |(name, records)| {
-            Ok(Item::Image(SourceImage { name, bytes: ImageBytes::Stored(store), regions: None, records }))
-        });
-        Items {
-            images: Some(images),
-            records: Some(images + listed),
-            regions: false,
-            items: Box::new(rejects.chain(images_of)),
-        }
-    }
 }

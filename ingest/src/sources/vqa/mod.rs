@@ -16,8 +16,8 @@ use self::pattern::ImagePattern;
 use self::records::{Annotations, Question, Records};
 use crate::folder::ImageFolder;
 use crate::formats::json::SourceFile;
-use crate::source::{ByImage, Items, Record};
-use crate::{AnswerPlan, Error, Result, Source, Vocabulary};
+use crate::source::{Items, Record};
+use crate::{AnswerPlan, Error, ImageBytes, Item, Result, Source, SourceImage, Vocabulary};
 
 const KIND: &str = "vqa";
 
@@ -126,8 +126,8 @@ impl Source for Vqa {
         match (existing, &self.plan, &self.annotations) {
             (Some(existing), ..) => Ok(Some(existing)),
             (None, AnswerPlan::Build { min_count }, Some(file)) => {
-                let annotations = Annotations::parse(file)?;
-                Vocabulary::build(file, split, annotations.truths(), *min_count).map(Some)
+                let truths = Annotations::parse(file)?.truths();
+                Vocabulary::build(file, split, truths.iter().map(AsRef::as_ref), *min_count).map(Some)
             }
             (None, _, Some(_)) => Err(Error::NoVocabulary),
             (None, _, None) => Ok(None),
@@ -135,17 +135,24 @@ impl Source for Vqa {
     }
 
     fn items<'a>(&'a self, vocabulary: Option<&'a Vocabulary>) -> Result<Items<'a>> {
-        let records = Records::collect(&self.questions, self.annotations()?, &self.pattern)?;
-        let mut images = ByImage::default();
-        for question in records.questions {
-            let (image, record) = sample(question, vocabulary);
-            images.add(image, record);
-        }
-        Ok(images.into_items(&self.images, records.rejects, records.listed))
+        let mut records = Records::collect(&self.questions, self.annotations()?, &self.pattern)?;
+        // What is lost already comes first, so that a limit on it is noticed at once.
+        let rejects = std::mem::take(&mut records.rejects).into_iter().map(|reject| Ok(Item::Reject(reject)));
+        let (images, listed) = (records.images(), records.listed());
+        let of_images = records.into_images().map(move |(name, questions)| {
+            let records = questions.into_iter().map(|question| sample(question, vocabulary)).collect();
+            Ok(Item::Image(SourceImage { name, bytes: ImageBytes::Stored(&self.images), regions: None, records }))
+        });
+        Ok(Items {
+            images: Some(images),
+            records: Some(images + listed),
+            regions: false,
+            items: Box::new(rejects.chain(of_images)),
+        })
     }
 }
 
-fn sample<'a>(question: Question<'a>, vocabulary: Option<&Vocabulary>) -> (String, Record<'a>) {
+fn sample<'a>(question: Question<'a>, vocabulary: Option<&Vocabulary>) -> Record<'a> {
     let mut record = Record { id: question.id, task: VQA, texts: vec![question.text.into()], ..Record::default() };
     if let Some(annotation) = question.annotation {
         if let Some(vocabulary) = vocabulary {
@@ -157,5 +164,5 @@ fn sample<'a>(question: Question<'a>, vocabulary: Option<&Vocabulary>) -> (Strin
         record.question_type = annotation.question_type;
         record.answer_type = annotation.answer_type;
     }
-    (question.image, record)
+    record
 }

@@ -1,4 +1,5 @@
-//! Questions matched with their annotations, and the source images they are about.
+//! Questions matched with their annotations, and the source images they are about. Files are read twice: once to know
+//! which records are good, and record by record when their image comes, so that memory holds a few numbers a record.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -7,9 +8,14 @@ use rayon::prelude::*;
 use serde::Deserialize;
 
 use super::pattern::ImagePattern;
-use crate::formats::json::{Listing, RawRecord, Record, SourceFile, Text};
+use crate::formats::json::{RawRecord, Record, SourceFile, Text};
+use crate::grouped::RowsByImage;
+use crate::images::{ContentId, content_id};
 use crate::rejects::{Code, Reject};
 use crate::{Error, Result};
+
+/// Records that are parsed at once.
+const CHUNK: usize = 4096;
 
 /// The truth about a question.
 #[derive(Debug)]
@@ -23,43 +29,72 @@ pub(crate) struct Annotation<'a> {
     pub answer_type: Option<Cow<'a, str>>,
 }
 
-/// The annotations file.
+/// The annotations file: which of its records are good.
 #[derive(Debug)]
 pub(crate) struct Annotations<'a> {
-    rows: Vec<Annotation<'a>>,
+    records: Vec<RawRecord<'a>>,
+    /// Row of the annotation of each question id.
+    rows: HashMap<ContentId, u32>,
     rejects: Vec<Reject>,
 }
 
 impl<'a> Annotations<'a> {
     pub(crate) fn parse(file: &'a SourceFile) -> Result<Self> {
-        let mut annotations = Self { rows: Vec::new(), rejects: Vec::new() };
-        let mut seen = HashSet::new();
-        for (row, parsed) in parse_all(&file.listing("annotations")?, annotation).into_iter().enumerate() {
-            match parsed {
-                Ok(annotation) if seen.insert(annotation.question.clone()) => annotations.rows.push(annotation),
-                Ok(annotation) => annotations.rejects.push(Reject::annotation(
-                    format!("annotation {}", annotation.question),
-                    Code::DuplicateQuestionId,
-                    "an earlier annotation has the same question_id",
-                )),
+        let mut annotations =
+            Self { records: file.listing("annotations")?.records, rows: HashMap::new(), rejects: Vec::new() };
+        for (row, parsed) in parse_all(&annotations.records, annotation).enumerate() {
+            match parsed.map(|annotation| annotation.question) {
+                Ok(question) => {
+                    let first = *annotations.rows.entry(id_of(&question)).or_insert(row as u32);
+                    if first != row as u32 {
+                        annotations.rejects.push(Reject::annotation(
+                            format!("annotation {question}"),
+                            Code::DuplicateQuestionId,
+                            "an earlier annotation has the same question_id",
+                        ));
+                    }
+                }
                 Err(bad) => annotations.rejects.push(bad.into_reject("annotation", file, row)),
             }
         }
         Ok(annotations)
     }
 
-    /// The truth of each question, one a question.
-    pub(crate) fn truths(&self) -> impl Iterator<Item = &str> {
-        self.rows.iter().map(|annotation| annotation.truth.as_ref())
+    /// The truth of each question, one a question, in file order.
+    pub(crate) fn truths(&self) -> Vec<Cow<'a, str>> {
+        let mut rows: Vec<_> = self.rows.values().copied().collect();
+        rows.par_sort_unstable();
+        rows.par_iter().filter_map(|row| self.read(*row)).map(|annotation| annotation.truth).collect()
+    }
+
+    /// A record that was good before.
+    fn read(&self, row: u32) -> Option<Annotation<'a>> {
+        annotation(&Record::of(*self.records.get(row as usize)?).ok()?).ok()
+    }
+
+    /// Records about questions that are not there, in file order.
+    fn left(&self, taken: &HashSet<ContentId>) -> Vec<Reject> {
+        let mut rows: Vec<_> = self.rows.iter().filter(|(id, _)| !taken.contains(*id)).map(|(_, row)| *row).collect();
+        rows.sort_unstable();
+        let lost = |annotation: Annotation<'_>| {
+            Reject::annotation(
+                format!("annotation {}", annotation.question),
+                Code::AnnotationWithoutQuestion,
+                "the questions file has no usable record of this question_id",
+            )
+        };
+        rows.into_iter().filter_map(|row| self.read(row)).map(lost).collect()
     }
 }
 
-/// A question that can be used if its image can.
+fn id_of(question: &str) -> ContentId {
+    content_id(question.as_bytes())
+}
+
+/// A question with the truth about it, where that is known.
 #[derive(Debug)]
 pub(crate) struct Question<'a> {
     pub id: Cow<'a, str>,
-    /// Path of its image relative to the image folder.
-    pub image: String,
     pub text: Cow<'a, str>,
     pub annotation: Option<Annotation<'a>>,
 }
@@ -67,12 +102,12 @@ pub(crate) struct Question<'a> {
 /// Everything that the annotation files say.
 #[derive(Debug)]
 pub(crate) struct Records<'a> {
-    /// In file order.
-    pub questions: Vec<Question<'a>>,
+    questions: Vec<RawRecord<'a>>,
+    annotations: Option<Annotations<'a>>,
+    /// Rows of good questions; images by their paths relative to the image folder.
+    by_image: RowsByImage,
     /// Records lost so far: questions, then annotations, each in file order.
     pub rejects: Vec<Reject>,
-    /// Records of the questions file, good or bad.
-    pub listed: u64,
 }
 
 impl<'a> Records<'a> {
@@ -83,54 +118,64 @@ impl<'a> Records<'a> {
         pattern: &ImagePattern,
     ) -> Result<Self> {
         let listing = file.listing("questions")?;
-        let rows = parse_all(&listing, question);
-        let named = |row: &Result<QuestionRow<'_>, _>| matches!(row, Ok(row) if row.subtype.is_some());
-        if pattern.needs_subtype() && listing.subtype.is_none() && !rows.is_empty() && !rows.iter().any(named) {
-            return Err(Error::NoSubtype { path: file.path.clone() });
-        }
-        let annotated = annotations.is_some();
-        let (truths, annotation_rejects) = annotations.map_or_else(Default::default, |all| (all.rows, all.rejects));
-        let by_question: HashMap<Cow<'_, str>, usize> =
-            truths.iter().enumerate().map(|(row, annotation)| (annotation.question.clone(), row)).collect();
-        let mut truths: Vec<Option<Annotation<'_>>> = truths.into_iter().map(Some).collect();
-
-        let mut records = Self { questions: Vec::new(), rejects: Vec::new(), listed: listing.records.len() as u64 };
-        let mut seen = HashSet::new();
-        for (row, parsed) in rows.into_iter().enumerate() {
+        let unnamed = pattern.needs_subtype() && listing.subtype.is_none();
+        let (mut by_image, mut rejects) = (RowsByImage::default(), Vec::new());
+        let (mut seen, mut taken, mut named) = (HashSet::new(), HashSet::new(), false);
+        for (row, parsed) in parse_all(&listing.records, question).enumerate() {
             let parsed = parsed.and_then(|row| {
+                named |= row.subtype.is_some();
                 let path = row.image_path(listing.subtype.as_deref(), pattern)?;
-                Ok((row, path))
+                Ok((row.id, path))
             });
-            let (question, path) = match parsed {
+            let (id, path) = match parsed {
                 Ok(found) => found,
                 Err(bad) => {
-                    records.rejects.push(bad.into_reject("question", file, row));
+                    rejects.push(bad.into_reject("question", file, row));
                     continue;
                 }
             };
-            let mut reject = |code, message| {
-                records.rejects.push(Reject::annotation(format!("question {}", question.id), code, message));
-            };
-            if !seen.insert(question.id.clone()) {
+            let mut reject = |code, message| rejects.push(Reject::annotation(format!("question {id}"), code, message));
+            let key = id_of(&id);
+            if !seen.insert(key) {
                 reject(Code::DuplicateQuestionId, "an earlier question has the same question_id");
-                continue;
-            }
-            let annotation = by_question.get(&question.id).and_then(|row| truths[*row].take());
-            if annotated && annotation.is_none() {
+            } else if annotations.as_ref().is_some_and(|annotations| !annotations.rows.contains_key(&key)) {
                 reject(Code::NoAnnotation, "the annotations file has no usable record of this question_id");
-                continue;
+            } else {
+                taken.insert(key);
+                by_image.add(path, row);
             }
-            records.questions.push(Question { id: question.id, image: path, text: question.text, annotation });
         }
-        records.rejects.extend(annotation_rejects);
-        records.rejects.extend(truths.into_iter().flatten().map(|annotation| {
-            Reject::annotation(
-                format!("annotation {}", annotation.question),
-                Code::AnnotationWithoutQuestion,
-                "the questions file has no usable record of this question_id",
-            )
-        }));
+        if unnamed && !named && !listing.records.is_empty() {
+            return Err(Error::NoSubtype { path: file.path.clone() });
+        }
+        let mut records = Self { questions: listing.records, annotations, by_image, rejects };
+        if let Some(annotations) = &mut records.annotations {
+            records.rejects.append(&mut annotations.rejects);
+            records.rejects.append(&mut annotations.left(&taken));
+        }
         Ok(records)
+    }
+
+    /// Records of the questions file, good or bad.
+    pub(crate) fn listed(&self) -> u64 {
+        self.questions.len() as u64
+    }
+
+    /// Images that good questions are about.
+    pub(crate) fn images(&self) -> u64 {
+        self.by_image.images()
+    }
+
+    /// Each image with its questions, both in order of first appearance.
+    pub(crate) fn into_images(self) -> impl Iterator<Item = (String, Vec<Question<'a>>)> {
+        let Self { questions, annotations, by_image, .. } = self;
+        let read = move |row: usize| {
+            let QuestionRow { id, text, .. } = question(&Record::of(*questions.get(row)?).ok()?).ok()?;
+            let of = |annotations: &Annotations<'a>| annotations.read(*annotations.rows.get(&id_of(&id))?);
+            let annotation = annotations.as_ref().and_then(of);
+            Some(Question { id, text, annotation })
+        };
+        by_image.into_iter().map(move |(image, rows)| (image, rows.into_iter().filter_map(&read).collect()))
     }
 }
 
@@ -151,16 +196,16 @@ impl BadRecord {
     }
 }
 
-/// Parses the records in parallel, in order.
+/// Parses the records in order, some thousands in parallel at a time.
 fn parse_all<'a, T: Send>(
-    listing: &Listing<'a>,
+    records: &[RawRecord<'a>],
     parse: fn(&Record<'a>) -> Result<T, String>,
-) -> Vec<Result<T, BadRecord>> {
-    let parse = |raw: &RawRecord<'a>| {
+) -> impl Iterator<Item = Result<T, BadRecord>> {
+    let parse = move |raw: &RawRecord<'a>| {
         let record = Record::of(*raw).map_err(|message| BadRecord { id: None, message })?;
         parse(&record).map_err(|message| BadRecord { id: record.id("question_id").ok().map(Cow::into_owned), message })
     };
-    listing.records.par_iter().map(parse).collect()
+    records.chunks(CHUNK).flat_map(move |chunk| chunk.par_iter().map(parse).collect::<Vec<_>>())
 }
 
 struct QuestionRow<'a> {

@@ -35,15 +35,16 @@ fn vocabularies_of_sixty_thousand_real_questions() -> Result<()> {
     let Some(data) = shared_data("coco_vqa/vqa_v2_60k") else { return Ok(()) };
     let read = |part: &str| SourceFile::read(&data.join(format!("vqa_annotatons_{part}.gzip")));
     let parts = [read("train")?, read("valid")?, read("test")?];
-    let annotations = parts.iter().map(Annotations::parse).collect::<Result<Vec<_>>>()?;
-    let all = || annotations.iter().flat_map(Annotations::truths);
+    let truths = |part| Annotations::parse(part).map(|annotations| annotations.truths());
+    let truths = parts.iter().map(truths).collect::<Result<Vec<_>>>()?;
+    let all = || truths.iter().flatten().map(AsRef::as_ref);
     let classes = |truths: &mut dyn Iterator<Item = &str>, min_count: usize| {
         Vocabulary::build(&parts[0], "train", truths, min_count).map(|vocabulary| vocabulary.stored.answers.len())
     };
     assert_eq!(all().count(), 60_000);
     assert_eq!(classes(&mut all(), 1)?, 5_677);
     assert_eq!(classes(&mut all(), 9)?, 433);
-    assert_eq!(classes(&mut annotations[0].truths(), 9)?, 353);
+    assert_eq!(classes(&mut truths[0].iter().map(AsRef::as_ref), 9)?, 353);
     Ok(())
 }
 

@@ -1,5 +1,8 @@
 //! How a failed command ends: what happened, what to do next, and an exit code.
 
+use std::error::Error as StdError;
+use std::fmt;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Error;
@@ -11,16 +14,16 @@ const INTERRUPTED: u8 = 130;
 
 /// Prints an error with its hint and gives its exit code.
 #[expect(clippy::print_stderr, reason = "this is where errors are printed")]
-pub fn report(error: &Error) -> ExitCode {
+pub fn report(error: &Error, known: &dyn Known) -> ExitCode {
     if is_broken_pipe(error) {
         // Whoever read our output has had enough.
         return ExitCode::SUCCESS;
     }
     eprintln!("error: {}", chain(error));
-    if let Some(hint) = error.chain().find_map(hint) {
+    if let Some(hint) = error.chain().find_map(|cause| known.hint(cause)) {
         eprintln!("hint: {hint}");
     }
-    ExitCode::from(exit_code(error))
+    ExitCode::from(exit_code(error, known))
 }
 
 /// The error and its causes, each said once.
@@ -38,27 +41,70 @@ fn chain(error: &Error) -> String {
     text
 }
 
-type Cause<'a> = &'a (dyn std::error::Error + 'static);
+/// An error, or what caused it.
+pub type Cause<'a> = &'a (dyn StdError + 'static);
 
-fn hint(cause: Cause<'_>) -> Option<String> {
-    let known = [
-        cause.downcast_ref::<retort_cache::Error>().and_then(retort_cache::Error::hint),
-        cause.downcast_ref::<retort_ingest::Error>().and_then(retort_ingest::Error::hint),
-        cause.downcast_ref::<retort_report::Error>().and_then(retort_report::Error::hint),
-        cause.downcast_ref::<retort_sql::Error>().and_then(retort_sql::Error::hint),
-        #[cfg(feature = "torch")]
-        cause.downcast_ref::<retort_teachers::Error>().and_then(retort_teachers::Error::hint),
-        #[cfg(feature = "torch")]
-        cause.downcast_ref::<retort_teachers::nn::Error>().and_then(retort_teachers::nn::Error::hint),
-        #[cfg(feature = "torch")]
-        cause.downcast_ref::<retort_trainer::Error>().and_then(retort_trainer::Error::hint),
-    ];
-    known.into_iter().flatten().next()
+/// What a binary knows of the errors of the crates that it uses.
+pub trait Known {
+    /// What to do next.
+    fn hint(&self, cause: Cause<'_>) -> Option<String>;
+
+    /// Whether a stop was asked for; crates pass the cache's error on as their own, transparently.
+    fn is_interrupt(&self, cause: Cause<'_>) -> bool;
 }
 
-fn exit_code(error: &Error) -> u8 {
+/// The crates that need no libtorch.
+pub struct Light;
+
+impl Known for Light {
+    fn hint(&self, cause: Cause<'_>) -> Option<String> {
+        let known = [
+            cause.downcast_ref::<NoTorch>().map(NoTorch::hint),
+            cause.downcast_ref::<retort_cache::Error>().and_then(retort_cache::Error::hint),
+            cause.downcast_ref::<retort_ingest::Error>().and_then(retort_ingest::Error::hint),
+            cause.downcast_ref::<retort_report::Error>().and_then(retort_report::Error::hint),
+            cause.downcast_ref::<retort_sql::Error>().and_then(retort_sql::Error::hint),
+        ];
+        known.into_iter().flatten().next()
+    }
+
+    fn is_interrupt(&self, cause: Cause<'_>) -> bool {
+        use retort_cache::Error::Interrupted;
+        matches!(cause.downcast_ref(), Some(Interrupted))
+            || matches!(cause.downcast_ref(), Some(retort_ingest::Error::Cache(Interrupted)))
+    }
+}
+
+/// The binary of the commands that compute cannot be started.
+#[derive(Debug)]
+pub struct NoTorch {
+    /// Where it should be.
+    pub path: PathBuf,
+    /// Why not.
+    pub source: std::io::Error,
+}
+
+impl NoTorch {
+    fn hint(&self) -> String {
+        "it is built and installed with retort: put both into one folder, or build again".to_owned()
+    }
+}
+
+impl fmt::Display for NoTorch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot start {}, which teaches, trains and evaluates", self.path.display())
+    }
+}
+
+impl StdError for NoTorch {
+    fn source(&self) -> Option<Cause<'_>> {
+        Some(&self.source)
+    }
+}
+
+fn exit_code(error: &Error, known: &dyn Known) -> u8 {
     for cause in error.chain() {
-        if is_interrupt(cause) {
+        if known.is_interrupt(cause) {
             return INTERRUPTED;
         }
         if matches!(cause.downcast_ref(), Some(retort_ingest::Error::TooManyRejects { .. })) {
@@ -66,19 +112,6 @@ fn exit_code(error: &Error) -> u8 {
         }
     }
     FAILED
-}
-
-/// Whether a stop was asked for; crates pass the cache's error on as their own, transparently.
-fn is_interrupt(cause: Cause<'_>) -> bool {
-    use retort_cache::Error::Interrupted;
-    #[cfg(feature = "torch")]
-    if matches!(cause.downcast_ref(), Some(retort_teachers::Error::Cache(Interrupted)))
-        || matches!(cause.downcast_ref(), Some(retort_trainer::Error::Cache(Interrupted)))
-    {
-        return true;
-    }
-    matches!(cause.downcast_ref(), Some(Interrupted))
-        || matches!(cause.downcast_ref(), Some(retort_ingest::Error::Cache(Interrupted)))
 }
 
 fn is_broken_pipe(error: &Error) -> bool {

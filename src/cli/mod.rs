@@ -27,6 +27,7 @@ pub struct Cli {
 
 /// The commands, in the order of the work.
 #[derive(Debug, Subcommand)]
+#[allow(missing_docs, reason = "clap would take it for the help, which is at the options")]
 pub enum Command {
     /// Read annotations and images into a data set
     ///
@@ -110,6 +111,7 @@ impl FromStr for NamedTeacher {
 /// Type that a teacher computes in.
 #[cfg(feature = "torch")]
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum ComputeType {
     #[default]
     Auto,
@@ -121,6 +123,7 @@ pub enum ComputeType {
 /// Type that features are stored in.
 #[cfg(feature = "torch")]
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum StoreType {
     #[default]
     F16,

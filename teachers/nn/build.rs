@@ -14,8 +14,15 @@ fn main() {
     };
     println!("cargo:rustc-link-arg=-Wl,-rpath,{lib}");
     if Path::new(&lib).join("libtorch_cuda.so").exists() {
-        // Nothing refers to a symbol of libtorch_cuda, so the linker would drop it and CUDA would read as absent.
-        println!("cargo:rustc-link-arg=-Wl,--no-as-needed");
-        println!("cargo:rustc-link-arg=-ltorch_cuda");
+        // Of the root package, `retort` itself stays without libtorch.
+        let targets: &[&str] = match env::var("CARGO_PKG_NAME").as_deref() {
+            Ok("retort") => &["rustc-link-arg-bin=retort-torch=", "rustc-link-arg-tests="],
+            _ => &["rustc-link-arg="],
+        };
+        for target in targets {
+            // Nothing refers to a symbol of libtorch_cuda, so the linker would drop it and CUDA would read as absent.
+            println!("cargo:{target}-Wl,--no-as-needed");
+            println!("cargo:{target}-ltorch_cuda");
+        }
     }
 }

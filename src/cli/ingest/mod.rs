@@ -28,6 +28,7 @@ pub use webdataset::*;
 
 /// The sources that can be ingested.
 #[derive(Debug, Subcommand)]
+#[allow(missing_docs, reason = "clap would take it for the help, which is at the options")]
 pub enum Ingest {
     Vcr(IngestVcr),
     SnliVe(IngestSnliVe),

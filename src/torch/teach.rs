@@ -9,9 +9,9 @@ use retort_schemas::manifest::BatchPlan;
 use retort_teachers::nn::device;
 use retort_teachers::{Options, Teacher, teach};
 
-use super::print;
-use crate::cli::{ComputeType, StoreType, Teach};
-use crate::progress::Terminal;
+use retort::cli::{ComputeType, StoreType, Teach};
+use retort::commands::print;
+use retort::progress::Terminal;
 
 pub fn run(options: &Teach, terminal: &Terminal) -> Result<ExitCode> {
     let dataset = Dataset::open(&options.dataset)?;

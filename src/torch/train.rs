@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use anyhow::Result;
 use retort_trainer::{Recipe, train};
 
-use super::print;
-use crate::cli::Train;
-use crate::progress::Terminal;
+use retort::cli::Train;
+use retort::commands::print;
+use retort::progress::Terminal;
 
 pub fn run(options: &Train, terminal: &Terminal) -> Result<ExitCode> {
     let recipe = Recipe::read(&options.recipe, &options.settings)?;

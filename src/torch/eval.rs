@@ -7,10 +7,10 @@ use retort_schemas::runs::{Evaluation, RunInfo, files};
 use retort_trainer::evaluate;
 use serde_json::json;
 
-use super::{print, print_json};
-use crate::cli::{Eval, SummaryFormat};
-use crate::progress::Terminal;
-use crate::tabulate::{percent, table};
+use retort::cli::{Eval, SummaryFormat};
+use retort::commands::{print, print_json};
+use retort::progress::Terminal;
+use retort::tabulate::{percent, table};
 
 pub fn run(options: &Eval, terminal: &Terminal) -> Result<ExitCode> {
     let mut results: Vec<(RunInfo, Evaluation)> = Vec::new();

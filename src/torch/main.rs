@@ -1,0 +1,29 @@
+//! The `retort-torch` binary: the commands that compute, started by `retort` with its own arguments.
+
+mod eval;
+mod failures;
+mod teach;
+mod train;
+
+use std::process::ExitCode;
+
+use anyhow::anyhow;
+use clap::Parser;
+use retort::cli::{Cli, Command};
+use retort::failure;
+use retort::progress::Terminal;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let terminal = Terminal::new(cli.quiet);
+    let done = match cli.command {
+        Command::Teach(options) => teach::run(&options, &terminal),
+        Command::Train(options) => train::run(&options, &terminal),
+        Command::Eval(options) => eval::run(&options, &terminal),
+        _ => Err(anyhow!("retort-torch is the part of retort that computes: run retort")),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => failure::report(&error, &failures::Torch),
+    }
+}

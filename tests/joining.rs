@@ -105,6 +105,25 @@ fn vectors_of(batch: &RecordBatch, name: &str) -> Result<Vec<Vec<f32>>> {
     Ok(floats.chunks_exact(vector.width).map(<[f32]>::to_vec).collect())
 }
 
+#[test]
+fn a_missing_image_has_zeros_and_the_others_what_they_had() -> Result {
+    let rows = |second: Vec<u8>| -> Result<Vec<Rows>> {
+        let images = vec![(1, stripes(1)?), (2, second), (3, stripes(3)?)];
+        Ok(vec![Rows { images, texts: vec![(101, "a red circle")] }])
+    };
+    let [whole, lacking] = [stripes(2)?, Vec::new()].map(|second| -> Result<_> {
+        let folder = tempfile::tempdir()?;
+        let (dataset, _) = taught(folder.path(), &rows(second)?)?;
+        let cache = TeacherCache::open(&dataset, "clip")?;
+        vectors_of(&cache.read(&dataset, shards(&dataset)[0], features::images::NAME)?, features::EMBEDDING)
+    });
+    let (whole, lacking) = (whole?, lacking?);
+    assert!(lacking[1].iter().all(|x| *x == 0.0), "{:?}", lacking[1]);
+    assert!(whole.iter().all(|row| row.iter().any(|x| *x != 0.0)));
+    assert_eq!((&lacking[0], &lacking[2]), (&whole[0], &whole[2]));
+    Ok(())
+}
+
 /// Computed alone, for a shard's rows are batched by length and put back in order.
 #[test]
 fn what_is_stored_is_what_the_teacher_says_of_each_row_alone() -> Result {

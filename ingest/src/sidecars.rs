@@ -2,6 +2,7 @@
 
 use std::io::Read;
 
+use retort_schemas::tables::samples::tasks::CAPTION;
 use serde_json::Value;
 
 use crate::rejects::{Code, Reject};
@@ -11,9 +12,6 @@ use crate::source::Record;
 pub(crate) const LONGEST_TEXT_BYTES: u64 = 1 << 20;
 /// Longest JSON beside one image.
 pub(crate) const LONGEST_JSON_BYTES: u64 = 16 << 20;
-
-/// The task of an image with its text.
-pub(crate) const CAPTION_TASK: &str = "caption";
 
 /// Whether an image needs a text to become a sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -130,7 +128,7 @@ pub(crate) fn samples<'a>(id: &str, texts: Vec<String>) -> Vec<Record<'a>> {
 
 /// A sample of an image alone.
 pub(crate) fn without_text<'a>(id: String) -> Record<'a> {
-    Record { id: id.into(), task: CAPTION_TASK, ..Record::default() }
+    Record { id: id.into(), task: CAPTION, ..Record::default() }
 }
 
 /// The start of a value, for a message.

@@ -141,7 +141,7 @@ pub struct RegionFeatures {
 pub struct Record<'a> {
     /// The source's own id, unique in its split.
     pub id: Cow<'a, str>,
-    /// `vqa`, `vcr_qa`, `vcr_qar`, `snli_ve`, `caption`, `classification` or `matching`.
+    /// One of [`retort_schemas::tables::samples::tasks`].
     pub task: &'static str,
     /// Candidate texts: four for VCR, one otherwise.
     pub texts: Vec<Text<'a>>,

@@ -152,16 +152,32 @@ pub mod texts {
 pub mod samples {
     use super::*;
 
+    /// What is asked about an image: the values of the column [`TASK`].
+    pub mod tasks {
+        /// A question, answered from a vocabulary.
+        pub const VQA: &str = "vqa";
+        /// A question with four answers.
+        pub const VCR_QA: &str = "vcr_qa";
+        /// A question with its answer and four rationales.
+        pub const VCR_QAR: &str = "vcr_qar";
+        /// Whether the image entails a hypothesis.
+        pub const SNLI_VE: &str = "snli_ve";
+        /// Nothing: an image and a text about it.
+        pub const CAPTION: &str = "caption";
+        /// Which class an image belongs to, perhaps with a text.
+        pub const CLASSIFICATION: &str = "classification";
+        /// Which of several texts belongs to an image.
+        pub const MATCHING: &str = "matching";
+    }
+
     /// Folder and table name.
     pub const NAME: &str = "samples";
     /// Version written by this build.
     pub const VERSION: SchemaVersion = SchemaVersion::new(NAME, 1, 0);
     /// The source's own id, unique in its split.
     pub const SAMPLE_ID: &str = "sample_id";
-    /// `vqa`, `vcr_qa`, `vcr_qar`, `snli_ve`, `caption`, `classification` or `matching`.
+    /// One of [`tasks`].
     pub const TASK: &str = "task";
-    /// The [`TASK`] of questions about images.
-    pub const VQA: &str = "vqa";
     /// The split the sample was ingested as.
     pub const SPLIT: &str = "split";
     /// Row of the shard's images.

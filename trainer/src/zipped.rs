@@ -128,10 +128,13 @@ pub(crate) fn samples(dataset: &Dataset, shard: &Shard) -> Result<Vec<SampleRow>
     let ids = column::<StringArray>(&batch, names::SAMPLE_ID)?;
     // Another task's candidates, or its lack of soft targets, would be trained on as if they were something else.
     let tasks = column::<StringArray>(&batch, names::TASK)?;
-    if let Some(row) = (0..batch.num_rows()).find(|row| tasks.value(*row) != names::VQA) {
+    if let Some(row) = (0..batch.num_rows()).find(|row| tasks.value(*row) != names::tasks::VQA) {
         let (id, task) = (ids.value(row), tasks.value(row));
-        let problem =
-            format!("sample {id} of shard {} has the task {task}, students learn {} only", shard.name, names::VQA);
+        let problem = format!(
+            "sample {id} of shard {} has the task {task}, students learn {} only",
+            shard.name,
+            names::tasks::VQA
+        );
         return Err(Error::Data { path: dataset.folder().to_owned(), problem });
     }
     let images = column::<UInt32Array>(&batch, names::IMAGE)?;

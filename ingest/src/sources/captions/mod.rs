@@ -12,6 +12,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use retort_schemas::manifest::AnswerVocabulary;
+use retort_schemas::tables::samples::tasks::CAPTION;
 use serde_json::{Value, json};
 
 use self::documents::{CocoFile, KarpathyFile};
@@ -29,7 +30,6 @@ use crate::source::{ImageBytes, Item, Items, Record, SourceImage};
 use crate::{Error, Result, Source, Text, Vocabulary};
 
 const KIND: &str = "captions";
-const TASK: &str = "caption";
 
 /// One split of a caption set as it was published.
 #[derive(Debug, Clone, Default)]
@@ -304,7 +304,7 @@ impl Source for Captions {
                     }
                     let id = id.unwrap_or_else(|| format!("{name}#{}", records.len()));
                     let texts = vec![Text { text: text.into(), ..Text::default() }];
-                    records.push(Record { id: id.into(), task: TASK, texts, ..Record::default() });
+                    records.push(Record { id: id.into(), task: CAPTION, texts, ..Record::default() });
                 }
             }
             let regions = instances.map(|instances| instances.of(&name));

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use retort_cache::Error as CacheError;
+use retort_schemas::tables::samples::tasks;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -28,10 +29,10 @@ pub(super) enum Task {
 
 /// Each task with the keys that it takes beside those of all.
 const TASKS: [(&str, Task, &[&str]); 4] = [
-    ("classification", Task::Classification, &["text", "label", "classes"]),
-    ("matching", Task::Matching, &["texts", "label"]),
-    ("caption", Task::Caption, &["text"]),
-    ("vqa", Task::Vqa, &["text", "label", "answers", "classes", "min_count", "question_type", "answer_type"]),
+    (tasks::CLASSIFICATION, Task::Classification, &["text", "label", "classes"]),
+    (tasks::MATCHING, Task::Matching, &["texts", "label"]),
+    (tasks::CAPTION, Task::Caption, &["text"]),
+    (tasks::VQA, Task::Vqa, &["text", "label", "answers", "classes", "min_count", "question_type", "answer_type"]),
 ];
 const KEYS_OF_ALL: [&str; 5] = ["task", "id", "image", "split", "split_value"];
 

@@ -10,6 +10,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use retort_schemas::manifest::AnswerVocabulary;
+use retort_schemas::tables::samples::tasks::SNLI_VE;
 use serde_json::{Value, json};
 
 use self::pairs::{CLASSES, Pair, PairKey, header};
@@ -24,7 +25,6 @@ use crate::source::{ImageBytes, Item, Items, Record, SourceImage};
 use crate::{Error, Result, Source, Vocabulary};
 
 const KIND: &str = "snli-ve";
-const TASK: &str = "snli_ve";
 /// A part that is a list of its own.
 const LISTED: &str = "listed";
 
@@ -196,7 +196,7 @@ impl Source for SnliVe {
             };
             Ok(Record {
                 id: key.pair.unwrap_or_else(|| row.to_string()).into(),
-                task: TASK,
+                task: SNLI_VE,
                 texts: vec![crate::Text { text: pair.hypothesis.to_owned().into(), ..Default::default() }],
                 label: pair.label.and_then(|label| vocabulary?.class_of_label(label)),
                 label_text: pair.label.map(|label| label.to_owned().into()),

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use retort_schemas::tables::samples::tasks;
 use serde_json::value::RawValue;
 
 use super::names::Names;
@@ -16,9 +17,6 @@ use crate::source::Record;
 const CHOICES: usize = 4;
 /// The folder of the published archive; some write it into their paths.
 pub(super) const IMAGE_FOLDER: &str = "vcr1images/";
-
-const QA: &str = "vcr_qa";
-const QAR: &str = "vcr_qar";
 
 /// Which samples are made of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -164,7 +162,7 @@ impl Annotation {
             match made {
                 Ok((answers, truth)) => {
                     let texts = answers.iter().map(|answer| text_of(&[&question, answer])).collect();
-                    samples.push(sample("qa", QA, texts, *truth, answers));
+                    samples.push(sample("qa", tasks::VCR_QA, texts, *truth, answers));
                 }
                 Err(fault) => lost("qa", fault),
             }
@@ -179,12 +177,12 @@ impl Annotation {
                 };
                 let right = answer.and_then(|answer| answers.get(answer as usize));
                 Ok(match right {
-                    Some(right) => vec![sample("qar", QAR, about(right), truth, &rationales)],
+                    Some(right) => vec![sample("qar", tasks::VCR_QAR, about(right), truth, &rationales)],
                     // Which rationale is right is known beside the right answer only.
                     None => {
                         let each = answers.iter().enumerate();
                         let each = each.map(|(place, answer)| (format!("qar:a{place}"), about(answer)));
-                        each.map(|(suffix, texts)| sample(&suffix, QAR, texts, None, &[])).collect()
+                        each.map(|(suffix, texts)| sample(&suffix, tasks::VCR_QAR, texts, None, &[])).collect()
                     }
                 })
             })();

@@ -8,7 +8,7 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 use retort_schemas::manifest::AnswerVocabulary;
-use retort_schemas::tables::samples::VQA;
+use retort_schemas::tables::samples::tasks::VQA;
 use serde_json::json;
 
 pub use self::pattern::COCO_PATTERN;

@@ -5,6 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 use std::sync::Arc;
 
+use retort_schemas::tables::samples::tasks::CLASSIFICATION;
 use serde_json::Value;
 
 use super::{Named, WebDatasetFiles};
@@ -15,8 +16,6 @@ use crate::rejects::{Code, Reject, Stage};
 use crate::sidecars::{self, LONGEST_JSON_BYTES, LONGEST_TEXT_BYTES, Problem, TextRule};
 use crate::source::{ImageBytes, Item, LostImage, SourceImage};
 use crate::{Result, Vocabulary};
-
-const CLASSIFICATION_TASK: &str = "classification";
 
 /// Walks through the archives, one after the other.
 pub(super) struct Samples<'a> {
@@ -279,7 +278,7 @@ impl<'a> Samples<'a> {
         }
         if let Some((class, word)) = label {
             for record in &mut records {
-                record.task = CLASSIFICATION_TASK;
+                record.task = CLASSIFICATION;
                 record.label = Some(class);
                 record.label_text = Some(word.clone().into());
             }

@@ -3,7 +3,9 @@
 use std::cell::Cell;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
+use retort_cache::{Dataset, Interrupt, Quiet, verify};
 use serde_json::Value;
 use tempfile::tempdir;
 
@@ -105,6 +107,28 @@ fn ingest_killed_at_any_moment_and_run_again_gives_the_same_bytes() -> Result {
         }
     }
     assert!(kills >= 3, "only {kills} of 9 kills came in time");
+    Ok(())
+}
+
+#[test]
+fn ingest_without_room_keeps_what_was_committed_and_goes_on_when_there_is_some() -> Result {
+    let folder = tempdir()?;
+    let files = VqaFiles::write(&folder.path().join("vqa"), 60)?;
+    let [whole, cramped] = ["whole", "cramped"].map(|name| folder.path().join(name));
+    files.ingest(&whole, "train")?;
+    // The manifest of thirty shards is the largest file by far. SIGXFSZ would kill: ignored, the write fails instead.
+    let most_kib = fs::metadata(whole.join("dataset.json"))?.len() / 1024 / 2;
+    let arguments = files.ingest_arguments(&cramped, "train");
+    let limit = format!("trap '' XFSZ; ulimit -f {}; exec \"$0\" \"$@\"", most_kib * 2); // in blocks of 512 bytes
+    let ran = Command::new("sh").args(["-c", &limit, env!("CARGO_BIN_EXE_retort")]).args(&arguments).output()?;
+    let said = String::from_utf8(ran.stderr)?;
+    assert_eq!(ran.status.code(), Some(2), "{said}");
+    assert!(said.contains("dataset.json") && said.contains("hint: make room and run the same command again"), "{said}");
+    let committed = Dataset::open(&cramped)?.manifest().shards().count();
+    assert!((1..30).contains(&committed), "{committed} shards");
+    assert!(verify(&cramped, &Quiet, &Interrupt::default())?.damages.is_empty());
+    files.ingest(&cramped, "train")?;
+    assert_eq!(tree(&cramped)?, tree(&whole)?);
     Ok(())
 }
 

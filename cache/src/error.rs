@@ -1,6 +1,9 @@
 //! What can go wrong between disk and memory.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+
+use parquet::errors::ParquetError;
 
 /// Result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -69,7 +72,7 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// What it said.
-        source: parquet::errors::ParquetError,
+        source: ParquetError,
     },
     /// Arrow could not build or cast a column.
     #[error("arrow failed on {}", path.display())]
@@ -179,6 +182,9 @@ impl Error {
             Self::SplitExists { .. } => "use the options it was begun with, another --split, or another --out",
             Self::Locked { .. } => "wait for it, or stop it",
             Self::Interrupted => "run the same command again to continue",
+            Self::Io { source, .. } if is_full(source) => {
+                "make room and run the same command again: what was committed is kept"
+            }
             _ => return None,
         };
         Some(hint.to_owned())
@@ -190,10 +196,16 @@ impl Error {
         move |source| Self::Io { action, path, source }
     }
 
-    /// An [`Error::Parquet`], for `map_err`.
-    pub(crate) fn parquet(path: &Path) -> impl Fn(parquet::errors::ParquetError) -> Self {
+    /// An [`Error::Parquet`], or what the operating system said below it, for `map_err`.
+    pub(crate) fn parquet(path: &Path) -> impl Fn(ParquetError) -> Self {
         let path = path.to_owned();
-        move |source| Self::Parquet { path: path.clone(), source }
+        move |error| match error {
+            ParquetError::External(below) => match below.downcast() {
+                Ok(source) => Self::Io { action: "read or write", path: path.clone(), source: *source },
+                Err(below) => Self::Parquet { path: path.clone(), source: ParquetError::External(below) },
+            },
+            source => Self::Parquet { path: path.clone(), source },
+        }
     }
 
     /// An [`Error::Arrow`], for `map_err`.
@@ -201,4 +213,8 @@ impl Error {
         let path = path.to_owned();
         move |source| Self::Arrow { path: path.clone(), source }
     }
+}
+
+fn is_full(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge)
 }

@@ -34,6 +34,7 @@ pub enum Ingest {
     SnliVe(IngestSnliVe),
     #[command(visible_alias = "vqa-cp")]
     Vqa(IngestVqa),
+    #[command(visible_alias = "coco")]
     Captions(IngestCaptions),
     #[command(name = "webdataset")]
     WebDataset(IngestWebDataset),

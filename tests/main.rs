@@ -12,4 +12,6 @@ mod models;
 mod pipeline;
 mod support;
 #[cfg(feature = "torch")]
+mod tasks;
+#[cfg(feature = "torch")]
 mod zero_shot;

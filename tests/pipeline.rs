@@ -267,12 +267,11 @@ fn bad_teachers_and_recipes_are_refused_with_what_to_do() -> Result {
 fn a_task_that_no_student_learns_is_refused() -> Result {
     let folder = tempdir()?;
     let files = VqaFiles::write(&folder.path().join("files"), 24)?;
-    let lines: String =
-        (0..24).map(|n| format!("{{\"i\": \"{n}.png\", \"t\": \"a square\", \"c\": {}}}\n", n % 3)).collect();
+    let lines: String = (0..24).map(|n| format!("{{\"i\": \"{n}.png\", \"t\": \"a square\"}}\n")).collect();
     fs::write(files.path("lines.jsonl"), lines)?;
-    let mapping = "task = \"classification\"\nimage = \"{i}\"\ntext = \"t\"\nlabel = \"c\"\nclasses = [\"red\", \"green\", \"blue\"]\n";
+    let mapping = "task = \"caption\"\nimage = \"{i}\"\ntext = \"t\"\n";
     fs::write(files.path("map.toml"), mapping)?;
-    let dataset = folder.path().join("classes");
+    let dataset = folder.path().join("captions");
     let (lines, mapping, images) = (files.path("lines.jsonl"), files.path("map.toml"), files.path("images"));
     for split in ["train", "test"] {
         let given = ["--file", text(&lines), "--mapping", text(&mapping), "--images", text(&images)];
@@ -281,7 +280,7 @@ fn a_task_that_no_student_learns_is_refused() -> Result {
     }
     let recipe = recipe(folder.path(), &dataset)?;
     let run = folder.path().join("run");
-    let expected = ["has the task classification, students learn vqa only"];
+    let expected = ["has the task caption, of which a student can learn no answer"];
     refused(&["train", text(&recipe), "--run", text(&run), "--set", "arm=base"], &expected)?;
     Ok(())
 }

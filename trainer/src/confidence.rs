@@ -12,6 +12,17 @@ use tch::{Kind, Tensor};
 
 use crate::Result;
 use crate::recipe::ConfidenceForm;
+use crate::selection::{relevance, softmax};
+
+/// Temperature of the zero-shot probabilities: CLIP's own, which it learnt to 1/100.
+const TAU_ZERO_SHOT: f32 = 0.01;
+
+/// Zero-shot probabilities of the K candidate texts of an image: softmax_k( cos(z_v, z_t^k) / 0.01 ), c_T being that of
+/// the truth. All features are of one joint teacher and normalised.
+pub fn zero_shot(z_v: &[f32], z_t: &[&[f32]]) -> Vec<f32> {
+    let cosines: Vec<f32> = z_t.iter().map(|z_t| relevance(z_t, z_v)).collect();
+    softmax(&cosines, TAU_ZERO_SHOT)
+}
 
 /// c_S, `[batch]`: the student's probability of the truth, detached. `labels` `[batch]` is the class of the truth, -1
 /// where it has none, which gives 1/2.
@@ -64,6 +75,14 @@ mod tests {
         let shut = weights(ConfidenceForm::Gate, &c_t, &c_s, &Tensor::from_slice(&[0.0_f32, 0.0]))?;
         assert_eq!(values(&shut)?, [0.0, 0.0]);
         Ok(())
+    }
+
+    #[test]
+    fn zero_shot_is_a_softmax_of_cosines() {
+        let p = zero_shot(&[1.0, 0.0], &[&[0.6, 0.8], &[0.59, 0.807_4], &[-1.0, 0.0]]);
+        let odds = (0.01_f32 / 0.01).exp();
+        assert!((p[0] / p[1] - odds).abs() < 1e-3 && p[2] < 1e-30, "{p:?}");
+        assert!((p.iter().sum::<f32>() - 1.0).abs() < 1e-6);
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::prepare::Preparer;
 use crate::recipe::{Arm, Recipe};
 use crate::record::{TOKENIZER, WEIGHTS};
 use crate::students::{Input, Student, Vilt, ViltConfig};
+use crate::tasks::{Objective, in_rows_of_samples, outputs_of};
 use crate::zipped::{SampleRow, Sources, Zipped, samples};
 use crate::{Error, Result};
 
@@ -46,12 +47,23 @@ pub fn evaluate(run: &Path, split: &str, progress: &dyn Progress, interrupt: &In
     let dataset = Dataset::open(&recipe.data.dataset)?;
     let tested = dataset.split(split)?.clone();
     let guesser = Guesser::fit(&dataset, dataset.split(&recipe.data.split)?)?;
-    let (student, tokenizer, answers) = open_student(run, &recipe, &dataset)?;
+    let mut objective = None;
+    for shard in &tested.shards {
+        let found = Objective::of_all(samples(&dataset, shard)?.iter());
+        let of_shard = found.map_err(|problem| Error::Data { path: dataset.folder().to_owned(), problem })?;
+        objective = objective.or(of_shard);
+    }
+    let Some(objective) = objective else {
+        let problem = format!("split {split} has no samples");
+        return Err(Error::Data { path: dataset.folder().to_owned(), problem });
+    };
+    let (student, tokenizer, answers) = open_student(run, &recipe, objective, &dataset)?;
     // Evaluation is the student alone: no teacher's features, no augmentation.
     let preparer = Preparer {
         recipe: Recipe { arm: Arm::Base, ..recipe },
         tokenizer,
-        answers: answers.len(),
+        objective,
+        classes: answers.len(),
         visual_words: None,
         semantic_words: None,
         confidence: None,
@@ -68,14 +80,14 @@ pub fn evaluate(run: &Path, split: &str, progress: &dyn Progress, interrupt: &In
             interrupt.check()?;
             let batch: Vec<(&Zipped, usize)> = chunk.iter().map(|row| (&zipped, *row)).collect();
             for ((_, row), (class, confidence)) in batch.iter().zip(predict(student.as_ref(), &preparer, &batch)?) {
-                rows.push(judge(&zipped, *row, &answers[class], confidence, &guesser));
+                rows.push(judge(&zipped, *row, objective, &answers, class, confidence, &guesser));
             }
             progress.advance(chunk.len() as u64);
         }
     }
     progress.end();
     write_predictions(run, split, &rows)?;
-    let evaluation = summarise(split, &rows);
+    let evaluation = summarise(split, objective, &rows);
     let text = serde_json::to_string_pretty(&evaluation)
         .map_err(|error| Error::Run { path: run.to_owned(), problem: error.to_string() })?;
     write_atomic(&run.join(files::evaluation(split)), format!("{text}\n").as_bytes())?;
@@ -85,6 +97,7 @@ pub fn evaluate(run: &Path, split: &str, progress: &dyn Progress, interrupt: &In
 fn open_student(
     run: &Path,
     recipe: &Recipe,
+    objective: Objective,
     dataset: &Dataset,
 ) -> Result<(Box<dyn Student>, TextTokenizer, Vec<String>)> {
     let folder = run.join(files::STUDENT);
@@ -101,7 +114,7 @@ fn open_student(
     let labels = json.get("id2label").and_then(serde_json::Value::as_object);
     let label = |id: usize| labels.and_then(|labels| labels.get(&id.to_string())?.as_str());
     let answers: Vec<String> = (0..).map_while(label).map(str::to_owned).collect();
-    if answers != dataset.answers()?.answers {
+    if answers != outputs_of(objective, dataset)? {
         let problem = "its answers are not those of the data set, or in another order".to_owned();
         return Err(malformed(problem));
     }
@@ -111,32 +124,81 @@ fn open_student(
     Ok((Box::new(student), tokenizer, answers))
 }
 
-/// Class and probability of the student's best answers.
+/// Class, or candidate, and probability of the student's best answers.
 fn predict(student: &dyn Student, preparer: &Preparer, rows: &[(&Zipped, usize)]) -> Result<Vec<(usize, f32)>> {
     let _guard = tch::no_grad_guard();
     let batch = preparer.batch(rows, None)?;
     let views = student.forward(&Input { ids: &batch.ids, mask: &batch.mask, pixels: &batch.pixels })?;
-    let (best, class) = views.logits.f_softmax(-1, Kind::Float)?.f_max_dim(1, false)?;
+    let logits = in_rows_of_samples(&views.logits, preparer.objective)?;
+    let (best, class) = logits.f_softmax(-1, Kind::Float)?.f_max_dim(1, false)?;
     let (best, class) = (Vec::<f32>::try_from(&best)?, Vec::<i64>::try_from(&class)?);
     Ok(class.into_iter().map(|class| class as usize).zip(best).collect())
 }
 
-fn judge(zipped: &Zipped, row: usize, prediction: &str, confidence: f32, guesser: &Guesser) -> Row {
+/// Holds what the student says of a sample, a class or a candidate text, against the truth.
+fn judge(
+    zipped: &Zipped,
+    row: usize,
+    objective: Objective,
+    answers: &[String],
+    chosen: usize,
+    confidence: f32,
+    guesser: &Guesser,
+) -> Row {
     let sample = &zipped.samples[row];
-    let text = zipped.texts.value(sample.text);
-    let labelled = !sample.answers.is_empty();
-    let score = |answer: &str| accuracy(answer, &sample.answers);
+    let candidate = |at: usize| sample.texts.get(at).map(|text| zipped.texts.value(*text));
+    let text = candidate(0).unwrap_or_default();
+    let said = name_of(objective, answers, chosen);
+    let truth = truth_of(objective, sample);
+    let score = |answer: &str| match objective {
+        Objective::Answers => accuracy(answer, &sample.answers),
+        Objective::Class | Objective::Choice(_) => f64::from(u8::from(truth.as_deref() == Some(answer))),
+    };
+    let labelled = match objective {
+        Objective::Answers => !sample.answers.is_empty(),
+        Objective::Class | Objective::Choice(_) => truth.is_some(),
+    };
+    let shown = match objective {
+        Objective::Choice(_) => [candidate(chosen), sample.label.and_then(|label| candidate(label as usize))],
+        Objective::Answers | Objective::Class => [Some(said.as_str()), sample.label_text.as_deref()],
+    };
+    let scores = labelled.then(|| [score(&said), score(&guesser.majority), score(guesser.answer(text))]);
     Row {
         id: sample.id.clone(),
         shard: zipped.shard.clone(),
         row: row as u32,
         text: text.to_owned(),
-        question_type: sample.question_type.clone(),
-        prediction: prediction.to_owned(),
-        truth: sample.label_text.clone(),
+        question_type: kind_of(objective, sample),
+        prediction: shown[0].unwrap_or_default().to_owned(),
+        truth: shown[1].map(str::to_owned),
         confidence,
-        scores: labelled.then(|| [score(prediction), score(&guesser.majority), score(guesser.answer(text))]),
+        scores,
     }
+}
+
+/// A class by its name, a candidate text by its number.
+fn name_of(objective: Objective, answers: &[String], chosen: usize) -> String {
+    match objective {
+        Objective::Choice(_) => chosen.to_string(),
+        Objective::Answers | Objective::Class => answers.get(chosen).cloned().unwrap_or_default(),
+    }
+}
+
+/// What is right, named like the predictions.
+fn truth_of(objective: Objective, sample: &SampleRow) -> Option<String> {
+    match objective {
+        Objective::Choice(_) => sample.label.map(|label| label.to_string()),
+        Objective::Answers | Objective::Class => sample.label_text.clone(),
+    }
+}
+
+/// By what scores are told apart: the source's question type, else the class of the truth, or the task.
+fn kind_of(objective: Objective, sample: &SampleRow) -> Option<String> {
+    sample.question_type.clone().or_else(|| match objective {
+        Objective::Answers => None,
+        Objective::Class => sample.label_text.clone(),
+        Objective::Choice(_) => Some(sample.task.clone()),
+    })
 }
 
 /// The two floors: what can be had without looking at the image.
@@ -153,10 +215,14 @@ impl Guesser {
         for shard in &split.shards {
             let texts = dataset.read(shard, tables::texts::NAME, Columns::Named(&[tables::texts::TEXT]))?;
             let texts = column::<StringArray>(&texts, tables::texts::TEXT)?;
-            for SampleRow { text, label_text, .. } in samples(dataset, shard)? {
-                let Some(answer) = label_text else { continue };
+            for sample in samples(dataset, shard)? {
+                let objective = Objective::of(&sample);
+                let Some(answer) = objective.and_then(|objective| truth_of(objective, &sample)) else { continue };
                 *all.entry(answer.clone()).or_default() += 1;
-                *by_text.entry(texts.value(text).to_owned()).or_default().entry(answer).or_default() += 1;
+                // Which of several texts it is cannot be told from the first of them.
+                if let (Some(text), false) = (sample.texts.first(), matches!(objective, Some(Objective::Choice(_)))) {
+                    *by_text.entry(texts.value(*text).to_owned()).or_default().entry(answer).or_default() += 1;
+                }
             }
         }
         let by_text = by_text.into_iter().map(|(text, counts)| (text, commonest(&counts))).collect();
@@ -174,7 +240,7 @@ fn commonest(counts: &BTreeMap<String, u64>) -> String {
     best.map(|(answer, _)| answer.clone()).unwrap_or_default()
 }
 
-fn summarise(split: &str, rows: &[Row]) -> Evaluation {
+fn summarise(split: &str, objective: Objective, rows: &[Row]) -> Evaluation {
     let mut by_type: BTreeMap<&str, Vec<[f64; 3]>> = BTreeMap::new();
     let mut all = Vec::new();
     for row in rows {
@@ -196,7 +262,7 @@ fn summarise(split: &str, rows: &[Row]) -> Evaluation {
     Evaluation {
         schema: EVALUATION_VERSION.to_string(),
         split: split.to_owned(),
-        metric: "VQA accuracy".to_owned(),
+        metric: objective.metric().to_owned(),
         overall: score("all", &all),
         by_question_type: by_type.iter().map(|(name, scores)| score(name, scores)).collect(),
     }

@@ -35,11 +35,12 @@ mod seeds;
 pub mod selection;
 mod stream;
 pub mod students;
+mod tasks;
 mod vocabulary;
 mod zipped;
 
 pub use error::{Error, Result};
 pub use evaluate::evaluate;
-pub use recipe::{Arm, ConfidenceForm, Distance, Recipe, SelectMode, Shots, Target};
+pub use recipe::{Arm, ChoiceLoss, ConfidenceForm, ConfidenceSource, Distance, Recipe, SelectMode, Shots, Target};
 pub use run::{Outcome, train};
 pub use sampling::{Candidate, draw};

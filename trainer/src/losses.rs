@@ -87,6 +87,43 @@ pub fn vqa_loss(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
     Ok(sum.f_div_scalar(batch as f64)?)
 }
 
+/// Task loss of one class of several, a scalar: softmax cross-entropy of `logits` `[batch, classes]`, averaged over the
+/// samples with a label; `labels` `[batch]` is -1 where there is none. SNLI-VE has three classes. Of a choice, the
+/// classes are the K candidates' scores: the VCR loss of method section 3.
+///
+/// # Errors
+/// If libtorch refuses the shapes.
+pub fn class_loss(logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
+    let log_p = logits.f_log_softmax(-1, Kind::Float)?;
+    let known = labels.f_ge(0)?.f_to_kind(Kind::Float)?;
+    let of_truth = log_p.f_gather(1, &labels.f_clamp_min(0)?.f_unsqueeze(1)?, false)?.f_squeeze_dim(1)?;
+    let count = known.f_sum(Kind::Float)?.f_clamp_min(1.0)?;
+    Ok(of_truth.f_mul(&known)?.f_sum(Kind::Float)?.f_neg()?.f_div(&count)?)
+}
+
+/// Task loss of a choice with the option `binary`, a scalar: two-way cross-entropy a candidate, as UNITER trains VCR,
+/// summed over the K candidates and averaged over the samples with a label. `scores` `[batch, K]`, `labels` `[batch]`.
+///
+/// # Errors
+/// If libtorch refuses the shapes.
+pub fn binary_choice_loss(scores: &Tensor, labels: &Tensor) -> Result<Tensor> {
+    let candidates = scores.size2()?.1;
+    let known = labels.f_ge(0)?.f_to_kind(Kind::Float)?;
+    let truth = labels.f_clamp_min(0)?.f_one_hot(candidates)?.f_to_kind(Kind::Float)?;
+    let none = None::<Tensor>;
+    let each = scores.f_binary_cross_entropy_with_logits(&truth, none.as_ref(), none.as_ref(), Reduction::None)?;
+    let each = each.f_sum_dim_intlist([1_i64].as_slice(), false, Kind::Float)?.f_mul(&known)?;
+    Ok(each.f_sum(Kind::Float)?.f_div(&known.f_sum(Kind::Float)?.f_clamp_min(1.0)?)?)
+}
+
+/// A loss of each text, `[batch * K]`, as one of each sample, `[batch]`: the mean over its K candidate texts.
+///
+/// # Errors
+/// If libtorch refuses the shapes.
+pub fn mean_over_texts(loss: &Tensor, texts: i64) -> Result<Tensor> {
+    Ok(loss.f_view([-1, texts])?.f_mean_dim([1_i64].as_slice(), false, Kind::Float)?)
+}
+
 /// The distillation term, a scalar: mean over the batch of w(x) * [ s_v L_v + s_t (L_t + L_TS) ].
 ///
 /// `s_v` and `s_t` are the recipe's shares; lambda is applied by the caller. Absent parts count nothing; without `w`
@@ -143,6 +180,27 @@ mod tests {
             weight.copy_(&Tensor::from_slice(&[2.0_f32, 0.0, 0.0, 2.0]).reshape([2, 2]));
             Ok(linear)
         })
+    }
+
+    #[test]
+    fn a_class_costs_the_log_of_its_probability() -> Result<()> {
+        let logits = tensor(&[0.0, 0.0, 3.0_f32.ln(), 0.0, 5.0, 1.0], &[3, 2])?;
+        // -ln 1/2 and -ln 3/4; the third has no label.
+        let expected = (2.0_f32.ln() + (4.0_f32 / 3.0).ln()) / 2.0;
+        close(&class_loss(&logits, &Tensor::from_slice(&[1_i64, 0, -1]))?, &[expected])?;
+        close(&class_loss(&logits, &Tensor::from_slice(&[-1_i64, -1, -1]))?, &[0.0])
+    }
+
+    #[test]
+    fn a_binary_choice_judges_each_candidate_alone() -> Result<()> {
+        let scores = tensor(&[3.0_f32.ln(), -(3.0_f32.ln()), 9.0, 9.0], &[2, 2])?;
+        // -ln 3/4 for the truth, -ln (1 - 1/4) for the other; the second sample has no label.
+        close(&binary_choice_loss(&scores, &Tensor::from_slice(&[0_i64, -1]))?, &[2.0 * (4.0_f32 / 3.0).ln()])
+    }
+
+    #[test]
+    fn candidates_of_a_sample_count_as_one() -> Result<()> {
+        close(&mean_over_texts(&tensor(&[1.0, 3.0, 5.0, 9.0], &[4])?, 2)?, &[2.0, 7.0])
     }
 
     #[test]

@@ -14,38 +14,40 @@ use tch::{Device, Tensor};
 use crate::recipe::{Recipe, SelectMode, Target};
 use crate::seeds::generator;
 use crate::selection::{probabilities, relevance, select_sample, select_top};
+use crate::tasks::Objective;
 use crate::zipped::{Pooled, SampleRow, Sources, Zipped, pooled};
 use crate::{Error, Result};
 
-/// What the student and the losses see of a batch. Features are of length 1.
+/// What the student and the losses see of a batch. Features are of length 1. A sample has one text or, where one of
+/// several is to be chosen, K: `texts` is `batch * K`, the candidates of a sample one after another.
 pub(crate) struct Batch {
     pub(crate) ids_of_samples: Vec<String>,
-    /// `[batch, tokens]`.
+    /// `[texts, tokens]`.
     pub(crate) ids: Tensor,
-    /// `[batch, tokens]`, 1 for a token, 0 for padding.
+    /// `[texts, tokens]`, 1 for a token, 0 for padding.
     pub(crate) mask: Tensor,
     /// `[batch, 3, side, side]`.
     pub(crate) pixels: Tensor,
-    /// `[batch, answers]`.
-    pub(crate) targets: Tensor,
+    /// `[batch, answers]`, where answers have soft scores.
+    pub(crate) targets: Option<Tensor>,
     /// `[batch]`, -1 where there is none.
     pub(crate) labels: Tensor,
     /// `[batch, d_v]`.
     pub(crate) z_v: Option<Tensor>,
-    /// `[batch, d_t]`.
+    /// `[texts, d_t]`.
     pub(crate) z_t: Option<Tensor>,
     pub(crate) words: Option<WordBatch>,
     /// c_T and whether the teachers are right, `[batch]` each.
     pub(crate) confidence: Option<(Tensor, Tensor)>,
 }
 
-/// The selected words of a batch, padded to the most of a sample.
+/// The selected words of a batch, padded to the most of a text.
 pub(crate) struct WordBatch {
-    /// `[batch, words, tokens]`, 1/n at the n sub-tokens of a word.
+    /// `[texts, words, tokens]`, 1/n at the n sub-tokens of a word.
     pub(crate) members: Tensor,
-    /// `[batch, words]`.
+    /// `[texts, words]`.
     pub(crate) present: Tensor,
-    /// `[batch, words, d]`.
+    /// `[texts, words, d]`.
     pub(crate) target: Tensor,
 }
 
@@ -85,14 +87,16 @@ impl WordFeatures {
     }
 }
 
-/// What is known of a sample from the fitted probe.
+/// c_T of a sample, and whether the teachers are right about it.
 pub(crate) type ConfidenceOf = HashMap<String, (f32, bool)>;
 
 /// Everything that turns rows into batches, shared by the threads that do so.
 pub(crate) struct Preparer {
     pub(crate) recipe: Recipe,
     pub(crate) tokenizer: TextTokenizer,
-    pub(crate) answers: usize,
+    pub(crate) objective: Objective,
+    /// Answers or classes of the vocabulary.
+    pub(crate) classes: usize,
     /// E_joint("a photo of w"); absent without a joint teacher.
     pub(crate) visual_words: Option<WordFeatures>,
     /// E_text(w).
@@ -112,8 +116,12 @@ pub(crate) struct Candidate {
 }
 
 struct Prepared {
-    ids: Vec<i64>,
     pixels: Vec<f32>,
+    texts: Vec<PreparedText>,
+}
+
+struct PreparedText {
+    ids: Vec<i64>,
     words: Vec<PreparedWord>,
 }
 
@@ -134,28 +142,31 @@ pub(crate) fn student_preprocessing(image_size: i64) -> Preprocessing {
     }
 }
 
+/// z_v of a sample.
+pub(crate) fn image_feature(shard: &Zipped, row: usize) -> Option<&[f32]> {
+    Some(shard.z_v.as_ref()?.row(shard.samples[row].image))
+}
+
+/// z_t of each text of a sample.
+pub(crate) fn text_features(shard: &Zipped, row: usize) -> impl Iterator<Item = Option<&[f32]>> {
+    shard.samples[row].texts.iter().map(|text| Some(shard.z_t.as_ref()?.row(*text)))
+}
+
 impl Preparer {
     /// A batch of rows. `epoch` seeds augmentation and sampled selection; without it there is neither.
     pub(crate) fn batch(&self, rows: &[(&Zipped, usize)], epoch: Option<u64>) -> Result<Batch> {
         let prepared: Vec<Prepared> =
             rows.par_iter().map(|(shard, row)| self.prepare(shard, *row, epoch)).collect::<Result<_>>()?;
         let samples: Vec<&SampleRow> = rows.iter().map(|(shard, row)| &shard.samples[*row]).collect();
-        let count = rows.len() as i64;
-        let longest = prepared.iter().map(|sample| sample.ids.len()).max().unwrap_or(0);
-        let mut ids = vec![0_i64; rows.len() * longest];
+        let texts: Vec<&PreparedText> = prepared.iter().flat_map(|sample| &sample.texts).collect();
+        let (count, text_count) = (rows.len() as i64, texts.len() as i64);
+        let longest = texts.iter().map(|text| text.ids.len()).max().unwrap_or(0);
+        let mut ids = vec![0_i64; texts.len() * longest];
         let mut mask = vec![0_i64; ids.len()];
-        for (row, sample) in prepared.iter().enumerate() {
+        for (row, text) in texts.iter().enumerate() {
             let at = row * longest;
-            ids[at..at + sample.ids.len()].copy_from_slice(&sample.ids);
-            mask[at..at + sample.ids.len()].fill(1);
-        }
-        let mut targets = vec![0.0_f32; rows.len() * self.answers];
-        for (row, sample) in samples.iter().enumerate() {
-            for (class, score) in &sample.targets {
-                if let Some(target) = targets.get_mut(row * self.answers + *class as usize) {
-                    *target = *score;
-                }
-            }
+            ids[at..at + text.ids.len()].copy_from_slice(&text.ids);
+            mask[at..at + text.ids.len()].fill(1);
         }
         let labels: Vec<i64> = samples.iter().map(|sample| sample.label.map_or(-1, i64::from)).collect();
         let side = self.recipe.student.image_size;
@@ -163,14 +174,14 @@ impl Preparer {
         let arm = self.recipe.arm;
         Ok(Batch {
             ids_of_samples: samples.iter().map(|sample| sample.id.clone()).collect(),
-            ids: self.tensor(&ids, &[count, longest as i64])?,
-            mask: self.tensor(&mask, &[count, longest as i64])?,
+            ids: self.tensor(&ids, &[text_count, longest as i64])?,
+            mask: self.tensor(&mask, &[text_count, longest as i64])?,
             pixels: self.tensor(&pixels, &[count, 3, side, side])?,
-            targets: self.tensor(&targets, &[count, self.answers as i64])?,
+            targets: self.soft_targets(&samples)?,
             labels: self.tensor(&labels, &[count])?,
-            z_v: self.gather(rows, arm.vision(), |shard, sample| Some(shard.z_v.as_ref()?.row(sample.image)))?,
-            z_t: self.gather(rows, arm.text(), |shard, sample| Some(shard.z_t.as_ref()?.row(sample.text)))?,
-            words: if arm.tokens() { self.collate_words(&prepared, longest)? } else { None },
+            z_v: self.gather(arm.vision(), rows.iter().map(|(shard, row)| image_feature(shard, *row)))?,
+            z_t: self.gather(arm.text(), rows.iter().flat_map(|(shard, row)| text_features(shard, *row)))?,
+            words: if arm.tokens() { self.collate_words(&texts, longest)? } else { None },
             confidence: self.confidences(&samples)?,
         })
     }
@@ -179,15 +190,24 @@ impl Preparer {
         Ok(Tensor::f_from_slice(values)?.f_reshape(shape)?.f_to_device(self.device)?)
     }
 
-    fn gather<'a>(
-        &self,
-        rows: &[(&'a Zipped, usize)],
-        wanted: bool,
-        feature: impl Fn(&'a Zipped, &'a SampleRow) -> Option<&'a [f32]>,
-    ) -> Result<Option<Tensor>> {
-        let features: Option<Vec<&[f32]>> =
-            rows.iter().map(|(shard, row)| feature(shard, &shard.samples[*row])).collect();
-        match features {
+    /// `[batch, answers]` of an objective that has soft scores.
+    fn soft_targets(&self, samples: &[&SampleRow]) -> Result<Option<Tensor>> {
+        if self.objective != Objective::Answers {
+            return Ok(None);
+        }
+        let mut targets = vec![0.0_f32; samples.len() * self.classes];
+        for (row, sample) in samples.iter().enumerate() {
+            for (class, score) in &sample.targets {
+                if let Some(target) = targets.get_mut(row * self.classes + *class as usize) {
+                    *target = *score;
+                }
+            }
+        }
+        Ok(Some(self.tensor(&targets, &[samples.len() as i64, self.classes as i64])?))
+    }
+
+    fn gather<'a>(&self, wanted: bool, features: impl Iterator<Item = Option<&'a [f32]>>) -> Result<Option<Tensor>> {
+        match features.collect::<Option<Vec<_>>>() {
             Some(features) if wanted => {
                 let width = features.first().map_or(0, |feature| feature.len());
                 Ok(Some(self.tensor(&features.concat(), &[features.len() as i64, width as i64])?))
@@ -208,24 +228,30 @@ impl Preparer {
 
     fn prepare(&self, shard: &Zipped, row: usize, epoch: Option<u64>) -> Result<Prepared> {
         let sample = &shard.samples[row];
-        let text = shard.texts.value(sample.text);
-        let encoded = self.tokenizer.encode(text)?;
         let image = pixels::decode(shard.images.value(sample.image))?;
         let preprocessing = student_preprocessing(self.recipe.student.image_size);
         let mut image = preprocessing.fit(&image)?;
         if let Some(epoch) = epoch {
             image = self.augment(image, epoch, &sample.id);
         }
+        let texts = (0..sample.texts.len()).map(|at| self.prepare_text(shard, sample, at, epoch));
+        Ok(Prepared { pixels: preprocessing.normalise(&image), texts: texts.collect::<Result<_>>()? })
+    }
+
+    /// Text `at` of a sample.
+    fn prepare_text(&self, shard: &Zipped, sample: &SampleRow, at: usize, epoch: Option<u64>) -> Result<PreparedText> {
+        let text = sample.texts[at];
+        let encoded = self.tokenizer.encode(shard.texts.value(text))?;
         let mut chosen = Vec::new();
         if self.recipe.arm.tokens() {
-            for candidate in self.candidates(shard, sample, epoch).into_iter().filter(|c| c.selected) {
+            for candidate in self.candidates(shard, sample, at, epoch).into_iter().filter(|c| c.selected) {
                 let Word { start, end, .. } = candidate.word;
                 let overlaps = |(from, to): &(u32, u32)| (*from as usize) < end && (*to as usize) > start;
                 let inside = |at: &usize| !encoded.special[*at] && overlaps(&encoded.spans[*at]);
                 let tokens: Vec<usize> = (0..encoded.ids.len()).filter(inside).collect();
                 let target = match self.recipe.selection.target {
-                    Target::Token => shard.tokens.as_ref().and_then(|tokens| tokens.mean(sample.text, start, end)),
-                    Target::Sentence => shard.z_t.as_ref().map(|z_t| z_t.row(sample.text).to_vec()),
+                    Target::Token => shard.tokens.as_ref().and_then(|tokens| tokens.mean(text, start, end)),
+                    Target::Sentence => shard.z_t.as_ref().map(|z_t| z_t.row(text).to_vec()),
                     Target::Image => shard.z_v.as_ref().map(|z_v| z_v.row(sample.image).to_vec()),
                 };
                 // A word that either side cut off teaches nothing.
@@ -234,21 +260,28 @@ impl Preparer {
                 }
             }
         }
-        Ok(Prepared {
-            ids: encoded.ids.iter().map(|id| i64::from(*id)).collect(),
-            pixels: preprocessing.normalise(&image),
-            words: chosen,
-        })
+        Ok(PreparedText { ids: encoded.ids.iter().map(|id| i64::from(*id)).collect(), words: chosen })
     }
 
-    /// The words of a sample's text with relevances, probabilities and the choice.
-    pub(crate) fn candidates(&self, shard: &Zipped, sample: &SampleRow, epoch: Option<u64>) -> Vec<Candidate> {
+    /// The words of text `at` of a sample with relevances, probabilities and the choice. Words that name an object of
+    /// the image are none: `[person1]` was resolved to any name.
+    pub(crate) fn candidates(
+        &self,
+        shard: &Zipped,
+        sample: &SampleRow,
+        at: usize,
+        epoch: Option<u64>,
+    ) -> Vec<Candidate> {
         let (Some(semantic_words), Some(z_t)) = (&self.semantic_words, &shard.z_t) else { return Vec::new() };
-        let z_t = z_t.row(sample.text);
+        let text = sample.texts[at];
+        let z_t = z_t.row(text);
         let z_v = shard.z_v.as_ref().map(|z_v| z_v.row(sample.image));
         let settings = &self.recipe.selection;
         let mut found = Vec::new();
-        for word in words(shard.texts.value(sample.text)) {
+        for word in words(shard.texts.value(text)) {
+            if shard.names_object(text, word.start, word.end) {
+                continue;
+            }
             let Some(semantic) = semantic_words.get(&word.lower) else { continue };
             let prompt = self.visual_words.as_ref().and_then(|words| words.get(&word.lower));
             let visual = prompt.zip(z_v).map(|(prompt, z_v)| relevance(prompt, z_v));
@@ -261,7 +294,8 @@ impl Preparer {
         let p = probabilities(visual.as_deref(), &semantic, settings.alpha, settings.tau_a, settings.tau_b);
         let chosen = match (settings.mode, epoch) {
             (SelectMode::Sample, Some(epoch)) => {
-                let mut rng = generator("selection", self.recipe.seed, epoch, &sample.id);
+                let place = if at == 0 { sample.id.clone() } else { format!("{}/{at}", sample.id) };
+                let mut rng = generator("selection", self.recipe.seed, epoch, &place);
                 select_sample(&p, settings.words, &mut rng)
             }
             _ => select_top(&p, settings.words),
@@ -297,17 +331,17 @@ impl Preparer {
         Rgb { data, ..image }
     }
 
-    fn collate_words(&self, prepared: &[Prepared], longest: usize) -> Result<Option<WordBatch>> {
-        let most = prepared.iter().map(|sample| sample.words.len()).max().unwrap_or(0);
-        let width = prepared.iter().flat_map(|sample| &sample.words).map(|word| word.target.len()).next().unwrap_or(0);
+    fn collate_words(&self, texts: &[&PreparedText], longest: usize) -> Result<Option<WordBatch>> {
+        let most = texts.iter().map(|text| text.words.len()).max().unwrap_or(0);
+        let width = texts.iter().flat_map(|text| &text.words).map(|word| word.target.len()).next().unwrap_or(0);
         if most == 0 {
             return Ok(None);
         }
-        let mut members = vec![0.0_f32; prepared.len() * most * longest];
-        let mut present = vec![0.0_f32; prepared.len() * most];
-        let mut target = vec![0.0_f32; prepared.len() * most * width];
-        for (row, sample) in prepared.iter().enumerate() {
-            for (column, word) in sample.words.iter().enumerate() {
+        let mut members = vec![0.0_f32; texts.len() * most * longest];
+        let mut present = vec![0.0_f32; texts.len() * most];
+        let mut target = vec![0.0_f32; texts.len() * most * width];
+        for (row, text) in texts.iter().enumerate() {
+            for (column, word) in text.words.iter().enumerate() {
                 let at = row * most + column;
                 present[at] = 1.0;
                 target[at * width..(at + 1) * width].copy_from_slice(&word.target);
@@ -316,7 +350,7 @@ impl Preparer {
                 }
             }
         }
-        let (count, most) = (prepared.len() as i64, most as i64);
+        let (count, most) = (texts.len() as i64, most as i64);
         Ok(Some(WordBatch {
             members: self.tensor(&members, &[count, most, longest as i64])?,
             present: self.tensor(&present, &[count, most])?,

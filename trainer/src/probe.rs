@@ -7,6 +7,7 @@ use crate::seeds::permutation;
 
 /// What the probe sees: a sample's teacher features, its truth, and the group that decides its fold.
 pub(crate) struct Observation {
+    /// Of each of its texts, end to end.
     pub(crate) features: Vec<f32>,
     pub(crate) label: u32,
     pub(crate) group: [u8; 16],
@@ -36,8 +37,37 @@ pub(crate) fn features(z_v: Option<&[f32]>, z_t: Option<&[f32]>) -> Vec<f32> {
     all
 }
 
+/// What a probe chooses from: so many classes, or so many texts, of which it scores each.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Choices {
+    Classes(usize),
+    Texts(usize),
+}
+
+impl Choices {
+    /// Texts a sample, and outputs a text.
+    fn shape(self) -> (i64, i64) {
+        match self {
+            Self::Classes(classes) => (1, classes as i64),
+            Self::Texts(texts) => (texts as i64, 1),
+        }
+    }
+
+    fn count(self) -> usize {
+        match self {
+            Self::Classes(count) | Self::Texts(count) => count,
+        }
+    }
+}
+
 /// Fits one probe a fold on the other folds, and lets it judge its own. Groups (images) are never split over folds.
-pub(crate) fn cross_fit(observations: &[Observation], classes: usize, folds: usize, seed: u64) -> Result<Vec<Verdict>> {
+pub(crate) fn cross_fit(
+    observations: &[Observation],
+    choices: Choices,
+    folds: usize,
+    seed: u64,
+) -> Result<Vec<Verdict>> {
+    let (texts, count) = (choices.shape().0, choices.count());
     let mut groups: Vec<[u8; 16]> = observations.iter().map(|o| o.group).collect();
     groups.sort_unstable();
     groups.dedup();
@@ -53,42 +83,50 @@ pub(crate) fn cross_fit(observations: &[Observation], classes: usize, folds: usi
         if inside.is_empty() || outside.is_empty() {
             continue;
         }
-        let (train, truth) = tensors(observations, &outside)?;
-        let (test, _) = tensors(observations, &inside)?;
+        let (train, truth) = tensors(observations, &outside, texts)?;
+        let (test, _) = tensors(observations, &inside, texts)?;
         let mean = train.f_mean_dim([0_i64].as_slice(), true, Kind::Float)?;
         let deviation = train.f_std_dim([0_i64].as_slice(), false, true)?.f_clamp_min(1e-6)?;
         let standard = |x: &Tensor| -> Result<Tensor> { Ok(x.f_sub(&mean)?.f_div(&deviation)?) };
-        let (weight, bias) = fit(&standard(&train)?, &truth, classes)?;
-        let p = standard(&test)?.f_matmul(&weight)?.f_add(&bias)?.f_softmax(-1, Kind::Float)?;
+        let parameters = fit(&standard(&train)?, &truth, choices)?;
+        let p = probabilities(&standard(&test)?, &parameters, count)?;
         let p = Vec::<f32>::try_from(p.f_view([-1])?)?;
-        for (row, at) in p.chunks_exact(classes).zip(inside) {
+        for (row, at) in p.chunks_exact(count).zip(inside) {
             let label = observations[at].label as usize;
-            let best = (0..classes).fold(0, |best, class| if row[class] > row[best] { class } else { best });
+            let best = (0..count).fold(0, |best, class| if row[class] > row[best] { class } else { best });
             verdicts[at] = Verdict { fold: held as u32, confidence: row[label], correct: best == label };
         }
     }
     Ok(verdicts)
 }
 
-fn tensors(observations: &[Observation], rows: &[usize]) -> Result<(Tensor, Tensor)> {
+/// Features `[rows * texts, width]` and truths `[rows]`.
+fn tensors(observations: &[Observation], rows: &[usize], texts: i64) -> Result<(Tensor, Tensor)> {
     let features: Vec<f32> = rows.iter().flat_map(|at| observations[*at].features.iter().copied()).collect();
     let labels: Vec<i64> = rows.iter().map(|at| i64::from(observations[*at].label)).collect();
-    Ok((Tensor::f_from_slice(&features)?.f_reshape([rows.len() as i64, -1])?, Tensor::f_from_slice(&labels)?))
+    Ok((Tensor::f_from_slice(&features)?.f_reshape([rows.len() as i64 * texts, -1])?, Tensor::f_from_slice(&labels)?))
 }
 
-/// Softmax regression by Adam on the whole set: `[features, classes]` and `[classes]`.
-fn fit(x: &Tensor, truth: &Tensor, classes: usize) -> Result<(Tensor, Tensor)> {
+/// softmax(x w + b) over what a sample chooses from: `[rows * texts, width]` to `[rows, choices]`.
+fn probabilities(x: &Tensor, [weight, bias]: &[Tensor; 2], choices: usize) -> Result<Tensor> {
+    let scores = x.f_matmul(weight)?.f_add(bias)?.f_view([-1, choices as i64])?;
+    Ok(scores.f_softmax(-1, Kind::Float)?)
+}
+
+/// Softmax regression by Adam on the whole set: `[width, outputs]` and `[outputs]`. Of texts to choose from it is the
+/// conditional logit: one weight vector for all of them.
+fn fit(x: &Tensor, truth: &Tensor, choices: Choices) -> Result<[Tensor; 2]> {
     let _guard = tch::no_grad_guard();
-    let (rows, width) = x.size2()?;
-    let classes = classes as i64;
+    let width = x.size2()?.1;
+    let ((_, outputs), rows) = (choices.shape(), truth.size1()?);
     let options = (Kind::Float, x.device());
-    let target = truth.f_one_hot(classes)?.f_to_kind(Kind::Float)?;
-    let mut parameters = [Tensor::f_zeros([width, classes], options)?, Tensor::f_zeros([classes], options)?];
+    let target = truth.f_one_hot(choices.count() as i64)?.f_to_kind(Kind::Float)?;
+    let mut parameters = [Tensor::f_zeros([width, outputs], options)?, Tensor::f_zeros([outputs], options)?];
     let mut first = [parameters[0].f_zeros_like()?, parameters[1].f_zeros_like()?];
     let mut second = [parameters[0].f_zeros_like()?, parameters[1].f_zeros_like()?];
     for step in 1..=STEPS {
-        let p = x.f_matmul(&parameters[0])?.f_add(&parameters[1])?.f_softmax(-1, Kind::Float)?;
-        let miss = p.f_sub(&target)?.f_div_scalar(rows as f64)?;
+        let p = probabilities(x, &parameters, choices.count())?;
+        let miss = p.f_sub(&target)?.f_div_scalar(rows as f64)?.f_view([-1, outputs])?;
         let gradients = [
             x.f_transpose(0, 1)?.f_matmul(&miss)?.f_add(&parameters[0].f_mul_scalar(PENALTY)?)?,
             miss.f_sum_dim_intlist([0_i64].as_slice(), false, Kind::Float)?,
@@ -101,8 +139,7 @@ fn fit(x: &Tensor, truth: &Tensor, classes: usize) -> Result<(Tensor, Tensor)> {
             let _ = parameters[i].f_sub_(&update.f_mul_scalar(RATE)?)?;
         }
     }
-    let [weight, bias] = parameters;
-    Ok((weight, bias))
+    Ok(parameters)
 }
 
 #[cfg(test)]
@@ -125,7 +162,7 @@ mod tests {
 
     #[test]
     fn separable_classes_are_judged_with_confidence() -> Result<()> {
-        let verdicts = cross_fit(&observations(false), 2, 5, 1)?;
+        let verdicts = cross_fit(&observations(false), Choices::Classes(2), 5, 1)?;
         assert!(verdicts.iter().all(|v| v.correct && v.confidence > 0.8), "{verdicts:?}");
         assert_eq!(verdicts.iter().map(|v| v.fold).collect::<std::collections::BTreeSet<_>>().len(), 5);
         Ok(())
@@ -134,7 +171,7 @@ mod tests {
     #[test]
     fn a_wrong_label_is_not_learnt_by_heart() -> Result<()> {
         let all = observations(true);
-        let verdicts = cross_fit(&all, 2, 5, 1)?;
+        let verdicts = cross_fit(&all, Choices::Classes(2), 5, 1)?;
         let wrong = verdicts.iter().enumerate().filter(|(i, _)| i % 3 == 0);
         assert!(wrong.clone().filter(|(_, v)| !v.correct).count() > 36, "{verdicts:?}"); // of 40
         Ok(())
@@ -143,8 +180,27 @@ mod tests {
     #[test]
     fn a_group_is_in_one_fold() -> Result<()> {
         let all = observations(false);
-        let verdicts = cross_fit(&all, 2, 5, 1)?;
+        let verdicts = cross_fit(&all, Choices::Classes(2), 5, 1)?;
         assert!(verdicts.chunks(2).all(|pair| pair[0].fold == pair[1].fold));
+        Ok(())
+    }
+
+    #[test]
+    fn the_right_one_of_several_texts_is_found() -> Result<()> {
+        // Of three texts, the one whose first feature is largest is right.
+        let all: Vec<Observation> = (0..90_u32)
+            .map(|i| {
+                let first = |k: u32| ((i * 3 + k) as f32 * 1.7).sin();
+                let features = (0..3).flat_map(|k| [first(k), (i as f32 + k as f32 * 2.3).cos()]).collect();
+                let label = (0..3).fold(0, |best, k| if first(k) > first(best) { k } else { best });
+                let mut group = [0; 16];
+                group[0] = i as u8;
+                Observation { features, label, group }
+            })
+            .collect();
+        let verdicts = cross_fit(&all, Choices::Texts(3), 5, 1)?;
+        let right = verdicts.iter().filter(|verdict| verdict.correct).count();
+        assert!(right > 85, "{right} of 90");
         Ok(())
     }
 

@@ -9,11 +9,13 @@ use retort_nn::{TextTokenizer, save};
 use retort_schemas::runs::{RunInfo, confidence as confidence_names, files, selection as selection_names};
 
 use crate::adamw::AdamW;
-use crate::prepare::{ConfidenceOf, Preparer};
-use crate::probe::{self, Observation};
-use crate::recipe::Recipe;
+use crate::confidence::zero_shot;
+use crate::prepare::{ConfidenceOf, Preparer, image_feature, text_features};
+use crate::probe::{self, Choices, Observation, Verdict};
+use crate::recipe::{ConfidenceSource, Recipe};
 use crate::stream::Part;
 use crate::students::Student;
+use crate::tasks::Objective;
 use crate::zipped::Sources;
 use crate::{Error, Result};
 
@@ -48,27 +50,36 @@ pub(crate) fn export(
     student.write_config(&folder, answers)
 }
 
-/// Fits c_T on the training part in use and writes it down.
+/// Finds c_T on the training part in use and writes it down: of a choice, where a joint teacher has read the texts too,
+/// by that teacher alone; otherwise by a probe.
 pub(crate) fn fit_confidence(
     recipe: &Recipe,
     run: &Path,
     sources: &Sources,
     parts: &[Part],
+    objective: Objective,
     classes: usize,
 ) -> Result<ConfidenceOf> {
-    let (mut ids, mut observations) = (Vec::new(), Vec::new());
-    for part in parts {
-        let zipped = sources.load(&part.shard)?;
-        for row in &part.rows {
-            let sample = &zipped.samples[*row];
-            let Some(label) = sample.label else { continue };
-            let z_v = zipped.z_v.as_ref().map(|z| z.row(sample.image));
-            let z_t = zipped.z_t.as_ref().map(|z| z.row(sample.text));
-            ids.push(sample.id.clone());
-            observations.push(Observation { features: probe::features(z_v, z_t), label, group: sample.group });
+    let possible = matches!(objective, Objective::Choice(_)) && sources.has_joint_texts(parts.iter().map(|p| &p.shard));
+    let zero_shot = match recipe.confidence.source {
+        ConfidenceSource::Auto => possible,
+        ConfidenceSource::Probe => false,
+        ConfidenceSource::ZeroShot if possible => true,
+        ConfidenceSource::ZeroShot => {
+            let problem = "zero-shot needs a choice among texts and a joint image teacher (CLIP) that has read them";
+            return Err(Error::Setting { key: "confidence.source", problem: problem.to_owned() });
         }
-    }
-    let verdicts = probe::cross_fit(&observations, classes, recipe.confidence.folds, recipe.seed)?;
+    };
+    let (ids, verdicts) = if zero_shot {
+        judge_zero_shot(sources, parts)?
+    } else {
+        let choices = match objective {
+            Objective::Choice(texts) => Choices::Texts(texts),
+            Objective::Answers | Objective::Class => Choices::Classes(classes),
+        };
+        let (ids, observations) = observe(sources, parts)?;
+        (ids, probe::cross_fit(&observations, choices, recipe.confidence.folds, recipe.seed)?)
+    };
     let columns: Vec<ArrayRef> = vec![
         Arc::new(StringArray::from_iter_values(&ids)),
         Arc::new(UInt32Array::from_iter_values(verdicts.iter().map(|v| v.fold))),
@@ -77,6 +88,43 @@ pub(crate) fn fit_confidence(
     ];
     write(run, confidence_names::NAME, confidence_names::schema(), columns)?;
     Ok(ids.into_iter().zip(verdicts.iter().map(|v| (v.confidence, v.correct))).collect())
+}
+
+/// The labelled samples as a probe sees them.
+fn observe(sources: &Sources, parts: &[Part]) -> Result<(Vec<String>, Vec<Observation>)> {
+    let (mut ids, mut observations) = (Vec::new(), Vec::new());
+    for part in parts {
+        let zipped = sources.load(&part.shard)?;
+        for row in &part.rows {
+            let sample = &zipped.samples[*row];
+            let Some(label) = sample.label else { continue };
+            let z_v = image_feature(&zipped, *row);
+            let features = text_features(&zipped, *row).flat_map(|z_t| probe::features(z_v, z_t)).collect();
+            ids.push(sample.id.clone());
+            observations.push(Observation { features, label, group: sample.group });
+        }
+    }
+    Ok((ids, observations))
+}
+
+/// What a joint teacher says of the candidate texts of each labelled sample. It was fitted on none of them: fold 0.
+fn judge_zero_shot(sources: &Sources, parts: &[Part]) -> Result<(Vec<String>, Vec<Verdict>)> {
+    let (mut ids, mut verdicts) = (Vec::new(), Vec::new());
+    for part in parts {
+        let zipped = sources.load(&part.shard)?;
+        let (Some(z_v), Some(z_t)) = (&zipped.z_v, sources.joint_texts(&part.shard)?) else { continue };
+        for row in &part.rows {
+            let sample = &zipped.samples[*row];
+            let Some(label) = sample.label else { continue };
+            let candidates: Vec<&[f32]> = sample.texts.iter().map(|text| z_t.row(*text)).collect();
+            let p = zero_shot(z_v.row(sample.image), &candidates);
+            let best = (0..p.len()).fold(0, |best, k| if p[k] > p[best] { k } else { best });
+            let confidence = p.get(label as usize).copied().unwrap_or(0.0);
+            ids.push(sample.id.clone());
+            verdicts.push(Verdict { fold: 0, confidence, correct: best == label as usize });
+        }
+    }
+    Ok((ids, verdicts))
 }
 
 /// Writes down what selection sees and chooses on a few samples, spread over the training part.
@@ -100,12 +148,14 @@ pub(crate) fn write_selection(
                 continue;
             }
             let sample = &zipped.samples[*row];
-            for candidate in preparer.candidates(&zipped, sample, Some(0)) {
-                ids.push(sample.id.clone());
-                shards.push(zipped.shard.clone());
-                rows.push(*row as u32);
-                texts.push(zipped.texts.value(sample.text).to_owned());
-                candidates.push(candidate);
+            for (place, text) in sample.texts.iter().enumerate() {
+                for candidate in preparer.candidates(&zipped, sample, place, Some(0)) {
+                    ids.push(sample.id.clone());
+                    shards.push(zipped.shard.clone());
+                    rows.push(*row as u32);
+                    texts.push(zipped.texts.value(*text).to_owned());
+                    candidates.push(candidate);
+                }
             }
         }
     }

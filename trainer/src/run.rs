@@ -10,18 +10,21 @@ use retort_nn::{Linear, TextTokenizer, Weights};
 use retort_schemas::features;
 use retort_schemas::manifest::Split;
 use retort_schemas::runs::{RUN_VERSION, RunInfo, files};
-use tch::{Device, Kind};
+use tch::{Device, Kind, Tensor};
 
 use crate::adamw::AdamW;
 use crate::balance::Balance;
 use crate::checkpoint::{self, State};
-use crate::losses::{distillation, text_loss, token_loss, vision_loss, vqa_loss};
+use crate::losses::{
+    binary_choice_loss, class_loss, distillation, mean_over_texts, text_loss, token_loss, vision_loss, vqa_loss,
+};
 use crate::metrics::Metrics;
 use crate::prepare::{Batch, Preparer, WordFeatures};
-use crate::recipe::{Recipe, Target};
+use crate::recipe::{ChoiceLoss, Recipe, Target};
 use crate::sampling::{Candidate, draw};
 use crate::stream::{Part, Plan, Stream};
 use crate::students::{Input, Student, Views, Vilt, ViltConfig};
+use crate::tasks::{Objective, in_rows_of_samples, outputs_of};
 use crate::zipped::{Sources, samples};
 use crate::{Error, Result, confidence, record, vocabulary};
 
@@ -44,9 +47,10 @@ pub struct Outcome {
 pub fn train(recipe: &Recipe, run: &Path, progress: &dyn Progress, interrupt: &Interrupt) -> Result<Outcome> {
     let dataset = Dataset::open(&recipe.data.dataset)?;
     let split = dataset.split(&recipe.data.split)?;
-    let answers = dataset.answers()?.answers.clone();
     claim(run, recipe)?;
     let plan = plan(recipe, &dataset, split)?;
+    let objective = plan.objective;
+    let answers = outputs_of(objective, &dataset)?;
     let device = Device::Cpu;
     let sources = sources(recipe, &dataset)?;
     let tokenizer = tokenizer(recipe, run, &sources, &plan)?;
@@ -73,7 +77,8 @@ pub fn train(recipe: &Recipe, run: &Path, progress: &dyn Progress, interrupt: &I
     let mut preparer = Preparer {
         recipe: recipe.clone(),
         tokenizer,
-        answers: answers.len(),
+        objective,
+        classes: answers.len(),
         visual_words: None,
         semantic_words: None,
         confidence: None,
@@ -81,7 +86,8 @@ pub fn train(recipe: &Recipe, run: &Path, progress: &dyn Progress, interrupt: &I
     };
     prepare_words(recipe, &sources, &mut preparer)?;
     if recipe.arm.confidence() {
-        preparer.confidence = Some(record::fit_confidence(recipe, run, &sources, &plan.stream.parts, answers.len())?);
+        preparer.confidence =
+            Some(record::fit_confidence(recipe, run, &sources, &plan.stream.parts, objective, answers.len())?);
     }
     if recipe.arm.tokens() {
         record::write_selection(recipe, run, &sources, &plan.stream.parts, &preparer)?;
@@ -111,7 +117,7 @@ pub fn train(recipe: &Recipe, run: &Path, progress: &dyn Progress, interrupt: &I
         let batch = stream.next()?;
         clock.waited += waited.elapsed().as_secs_f64();
         let rate = adamw.rate();
-        let losses = step(recipe, student.as_ref(), &heads, &batch, &mut adamw, &mut state)?;
+        let losses = step(recipe, objective, student.as_ref(), &heads, &batch, &mut adamw, &mut state)?;
         state.step = adamw.steps_done();
         clock.samples += batch.ids_of_samples.len() as u64;
         progress.advance(1);
@@ -144,6 +150,7 @@ pub fn train(recipe: &Recipe, run: &Path, progress: &dyn Progress, interrupt: &I
 /// ```
 fn step(
     recipe: &Recipe,
+    objective: Objective,
     student: &dyn Student,
     heads: &Heads,
     batch: &Batch,
@@ -153,12 +160,21 @@ fn step(
     let Views { h_cls, h_text, r_img, logits } =
         student.forward(&Input { ids: &batch.ids, mask: &batch.mask, pixels: &batch.pixels })?;
     let kind = recipe.distil.distance;
-    let task = vqa_loss(&logits, &batch.targets)?;
+    let texts = objective.texts() as i64;
+    let logits = in_rows_of_samples(&logits, objective)?;
+    let task = task_loss(recipe, objective, &logits, batch)?;
 
+    // Once per image: the whole-image token, seen with each candidate text.
+    let r_img = mean_over_texts_of(&r_img, texts)?;
     let l_v = both(&heads.vision, &batch.z_v).map(|(g_v, z_v)| vision_loss(g_v, &r_img, z_v, kind)).transpose()?;
-    let l_t = both(&heads.text, &batch.z_t).map(|(g_t, z_t)| text_loss(g_t, &h_cls, z_t, kind)).transpose()?;
+    let l_t = both(&heads.text, &batch.z_t)
+        .map(|(g_t, z_t)| mean_over_texts(&text_loss(g_t, &h_cls, z_t, kind)?, texts))
+        .transpose()?;
     let l_ts = both(&heads.words, &batch.words)
-        .map(|(g_w, words)| token_loss(g_w, &h_text, &words.members, &words.present, &words.target, kind))
+        .map(|(g_w, words)| {
+            let each = token_loss(g_w, &h_text, &words.members, &words.present, &words.target, kind)?;
+            mean_over_texts(&each, texts)
+        })
         .transpose()?;
     let w = match &batch.confidence {
         Some((c_t, right)) => {
@@ -198,6 +214,23 @@ fn step(
     losses.insert(0, ("loss/total", value));
     losses.push(("gradient_norm", adamw.step()?));
     Ok(losses)
+}
+
+/// L_task of `logits` `[batch, classes]` or, of a choice, `[batch, K]`.
+fn task_loss(recipe: &Recipe, objective: Objective, logits: &Tensor, batch: &Batch) -> Result<Tensor> {
+    match (objective, &batch.targets) {
+        (Objective::Answers, Some(targets)) => vqa_loss(logits, targets),
+        (Objective::Choice(_), _) if recipe.task.choice_loss == ChoiceLoss::Binary => {
+            binary_choice_loss(logits, &batch.labels)
+        }
+        _ => class_loss(logits, &batch.labels),
+    }
+}
+
+/// `[texts, width]` to `[batch, width]`.
+fn mean_over_texts_of(features: &Tensor, texts: i64) -> Result<Tensor> {
+    let width = features.size2()?.1;
+    Ok(features.f_view([-1, texts, width])?.f_mean_dim([1_i64].as_slice(), false, Kind::Float)?)
 }
 
 fn both<'a, A, B>(a: &'a Option<A>, b: &'a Option<B>) -> Option<(&'a A, &'a B)> {
@@ -280,6 +313,7 @@ fn claim(run: &Path, recipe: &Recipe) -> Result<()> {
 struct RunPlan {
     stream: Plan,
     groups: u64,
+    objective: Objective,
 }
 
 fn plan(recipe: &Recipe, dataset: &Dataset, split: &Split) -> Result<RunPlan> {
@@ -287,6 +321,8 @@ fn plan(recipe: &Recipe, dataset: &Dataset, split: &Split) -> Result<RunPlan> {
     for shard in &split.shards {
         all.push((shard, samples(dataset, shard)?));
     }
+    let unusable = |problem: String| Error::Data { path: dataset.folder().to_owned(), problem };
+    let objective = Objective::of_all(all.iter().flat_map(|(_, samples)| samples)).map_err(unusable)?;
     let candidates: Vec<Candidate> = all
         .iter()
         .flat_map(|(_, samples)| samples.iter().map(|s| Candidate { group: s.group, label: s.label }))
@@ -302,12 +338,12 @@ fn plan(recipe: &Recipe, dataset: &Dataset, split: &Split) -> Result<RunPlan> {
         })
         .filter(|part| !part.rows.is_empty())
         .collect();
-    if parts.is_empty() {
-        let problem = format!("split {} has no samples", split.name);
-        return Err(Error::Data { path: dataset.folder().to_owned(), problem });
-    }
+    let Some(objective) = objective.filter(|_| !parts.is_empty()) else {
+        return Err(unusable(format!("split {} has no samples", split.name)));
+    };
     let (seed, batch, pool_shards) = (recipe.seed, recipe.optim.batch, recipe.data.pool_shards);
-    Ok(RunPlan { stream: Plan { parts, seed, batch, pool_shards }, groups: chosen.len() as u64 })
+    let stream = Plan { parts, seed, batch, pool_shards };
+    Ok(RunPlan { stream, groups: chosen.len() as u64, objective })
 }
 
 fn sources(recipe: &Recipe, dataset: &Dataset) -> Result<Sources> {
@@ -336,7 +372,8 @@ fn tokenizer(recipe: &Recipe, run: &Path, sources: &Sources, plan: &RunPlan) -> 
             let mut texts: BTreeSet<String> = BTreeSet::new();
             for part in &plan.stream.parts {
                 let zipped = sources.load(&part.shard)?;
-                texts.extend(part.rows.iter().map(|row| zipped.texts.value(zipped.samples[*row].text).to_owned()));
+                let rows = part.rows.iter().flat_map(|row| &zipped.samples[*row].texts);
+                texts.extend(rows.map(|row| zipped.texts.value(*row).to_owned()));
             }
             vocabulary::from_texts(texts.iter().map(String::as_str), longest)?
         }
@@ -345,7 +382,7 @@ fn tokenizer(recipe: &Recipe, run: &Path, sources: &Sources, plan: &RunPlan) -> 
     Ok(made)
 }
 
-fn student(recipe: &Recipe, weights: &Weights, tokenizer: &TextTokenizer, answers: usize) -> Result<Box<dyn Student>> {
+fn student(recipe: &Recipe, weights: &Weights, tokenizer: &TextTokenizer, outputs: usize) -> Result<Box<dyn Student>> {
     let size = &recipe.student;
     let config = ViltConfig {
         vocab_size: tokenizer.vocabulary_size() as i64,
@@ -358,7 +395,7 @@ fn student(recipe: &Recipe, weights: &Weights, tokenizer: &TextTokenizer, answer
         patch_size: size.patch_size,
         layer_norm_eps: 1e-12,
     };
-    Ok(Box::new(Vilt::new(&weights.root(), config, answers as i64)?))
+    Ok(Box::new(Vilt::new(&weights.root(), config, outputs as i64)?))
 }
 
 fn prepare_words(recipe: &Recipe, sources: &Sources, preparer: &mut Preparer) -> Result<()> {

@@ -9,16 +9,17 @@ use retort_cache::{Columns, Dataset, TeacherCache, column, vectors};
 use retort_schemas::manifest::Shard;
 use retort_schemas::{VectorType, features, tables};
 
-use crate::{Error, Result};
+use crate::Result;
 
 /// One sample as ingest wrote it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct SampleRow {
     pub(crate) id: String,
+    pub(crate) task: String,
     /// Row of the shard's images.
     pub(crate) image: usize,
-    /// Row of the shard's texts.
-    pub(crate) text: usize,
+    /// Rows of the shard's texts: the candidates of a choice, one otherwise.
+    pub(crate) texts: Vec<usize>,
     pub(crate) label: Option<u32>,
     pub(crate) label_text: Option<String>,
     pub(crate) answers: Vec<String>,
@@ -78,12 +79,29 @@ pub(crate) struct Zipped {
     pub(crate) shard: String,
     pub(crate) samples: Vec<SampleRow>,
     pub(crate) texts: StringArray,
+    /// Where texts name objects of the image.
+    objects: ListArray,
     pub(crate) images: BinaryArray,
     /// z_v by image row.
     pub(crate) z_v: Option<Pooled>,
     /// z_t by text row.
     pub(crate) z_t: Option<Pooled>,
     pub(crate) tokens: Option<Tokens>,
+}
+
+impl Zipped {
+    /// Whether text `row` names an object of the image anywhere in `start..end`.
+    pub(crate) fn names_object(&self, row: usize, start: usize, end: usize) -> bool {
+        let objects = self.objects.value(row);
+        let bounds = objects.as_struct_opt().and_then(|objects| {
+            let bound = |at: usize| objects.column(at).as_any().downcast_ref::<UInt32Array>();
+            bound(0).zip(bound(1))
+        });
+        bounds.is_some_and(|(starts, ends)| {
+            let mut both = starts.values().iter().zip(ends.values());
+            both.any(|(from, to)| (*from as usize) < end && (*to as usize) > start)
+        })
+    }
 }
 
 /// Where shards come from, and which of their parts are wanted.
@@ -98,7 +116,8 @@ pub(crate) struct Sources {
 impl Sources {
     /// Reads and zips a shard; every feature row is matched by id.
     pub(crate) fn load(&self, shard: &Shard) -> Result<Zipped> {
-        let texts = self.dataset.read(shard, tables::texts::NAME, Columns::Named(&[tables::texts::TEXT]))?;
+        let columns = Columns::Named(&[tables::texts::TEXT, tables::texts::OBJECTS]);
+        let texts = self.dataset.read(shard, tables::texts::NAME, columns)?;
         let images = self.dataset.read(shard, tables::images::NAME, Columns::Named(&[tables::images::BYTES]))?;
         let features = |teacher: &Option<TeacherCache>, table: &str| -> Result<Option<RecordBatch>> {
             Ok(teacher.as_ref().map(|teacher| teacher.read(&self.dataset, shard, table)).transpose()?)
@@ -110,6 +129,7 @@ impl Sources {
             shard: shard.name.clone(),
             samples: samples(&self.dataset, shard)?,
             texts: column::<StringArray>(&texts, tables::texts::TEXT)?.clone(),
+            objects: column::<ListArray>(&texts, tables::texts::OBJECTS)?.clone(),
             images: column::<BinaryArray>(&images, tables::images::BYTES)?.clone(),
             z_v: z_v.as_ref().map(|batch| pooled(batch, features::EMBEDDING)).transpose()?,
             z_t: z_t.as_ref().map(|batch| pooled(batch, features::EMBEDDING)).transpose()?,
@@ -118,25 +138,30 @@ impl Sources {
     }
 }
 
+impl Sources {
+    /// Whether the image teacher embeds texts into the same space, and has those of all these shards.
+    pub(crate) fn has_joint_texts<'a>(&self, mut shards: impl Iterator<Item = &'a Shard>) -> bool {
+        let joint = self.image_teacher.as_ref().filter(|teacher| teacher.manifest().joint);
+        joint.is_some_and(|teacher| {
+            let has = |shard: &Shard| shard.tables.contains_key(features::texts::NAME);
+            shards.all(|shard| teacher.shard(&shard.name).is_some_and(has))
+        })
+    }
+
+    /// The image teacher's own features of the texts of a shard.
+    pub(crate) fn joint_texts(&self, shard: &Shard) -> Result<Option<Pooled>> {
+        let Some(teacher) = &self.image_teacher else { return Ok(None) };
+        let batch = teacher.read(&self.dataset, shard, features::texts::NAME)?;
+        Ok(Some(pooled(&batch, features::EMBEDDING)?))
+    }
+}
+
 /// The samples of a shard.
-///
-/// # Errors
-/// [`Error::Data`] if a sample is of another task.
 pub(crate) fn samples(dataset: &Dataset, shard: &Shard) -> Result<Vec<SampleRow>> {
     use tables::samples as names;
     let batch = dataset.read(shard, names::NAME, Columns::All)?;
     let ids = column::<StringArray>(&batch, names::SAMPLE_ID)?;
-    // Another task's candidates, or its lack of soft targets, would be trained on as if they were something else.
     let tasks = column::<StringArray>(&batch, names::TASK)?;
-    if let Some(row) = (0..batch.num_rows()).find(|row| tasks.value(*row) != names::tasks::VQA) {
-        let (id, task) = (ids.value(row), tasks.value(row));
-        let problem = format!(
-            "sample {id} of shard {} has the task {task}, students learn {} only",
-            shard.name,
-            names::tasks::VQA
-        );
-        return Err(Error::Data { path: dataset.folder().to_owned(), problem });
-    }
     let images = column::<UInt32Array>(&batch, names::IMAGE)?;
     let texts = column::<ListArray>(&batch, names::TEXTS)?;
     let labels = column::<UInt32Array>(&batch, names::LABEL)?;
@@ -153,8 +178,8 @@ pub(crate) fn samples(dataset: &Dataset, shard: &Shard) -> Result<Vec<SampleRow>
     (0..batch.num_rows())
         .map(|row| {
             let text_rows = texts.value(row);
-            let text_row =
-                text_rows.as_any().downcast_ref::<UInt32Array>().and_then(|rows| rows.iter().next().flatten());
+            let text_rows = text_rows.as_any().downcast_ref::<UInt32Array>().filter(|rows| !rows.is_empty());
+            let text_rows = text_rows.ok_or_else(|| broken(names::TEXTS))?;
             let answer_list = answers.value(row);
             let answer_list = answer_list.as_any().downcast_ref::<StringArray>();
             let target_list = targets.value(row);
@@ -164,8 +189,9 @@ pub(crate) fn samples(dataset: &Dataset, shard: &Shard) -> Result<Vec<SampleRow>
             let (Some(classes), Some(scores)) = (classes, scores) else { return Err(broken(names::TARGETS).into()) };
             Ok(SampleRow {
                 id: ids.value(row).to_owned(),
+                task: tasks.value(row).to_owned(),
                 image: images.value(row) as usize,
-                text: text_row.ok_or_else(|| broken(names::TEXTS))? as usize,
+                texts: text_rows.values().iter().map(|row| *row as usize).collect(),
                 label: labels.is_valid(row).then(|| labels.value(row)),
                 label_text: text(label_texts, row),
                 answers: answer_list

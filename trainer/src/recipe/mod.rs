@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-pub use words::{Arm, ConfidenceForm, Distance, SelectMode, Shots, Target};
+pub use words::{Arm, ChoiceLoss, ConfidenceForm, ConfidenceSource, Distance, SelectMode, Shots, Target};
 
 /// A run from beginning to end. Unknown keys are refused.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,6 +24,9 @@ pub struct Recipe {
     /// Who is trained.
     #[serde(default)]
     pub student: Student,
+    /// What the task loss is, where there are several.
+    #[serde(default)]
+    pub task: Task,
     /// Whose features are distilled; not needed by the arm `base`.
     #[serde(default)]
     pub teachers: Teachers,
@@ -120,6 +123,20 @@ impl Default for Student {
     }
 }
 
+/// What the task loss is, where there are several. The task itself is that of the samples.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Task {
+    /// Of a choice among candidate texts (VCR, matching): `softmax` or `binary`.
+    pub choice_loss: ChoiceLoss,
+}
+
+impl Default for Task {
+    fn default() -> Self {
+        Self { choice_loss: ChoiceLoss::Softmax }
+    }
+}
+
 /// Names of teachers in the data set's cache.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -184,13 +201,15 @@ impl Default for Selection {
 pub struct Confidence {
     /// `ratio`, `teacher` or `gate`.
     pub form: ConfidenceForm,
+    /// `auto`, `zero-shot` or `probe`.
+    pub source: ConfidenceSource,
     /// Folds of the cross-fitted probe.
     pub folds: usize,
 }
 
 impl Default for Confidence {
     fn default() -> Self {
-        Self { form: ConfidenceForm::Ratio, folds: 5 }
+        Self { form: ConfidenceForm::Ratio, source: ConfidenceSource::Auto, folds: 5 }
     }
 }
 

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    Arm, Augment, Confidence, Data, Distil, Log, Optim, Recipe, Selection, Shots, Student, Teachers, pool, prefetch,
-    train,
+    Arm, Augment, Confidence, Data, Distil, Log, Optim, Recipe, Selection, Shots, Student, Task, Teachers, pool,
+    prefetch, train,
 };
 use crate::{Error, Result};
 
@@ -103,6 +103,7 @@ fn known_keys() -> Vec<String> {
             prefetch_batches: prefetch(),
         },
         student: Student { tokenizer: Some(PathBuf::new()), ..Student::default() },
+        task: Task::default(),
         teachers: Teachers { image: Some(String::new()), text: Some(String::new()) },
         distil: Distil::default(),
         selection: Selection::default(),

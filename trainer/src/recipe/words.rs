@@ -114,6 +114,28 @@ words! {
     }
 }
 
+words! {
+    /// Where c_T comes from.
+    ConfidenceSource {
+        /// `zero-shot` for a choice with a joint teacher whose texts are in the cache, else `probe`.
+        Auto = "auto",
+        /// softmax over the candidates of cos(z_v, z_t) / 0.01, of a joint teacher.
+        ZeroShot = "zero-shot",
+        /// A cross-fitted probe on the teachers' features.
+        Probe = "probe",
+    }
+}
+
+words! {
+    /// Task loss of a choice among candidate texts.
+    ChoiceLoss {
+        /// Cross-entropy over the candidates.
+        Softmax = "softmax",
+        /// Two-way cross-entropy a candidate, as UNITER.
+        Binary = "binary",
+    }
+}
+
 /// How many images are trained on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

@@ -10,12 +10,13 @@ use crate::Result;
 
 pub use vilt::{Vilt, ViltConfig};
 
-/// What a student reads.
+/// What a student reads: of each image one text or several candidates, one after another. `texts` is `batch` times as
+/// many as an image has.
 #[derive(Debug)]
 pub struct Input<'a> {
-    /// Token ids, `[batch, tokens]`.
+    /// Token ids, `[texts, tokens]`.
     pub ids: &'a Tensor,
-    /// 1 for a token, 0 for padding, `[batch, tokens]`.
+    /// 1 for a token, 0 for padding, `[texts, tokens]`.
     pub mask: &'a Tensor,
     /// `[batch, 3, side, side]`.
     pub pixels: &'a Tensor,
@@ -24,13 +25,13 @@ pub struct Input<'a> {
 /// What the losses see of a student, from its last layer.
 #[derive(Debug)]
 pub struct Views {
-    /// h_cls: the first text token, `[batch, width]`.
+    /// h_cls: the first text token, `[texts, width]`.
     pub h_cls: Tensor,
-    /// h_i: all text tokens, `[batch, tokens, width]`.
+    /// h_i: all text tokens, `[texts, tokens, width]`.
     pub h_text: Tensor,
-    /// r_img: the whole-image token, `[batch, width]`.
+    /// r_img: the whole-image token, seen with each text, `[texts, width]`.
     pub r_img: Tensor,
-    /// Scores of the answers, `[batch, answers]`.
+    /// Scores of the answers or classes, or one of the text, `[texts, outputs]`.
     pub logits: Tensor,
 }
 

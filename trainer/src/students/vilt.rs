@@ -63,11 +63,11 @@ pub struct Vilt {
 }
 
 impl Vilt {
-    /// Builds the student with a head for `answers` answers.
+    /// Builds the student with a head of so many outputs: the answers or classes, or 1 where it scores texts.
     ///
     /// # Errors
     /// If a tensor is missing or does not fit the config.
-    pub fn new(scope: &Scope<'_>, config: ViltConfig, answers: i64) -> Result<Self> {
+    pub fn new(scope: &Scope<'_>, config: ViltConfig, outputs: i64) -> Result<Self> {
         let (width, epsilon) = (config.hidden_size, config.layer_norm_eps);
         let vilt = scope.sub("vilt");
         let embeddings = vilt.sub("embeddings");
@@ -116,7 +116,7 @@ impl Vilt {
             pooler: Linear::new(&vilt.sub("pooler").sub("dense"), width, width)?,
             head_up: Linear::new(&classifier.sub("0"), width, 2 * width)?,
             head_norm: LayerNorm::new(&classifier.sub("1"), 2 * width, 1e-5)?,
-            head_down: Linear::new(&classifier.sub("3"), 2 * width, answers)?,
+            head_down: Linear::new(&classifier.sub("3"), 2 * width, outputs)?,
             config,
         })
     }
@@ -144,9 +144,11 @@ impl Vilt {
 impl Student for Vilt {
     fn forward(&self, input: &Input<'_>) -> Result<Views> {
         let (text, image) = (self.embed_text(input.ids)?, self.embed_image(input.pixels)?);
-        let (tokens, places) = (text.size3()?.1, image.size3()?.1);
-        let batch = input.ids.size2()?.0;
-        let seen = Tensor::f_ones([batch, places], (input.mask.kind(), input.mask.device()))?;
+        let (texts, tokens, _) = text.size3()?;
+        let (batch, places, _) = image.size3()?;
+        // An image is embedded once, however many candidate texts there are about it.
+        let image = if texts > batch { image.f_repeat_interleave_self_int(texts / batch, 0, None)? } else { image };
+        let seen = Tensor::f_ones([texts, places], (input.mask.kind(), input.mask.device()))?;
         let bias = attention_bias(&Tensor::f_cat(&[input.mask, &seen], 1)?, text.kind())?;
         let mut x = Tensor::f_cat(&[text, image], 1)?;
         for block in &self.blocks {

@@ -157,6 +157,16 @@ pub enum Error {
         /// Its process id, as it wrote it down.
         holder: String,
     },
+    /// Two data sets, or two caches, that were to be the same are not.
+    #[error("{} differs from {}: {problem}", path.display(), other.display())]
+    Differs {
+        /// The one that was to be like `other`.
+        path: PathBuf,
+        /// The other.
+        other: PathBuf,
+        /// Where they differ; names the shard.
+        problem: String,
+    },
     /// The user asked to stop.
     #[error("interrupted; everything finished so far is kept")]
     Interrupted,
@@ -178,6 +188,7 @@ impl Error {
             Self::AmbiguousTeacher { .. } => "name one of them with its fingerprint, or remove the others",
             Self::SplitExists { .. } => "use the options it was begun with, another --split, or another --out",
             Self::Locked { .. } => "wait for it, or stop it",
+            Self::Differs { .. } => "features belong to the rows they were made from: run `retort teach` there",
             Self::Interrupted => "run the same command again to continue",
             _ => return None,
         };

@@ -167,6 +167,20 @@ pub enum Error {
         /// Where they differ; names the shard.
         problem: String,
     },
+    /// A folder to export into holds something.
+    #[error("{} is not empty", path.display())]
+    NotEmpty {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A teacher has no features of the kind that an export needs.
+    #[error("{} cannot be exported: {problem}", path.display())]
+    NotExportable {
+        /// The teacher's folder.
+        path: PathBuf,
+        /// What is missing.
+        problem: String,
+    },
     /// The user asked to stop.
     #[error("interrupted; everything finished so far is kept")]
     Interrupted,
@@ -189,6 +203,7 @@ impl Error {
             Self::SplitExists { .. } => "use the options it was begun with, another --split, or another --out",
             Self::Locked { .. } => "wait for it, or stop it",
             Self::Differs { .. } => "features belong to the rows they were made from: run `retort teach` there",
+            Self::NotEmpty { .. } => "choose another folder, or use --force to replace an earlier export",
             Self::Interrupted => "run the same command again to continue",
             _ => return None,
         };

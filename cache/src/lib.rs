@@ -19,11 +19,13 @@
 //! * [`read_table`] and [`write_table`] move one file; [`vectors`] turns vector columns into floats and back.
 //! * [`verify()`] checks every byte; [`Summary`] tells what is there from the manifests alone.
 //! * [`list_teachers`], [`remove_teacher`], [`copy_teacher`], [`compare_teachers`] and [`quarantine()`] manage whole caches.
+//! * [`export()`] writes a teacher's features in the layouts of other tools.
 //!
 //! Parallel work is on the caller's side: the writers take finished shards in order.
 
 mod dataset;
 mod error;
+mod export;
 mod files;
 mod floats;
 mod lock;
@@ -39,6 +41,7 @@ mod write;
 
 pub use dataset::{Dataset, DatasetWriter, SplitPlan};
 pub use error::{Error, Result};
+pub use export::{Export, ExportFormat, Exported, export};
 pub use files::{create_folder, read_text, remove_temporaries, write_atomic};
 pub use manage::{
     ColumnComparison, Comparison, Copied, Left, Listing, Moved, Quarantine, Removed, TableListing, compare_teachers,

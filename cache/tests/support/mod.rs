@@ -29,6 +29,10 @@ pub const TEXTS: u8 = 4;
 /// Image and texts of each sample of a shard: one has two texts, one has none.
 pub const SAMPLES: [(u32, &[u32]); 5] = [(2, &[0]), (0, &[3]), (1, &[1, 2]), (2, &[3]), (0, &[])];
 
+/// A PNG of one red pixel.
+const PNG: &[u8] = b"\x89PNG\x0d\x0a\x1a\x0a\x00\x00\x00\x0dIHDR\x00\x00\x00\x01\x00\x00\x00\x01\x08\x02\x00\x00\x00\x90wS\xde\x00\x00\x00\x0c\
+    IDATx\x9cc8\xa1\xa1\x01\x00\x02\xd4\x01\x19\x05P\x8f\xa4\x00\x00\x00\x00IEND\xaeB`\x82";
+
 /// Writes split `train` of so many shards; shard i's ids begin at `16 * i + first`.
 pub fn write_dataset(folder: &Path, shards: u8, first: u8) -> Result<Dataset> {
     let plan = SplitPlan {
@@ -143,8 +147,8 @@ pub fn hex_id(byte: u8) -> String {
 
 fn images(first: u8) -> Result<RecordBatch> {
     let names: Vec<String> = (first..first + IMAGES).map(|id| format!("photos/{id}.png")).collect();
-    let bytes: Vec<&[u8]> = vec![b"not decoded here"; usize::from(IMAGES)];
-    let sizes = || Arc::new(UInt32Array::from(vec![8; usize::from(IMAGES)])) as ArrayRef;
+    let bytes: Vec<&[u8]> = vec![PNG; usize::from(IMAGES)];
+    let sizes = || Arc::new(UInt32Array::from(vec![1; usize::from(IMAGES)])) as ArrayRef;
     let columns: Vec<ArrayRef> = vec![
         ids(first, IMAGES)?,
         Arc::new(StringArray::from(names)),

@@ -192,17 +192,19 @@ impl Error {
         let hint = match self {
             Self::NotADataset { .. } => "make one with `retort ingest`, or check the path",
             Self::Damaged { .. } | Self::Broken { .. } => {
-                "`retort verify` lists all damage; remove what is damaged and make it again, or restore a copy"
+                "`retort verify` lists all damage, and with --quarantine sets features aside to be made again; or restore a copy"
             }
             Self::Schema { .. } => "use the retort release that wrote it, or make it again with this one",
             Self::Misaligned { .. } | Self::ForeignCache { .. } => {
-                "a cache belongs to the data set it was made from: remove that folder and run `retort teach` here"
+                "a cache belongs to the data set it was made from: remove it with `retort cache rm` and run `retort teach` here"
             }
             Self::NoTeacher { .. } => "make its features with `retort teach DATASET --teacher NAME=MODEL_FOLDER`",
             Self::AmbiguousTeacher { .. } => "name one of them with its fingerprint, or remove the others",
             Self::SplitExists { .. } => "use the options it was begun with, another --split, or another --out",
             Self::Locked { .. } => "wait for it, or stop it",
-            Self::Differs { .. } => "features belong to the rows they were made from: run `retort teach` there",
+            Self::Differs { .. } => {
+                "make the features there with `retort teach`; `retort cache rm` removes what is in the way"
+            }
             Self::NotEmpty { .. } => "choose another folder, or use --force to replace an earlier export",
             Self::Interrupted => "run the same command again to continue",
             _ => return None,

@@ -9,7 +9,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use retort_cache::{Dataset, Error, Export, ExportFormat, Exported, Interrupt, Quiet, TeacherCache, export};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
-use support::{Result, WIDTH, hex_id, values, write_dataset, write_features, write_teacher};
+use support::{Result, WIDTH, hex_id, values, write_dataset, write_features, write_split, write_teacher};
 use tempfile::{TempDir, tempdir};
 
 mod support;
@@ -206,6 +206,33 @@ fn an_interrupted_export_leaves_no_file_and_says_that_it_is_not_complete() -> Re
         let note: Value = serde_json::from_slice(&fs::read(out.join("export.json"))?)?;
         assert_eq!(note["complete"], true);
     }
+    Ok(())
+}
+
+#[test]
+fn a_split_is_exported_alone_and_needs_no_features_of_the_others() -> Result {
+    let (folder, dataset) = dataset_with(&["images", "texts"])?;
+    let dataset = write_split(dataset.folder(), "val", 1, 100)?;
+    let teacher = TeacherCache::open(&dataset, "clip")?;
+    let out = folder.path().join("out");
+    let options = |split| Export {
+        dataset: &dataset,
+        teacher: &teacher,
+        split,
+        format: ExportFormat::Webdataset,
+        out: &out,
+        force: true,
+    };
+    let run = |split| export(&options(split), &Quiet, &Interrupt::default());
+    assert_eq!(run(Some("train"))?.files, ["train-00000.tar", "train-00001.tar"]);
+    assert!(matches!(run(Some("val")), Err(Error::NotExportable { .. })));
+    assert!(matches!(run(None), Err(Error::NotExportable { .. })));
+    assert!(matches!(run(Some("test")), Err(Error::NoSplit { .. })));
+    write_features(&dataset, "clip", 1.0, &["images", "texts"])?;
+    let teacher = TeacherCache::open(&dataset, "clip")?;
+    let done = export(&Export { teacher: &teacher, ..options(Some("val")) }, &Quiet, &Interrupt::default())?;
+    assert_eq!((done.files, done.rows), (vec!["val-00000.tar".to_owned()], 5));
+    assert!(!out.join("train-00000.tar").exists());
     Ok(())
 }
 

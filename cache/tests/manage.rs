@@ -7,7 +7,7 @@ use retort_cache::{
     Dataset, Error, Interrupt, Progress, Quiet, TeacherCache, compare_teachers, copy_teacher, list_teachers,
     quarantine, remove_teacher, verify,
 };
-use support::{Result, hex_id, open_writer, write_dataset, write_features, write_teacher};
+use support::{Result, hex_id, open_writer, write_dataset, write_features, write_split, write_teacher};
 use tempfile::{TempDir, tempdir};
 
 mod support;
@@ -152,6 +152,22 @@ fn a_copy_to_other_rows_is_refused_and_names_the_shard() -> Result {
     let error = copy(&others).unwrap_err();
     assert!(error.to_string().ends_with("the images of shard train-00000 are others"), "{error}");
     assert!(!others.folder().join("cache").exists());
+    Ok(())
+}
+
+#[test]
+fn words_are_copied_only_where_the_shards_before_are_the_same() -> Result {
+    let folder = tempdir()?;
+    let dataset = write_dataset(&folder.path().join("set"), 2, 0)?;
+    write_features(&dataset, "plain", 1.0, &["images"])?;
+    write_features(&dataset, "words", 1.0, &["words"])?;
+    // The same shards after another split: a word that is in both is kept in that split's shard there.
+    write_split(&folder.path().join("other"), "val", 1, 100)?;
+    let other = write_dataset(&folder.path().join("other"), 2, 0)?;
+    let copy = |name: &str| copy_teacher(&dataset, name, &other, &Quiet, &Interrupt::default());
+    assert_eq!(copy("plain")?.copied, 2);
+    let error = copy("words").unwrap_err();
+    assert!(matches!(&error, Error::Differs { problem, .. } if problem.contains("shard train-00000")), "{error}");
     Ok(())
 }
 

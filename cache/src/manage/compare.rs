@@ -40,7 +40,8 @@ pub struct ColumnComparison {
     pub vectors: u64,
     /// Rows not compared, as they have another number of vectors, or vectors of another width.
     pub unlike: u64,
-    /// Least cosine of two vectors: 1 for equal ones, also of norm zero; -1 where a value is not finite.
+    /// Least cosine of two vectors: 1 for equal ones, also of norm zero, and where there are none; -1 where a value is
+    /// not finite.
     pub lowest_cosine: f64,
     /// Mean cosine.
     pub mean_cosine: f64,
@@ -97,7 +98,11 @@ pub fn compare_teachers(
         progress.advance(*rows);
     }
     for column in &mut comparison.columns {
-        column.mean_cosine /= column.vectors.max(1) as f64;
+        if column.vectors == 0 {
+            (column.lowest_cosine, column.mean_cosine) = (1.0, 1.0);
+        } else {
+            column.mean_cosine /= column.vectors as f64;
+        }
     }
     progress.end();
     Ok(comparison)
@@ -173,11 +178,6 @@ fn compare_columns(into: &mut ColumnComparison, rows: &RecordBatch, a: &Floats, 
             }
         }
     }
-    if into.vectors == 0 {
-        return;
-    }
-    // Rounding must not make vectors more alike than equal ones.
-    into.lowest_cosine = into.lowest_cosine.min(1.0);
 }
 
 /// Cosine and largest absolute difference of two vectors.
@@ -206,5 +206,19 @@ fn key(batch: &RecordBatch, row: usize) -> String {
         (Some(ids), _) => ids.value(row).iter().map(|byte| format!("{byte:02x}")).collect(),
         (_, Some(words)) => words.value(row).to_owned(),
         _ => row.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::compare_vectors;
+
+    #[test]
+    fn vectors_without_a_direction_have_a_cosine_too() {
+        assert_eq!(compare_vectors(&[0.0, 0.0], &[0.0, 0.0]), (1.0, 0.0));
+        assert_eq!(compare_vectors(&[0.0, 0.0], &[3.0, 4.0]), (0.0, 4.0));
+        assert_eq!(compare_vectors(&[1.0, f32::NAN], &[1.0, f32::NAN]), (-1.0, f64::INFINITY));
+        assert_eq!(compare_vectors(&[3.0, 0.0], &[0.0, 4.0]), (0.0, 4.0));
+        assert_eq!(compare_vectors(&[1.0, 0.0], &[-2.0, 0.0]), (-1.0, 3.0));
     }
 }

@@ -35,8 +35,13 @@ const PNG: &[u8] = b"\x89PNG\x0d\x0a\x1a\x0a\x00\x00\x00\x0dIHDR\x00\x00\x00\x01
 
 /// Writes split `train` of so many shards; shard i's ids begin at `16 * i + first`.
 pub fn write_dataset(folder: &Path, shards: u8, first: u8) -> Result<Dataset> {
+    write_split(folder, "train", shards, first)
+}
+
+/// As [`write_dataset`], a split of this name.
+pub fn write_split(folder: &Path, split: &str, shards: u8, first: u8) -> Result<Dataset> {
     let plan = SplitPlan {
-        name: "train".to_owned(),
+        name: split.to_owned(),
         source: "test".to_owned(),
         options: serde_json::Value::Null,
         answers: None,

@@ -5,9 +5,9 @@ use arrow::array::{AsArray, RecordBatch};
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::DataType;
 use half::{bf16, f16};
-use retort_schemas::{Dtype, VectorType};
+use retort_schemas::{DTYPE_KEY, Dtype, VectorType};
 
-use crate::vectors;
+use crate::{Error, Result, vectors};
 
 /// One vector column of a table.
 pub(crate) struct Floats {
@@ -35,28 +35,32 @@ impl Floats {
 }
 
 /// The vector columns of a table, in its order; all other columns are passed over.
-pub(crate) fn vector_columns(batch: &RecordBatch) -> Vec<Floats> {
+///
+/// # Errors
+/// [`Error::Column`] if a column says that it holds vectors and they cannot be understood.
+pub(crate) fn vector_columns(batch: &RecordBatch) -> Result<Vec<Floats>> {
     let schema = batch.schema();
     let mut found = Vec::new();
     for (field, column) in schema.fields().iter().zip(batch.columns()) {
-        let (vector, stored, offsets) = match field.data_type() {
-            DataType::List(item) => {
-                let lists = column.as_list::<i32>();
-                (VectorType::of(item), lists.values(), Some(lists.offsets().clone()))
-            }
-            _ => (VectorType::of(field), column, None),
+        let (described, stored, offsets) = match (field.data_type(), column.as_list_opt::<i32>()) {
+            (DataType::List(item), Some(lists)) => (item, lists.values(), Some(lists.offsets().clone())),
+            _ => (field, column, None),
         };
-        if let (Ok(vector), Some(stored)) = (vector, stored.as_fixed_size_binary_opt()) {
-            found.push(Floats {
-                name: field.name().clone(),
-                element: Element::holding(vector.dtype),
-                width: vector.width,
-                values: vectors::decode(vector, stored),
-                offsets,
-            });
+        if !described.metadata().contains_key(DTYPE_KEY) {
+            continue;
         }
+        let problem = |problem: String| Error::Column { column: field.name().clone(), problem };
+        let vector = VectorType::of(described).map_err(|error| problem(error.to_string()))?;
+        let stored = stored.as_fixed_size_binary_opt().ok_or_else(|| problem("holds no vectors".to_owned()))?;
+        found.push(Floats {
+            name: field.name().clone(),
+            element: Element::holding(vector.dtype),
+            width: vector.width,
+            values: vectors::decode(vector, stored),
+            offsets,
+        });
     }
-    found
+    Ok(found)
 }
 
 /// Element type of an exported tensor.
@@ -92,5 +96,32 @@ impl Element {
             Self::Bf16 => out.extend(floats.iter().flat_map(|x| bf16::from_f32(*x).to_le_bytes())),
             Self::F32 => out.extend(floats.iter().flat_map(|x| x.to_le_bytes())),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::sync::Arc;
+
+    use arrow::datatypes::Schema;
+
+    use super::*;
+
+    #[test]
+    fn vectors_of_a_type_that_this_build_does_not_know_are_no_other_column() -> Result<()> {
+        let vector = VectorType { dtype: Dtype::F16, width: 2 };
+        let stored = vectors::encode(vector, &[1.0, 2.0])?;
+        let field = vector.field("embedding");
+        let of = |field| RecordBatch::try_new(Arc::new(Schema::new(vec![field])), vec![Arc::new(stored.clone())]);
+        let batch = |field| of(field).map_err(Error::arrow("batch".as_ref()));
+        assert_eq!(vector_columns(&batch(field.clone())?)?[0].row(0), [1.0, 2.0]);
+        let bare = field.clone().with_metadata(HashMap::new());
+        assert!(vector_columns(&batch(bare)?)?.is_empty());
+        let mut metadata = field.metadata().clone();
+        metadata.insert(DTYPE_KEY.to_owned(), "f8".to_owned());
+        let unknown = vector_columns(&batch(field.with_metadata(metadata))?);
+        assert!(matches!(unknown, Err(Error::Column { column, .. }) if column == "embedding"));
+        Ok(())
     }
 }

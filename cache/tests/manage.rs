@@ -257,6 +257,33 @@ fn the_worst_row_is_found_with_its_cosine_and_difference() -> Result {
 }
 
 #[test]
+fn vectors_that_cannot_be_compared_are_a_difference() -> Result {
+    let folder = tempdir()?;
+    let one = write_dataset(&folder.path().join("one"), 1, 0)?;
+    write_features(&one, "clip", 1.0, &["images"])?;
+    let shard = one.manifest().shards().next().ok_or("no shard")?;
+    let a = TeacherCache::open(&one, "clip")?;
+    let ids = a.read(&one, shard, "images")?.column(0).clone();
+    // Another width, and another column.
+    let narrow = retort_schemas::VectorType { dtype: retort_schemas::Dtype::F16, width: 2 };
+    for column in ["embedding", "other"] {
+        let two = write_dataset(&folder.path().join(column), 1, 0)?;
+        let vectors = retort_cache::vectors::encode(narrow, &[1.0; 6])?;
+        let like = retort_schemas::features::images::schema(narrow);
+        let fields = vec![like.field(0).clone(), narrow.field(column)];
+        let schema = arrow::datatypes::Schema::new_with_metadata(fields, like.metadata().clone());
+        let table = arrow::array::RecordBatch::try_new(schema.into(), vec![ids.clone(), std::sync::Arc::new(vectors)])?;
+        open_writer(&two, "clip")?.commit(&shard.name, &[("images", table)])?;
+        let b = TeacherCache::open(&two, "clip")?;
+        let found = compare_teachers((&one, &a), (&two, &b), &Quiet, &Interrupt::default())?;
+        assert!(found.columns.iter().all(|column| (column.rows, column.unlike) == (0, 3)), "{found:?}");
+        assert_eq!(found.columns.len(), if column == "other" { 2 } else { 1 });
+        assert!(!found.same(-1.0));
+    }
+    Ok(())
+}
+
+#[test]
 fn other_rows_are_a_difference() -> Result {
     let (folder, dataset) = dataset_with_teacher()?;
     let other = write_dataset(&folder.path().join("other"), 2, 1)?;

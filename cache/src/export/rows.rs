@@ -173,7 +173,7 @@ fn side(job: &Job<'_>, shard: &Shard, (feature, owner, id, name): Names) -> Resu
 /// The pooled embeddings of a shard's table, and the table.
 pub(super) fn embeddings(job: &Job<'_>, shard: &Shard, table: &str) -> Result<(Floats, RecordBatch)> {
     let batch = job.export.teacher.read(job.export.dataset, shard, table)?;
-    let found = vector_columns(&batch).into_iter().find(|column| column.name == features::EMBEDDING);
+    let found = vector_columns(&batch)?.into_iter().find(|column| column.name == features::EMBEDDING);
     let missing = || Error::Column { column: features::EMBEDDING.to_owned(), problem: "is missing".to_owned() };
     Ok((found.ok_or_else(missing)?, batch))
 }

@@ -38,7 +38,8 @@ pub struct ColumnComparison {
     pub rows: u64,
     /// Vectors compared: more than rows where a row has a vector a token.
     pub vectors: u64,
-    /// Rows not compared, as they have another number of vectors, or vectors of another width.
+    /// Rows not compared, as they have another number of vectors, or vectors of another width, or only one teacher has
+    /// this column.
     pub unlike: u64,
     /// Least cosine of two vectors: 1 for equal ones, also of norm zero, and where there are none; -1 where a value is
     /// not finite.
@@ -91,7 +92,7 @@ pub fn compare_teachers(
         interrupt.check()?;
         let (left, right) = (read(a, table, shard)?, read(b, table, shard)?);
         if left.columns().first() == right.columns().first() {
-            compare_tables(&mut comparison.columns, table, &left, &right);
+            compare_tables(&mut comparison.columns, table, &left, &right)?;
         } else {
             comparison.other_rows.push(format!("{table}/{shard}"));
         }
@@ -130,17 +131,28 @@ fn read((dataset, teacher): Side<'_>, table: &str, shard: &str) -> Result<Record
 }
 
 /// Adds a shard's rows to the columns of its table.
-fn compare_tables(columns: &mut Vec<ColumnComparison>, table: &str, left: &RecordBatch, right: &RecordBatch) {
-    let theirs = vector_columns(right);
-    for mine in vector_columns(left) {
-        let Some(theirs) = theirs.iter().find(|theirs| theirs.name == mine.name) else { continue };
-        let known = columns.iter().position(|known| known.table == table && known.column == mine.name);
+fn compare_tables(
+    columns: &mut Vec<ColumnComparison>,
+    table: &str,
+    left: &RecordBatch,
+    right: &RecordBatch,
+) -> Result<()> {
+    let (mine, theirs) = (vector_columns(left)?, vector_columns(right)?);
+    let named = |all: &[Floats], name: &str| all.iter().position(|column| column.name == name);
+    let only_theirs = theirs.iter().filter(|column| named(&mine, &column.name).is_none());
+    for column in mine.iter().chain(only_theirs) {
+        let known = columns.iter().position(|known| known.table == table && known.column == column.name);
         let at = known.unwrap_or_else(|| {
-            columns.push(fresh(table, &mine.name));
+            columns.push(fresh(table, &column.name));
             columns.len() - 1
         });
-        compare_columns(&mut columns[at], left, &mine, theirs);
+        match (named(&mine, &column.name), named(&theirs, &column.name)) {
+            (Some(a), Some(b)) => compare_columns(&mut columns[at], left, &mine[a], &theirs[b]),
+            // Only one has such a column.
+            _ => columns[at].unlike += left.num_rows() as u64,
+        }
     }
+    Ok(())
 }
 
 fn fresh(table: &str, column: &str) -> ColumnComparison {

@@ -1,9 +1,9 @@
 //! The command line over the crates: what both binaries share.
 //!
 //! ```text
-//! retort         ingest, summary, verify, sql, report, demo      starts at once, needs no libtorch
+//! retort         ingest, summary, verify, cache, export, sql, report, demo    starts at once, needs no libtorch
 //!    |
-//!    \-- execs --> retort-torch    teach, train, eval            loading libtorch alone takes 0.2 s and 125 MiB
+//!    \-- execs --> retort-torch    teach, train, eval    loading libtorch alone takes 0.2 s and 125 MiB
 //! ```
 //!
 //! stdout is data, stderr is progress and hints. Exit codes: 0 done, 1 the answer is no, 2 error, 130 interrupted with

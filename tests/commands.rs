@@ -16,9 +16,9 @@ use crate::support::{Result, tree};
 fn help_lists_the_commands_and_every_help_ends_in_an_example() -> Result {
     let help = succeed(&["--help"])?;
     let commands: &[&str] = if cfg!(feature = "torch") {
-        &["ingest", "teach", "summary", "verify", "sql", "train", "eval", "report", "demo"]
+        &["ingest", "teach", "summary", "verify", "cache", "export", "sql", "train", "eval", "report", "demo"]
     } else {
-        &["ingest", "summary", "verify", "sql", "report"]
+        &["ingest", "summary", "verify", "cache", "export", "sql", "report"]
     };
     let section = help.split("Commands:").nth(1).and_then(|rest| rest.split("\n\n").next()).unwrap_or_default();
     // A command stands two spaces in; the lines that its description goes on over stand further in.
@@ -31,6 +31,11 @@ fn help_lists_the_commands_and_every_help_ends_in_an_example() -> Result {
         let end = help.split("Example").nth(1).unwrap_or_default();
         assert!(end.contains(&format!("retort {command}")) || *command == "demo", "{command}: {help}");
         assert!(!end.is_empty(), "{command}: {help}");
+    }
+    for command in ["ls", "rm", "copy", "diff"] {
+        let help = succeed(&["cache", command, "--help"])?;
+        let end = help.split("Example").nth(1).unwrap_or_default();
+        assert!(end.contains(&format!("retort cache {command} ")), "{command}: {help}");
     }
     for source in ["vcr", "snli-ve", "vqa", "captions", "webdataset", "img2dataset", "folder", "jsonl"] {
         let help = succeed(&["ingest", source, "--help"])?;

@@ -160,6 +160,30 @@ pub enum Error {
         /// Its process id, as it wrote it down.
         holder: String,
     },
+    /// Two data sets, or two caches, that were to be the same are not.
+    #[error("{} differs from {}: {problem}", path.display(), other.display())]
+    Differs {
+        /// The one that was to be like `other`.
+        path: PathBuf,
+        /// The other.
+        other: PathBuf,
+        /// Where they differ; names the shard.
+        problem: String,
+    },
+    /// A folder to export into holds something.
+    #[error("{} is not empty", path.display())]
+    NotEmpty {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A teacher has no features of the kind that an export needs.
+    #[error("{} cannot be exported: {problem}", path.display())]
+    NotExportable {
+        /// The teacher's folder.
+        path: PathBuf,
+        /// What is missing.
+        problem: String,
+    },
     /// The user asked to stop.
     #[error("interrupted; everything finished so far is kept")]
     Interrupted,
@@ -171,16 +195,20 @@ impl Error {
         let hint = match self {
             Self::NotADataset { .. } => "make one with `retort ingest`, or check the path",
             Self::Damaged { .. } | Self::Broken { .. } => {
-                "`retort verify` lists all damage; remove what is damaged and make it again, or restore a copy"
+                "`retort verify` lists all damage, and with --quarantine sets features aside to be made again; or restore a copy"
             }
             Self::Schema { .. } => "use the retort release that wrote it, or make it again with this one",
             Self::Misaligned { .. } | Self::ForeignCache { .. } => {
-                "a cache belongs to the data set it was made from: remove that folder and run `retort teach` here"
+                "a cache belongs to the data set it was made from: remove it with `retort cache rm` and run `retort teach` here"
             }
             Self::NoTeacher { .. } => "make its features with `retort teach DATASET --teacher NAME=MODEL_FOLDER`",
             Self::AmbiguousTeacher { .. } => "name one of them with its fingerprint, or remove the others",
             Self::SplitExists { .. } => "use the options it was begun with, another --split, or another --out",
             Self::Locked { .. } => "wait for it, or stop it",
+            Self::Differs { .. } => {
+                "make the features there with `retort teach`; `retort cache rm` removes what is in the way"
+            }
+            Self::NotEmpty { .. } => "choose another folder, or use --force to replace an earlier export",
             Self::Interrupted => "run the same command again to continue",
             Self::Io { source, .. } if is_full(source) => {
                 "make room and run the same command again: what was committed is kept"

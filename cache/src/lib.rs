@@ -18,13 +18,18 @@
 //! * [`TeacherCache`] holds the features of one teacher; [`TeacherWriter`] adds them shard by shard.
 //! * [`read_table`] and [`write_table`] move one file; [`vectors`] turns vector columns into floats and back.
 //! * [`verify()`] checks every byte; [`Summary`] tells what is there from the manifests alone.
+//! * [`list_teachers`], [`remove_teacher`], [`copy_teacher`], [`compare_teachers`] and [`quarantine()`] manage whole caches.
+//! * [`export()`] writes a teacher's features in the layouts of other tools.
 //!
 //! Parallel work is on the caller's side: the writers take finished shards in order.
 
 mod dataset;
 mod error;
+mod export;
 mod files;
+mod floats;
 mod lock;
+mod manage;
 mod progress;
 mod read;
 mod seal;
@@ -36,7 +41,12 @@ mod write;
 
 pub use dataset::{Dataset, DatasetWriter, SplitPlan};
 pub use error::{Error, Result};
+pub use export::{Export, ExportFormat, Exported, export};
 pub use files::{create_folder, read_text, remove_temporaries, write_atomic};
+pub use manage::{
+    ColumnComparison, Comparison, Copied, Left, Listing, Moved, Quarantine, Removed, TableListing, compare_teachers,
+    copy_teacher, list_teachers, quarantine, remove_teacher,
+};
 pub use progress::{Interrupt, Progress, Quiet};
 pub use read::{Columns, column, read_plain_table, read_table, take_ids};
 pub use summary::{RejectCount, SplitSummary, Summary, TableSummary, TeacherSummary};

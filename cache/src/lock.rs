@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 
 use crate::{Error, Result, create_folder};
 
+/// The note beside a locked folder that says who holds it.
+pub(crate) const NOTE: &str = ".writer";
+
 /// Held for as long as it lives. The folder itself is locked; the file beside it only says by whom.
 #[derive(Debug)]
 pub(crate) struct WriterLock {
@@ -20,7 +23,7 @@ impl WriterLock {
     pub(crate) fn take(path: &Path) -> Result<Self> {
         create_folder(path)?;
         let folder = File::open(path).map_err(Error::io("open", path))?;
-        let holder = path.join(".writer");
+        let holder = path.join(NOTE);
         match folder.try_lock() {
             Ok(()) => {
                 fs::write(&holder, std::process::id().to_string()).map_err(Error::io("write", &holder))?;

@@ -6,8 +6,10 @@ use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+mod cache;
 mod ingest;
 
+pub use cache::*;
 pub use ingest::*;
 
 /// Distils vision-language students from cached teacher features.
@@ -41,6 +43,10 @@ pub enum Command {
     Teach(Teach),
     Summary(Summary),
     Verify(Verify),
+    /// List, remove, copy and compare teachers' features
+    #[command(subcommand, after_help = "Example:\n  retort cache ls vqa/")]
+    Cache(Cache),
+    Export(Export),
     Sql(Sql),
     #[cfg(feature = "torch")]
     Train(Train),
@@ -175,6 +181,9 @@ pub enum SummaryFormat {
 }
 
 /// Check every byte of a data set and its caches; exit 1 and the list of damage when something is wrong
+///
+/// With --quarantine, damaged files of teachers are moved aside, so that `retort teach` computes just those again, and exit 1
+/// says that damage is left.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  retort verify vqa/ && echo whole")]
 pub struct Verify {
@@ -183,6 +192,9 @@ pub struct Verify {
     /// How to print what was found
     #[arg(long, value_enum, default_value_t)]
     pub format: SummaryFormat,
+    /// Move damaged files of teachers to cache/TEACHER/quarantine/ and out of their manifests; nothing is deleted
+    #[arg(long)]
+    pub quarantine: bool,
 }
 
 /// Ask a data set or a run with SQL

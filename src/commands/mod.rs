@@ -1,9 +1,11 @@
 //! One module a command: it calls the crates and prints what they say.
 
+mod cache;
 #[cfg(feature = "torch")]
 mod compute;
 #[cfg(feature = "torch")]
 mod demo;
+mod export;
 mod ingest;
 mod report;
 mod sql;
@@ -30,6 +32,8 @@ pub fn run(command: Command, terminal: &Terminal) -> Result<ExitCode> {
         Command::Teach(_) | Command::Train(_) | Command::Eval(_) => compute::run(),
         Command::Summary(options) => summary::run(&options),
         Command::Verify(options) => verify::run(&options, terminal),
+        Command::Cache(command) => cache::run(&command, terminal),
+        Command::Export(options) => export::run(&options, terminal),
         Command::Sql(options) => sql::run(&options),
         Command::Report(options) => report::run(&options, terminal),
         #[cfg(feature = "torch")]

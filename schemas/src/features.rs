@@ -1,14 +1,20 @@
 //! The tables that a teacher adds to a data set.
+//!
+//! Vectors of floats make version 1.0. Codes have a column of scales beside them, which makes version 1.1.
 
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Fields, SchemaRef};
 
 use crate::tables::{id, versioned};
-use crate::{SchemaVersion, VectorType};
+use crate::{Layout, SchemaVersion, VectorType};
 
 /// Name of the pooled embedding's column.
 pub const EMBEDDING: &str = "embedding";
+
+const fn is_coded(layout: Layout) -> bool {
+    matches!(layout, Layout::Codes { .. })
+}
 
 /// Pooled embedding of each image: row i belongs to row i of the data set's images.
 pub mod images {
@@ -18,10 +24,19 @@ pub mod images {
     pub const NAME: &str = "images";
     /// Version written by this build.
     pub const VERSION: SchemaVersion = SchemaVersion::new("image_features", 1, 0);
+    /// Version written with codes.
+    pub const CODED: SchemaVersion = SchemaVersion::new("image_features", 1, 1);
 
     /// Columns and types for embeddings of this type.
     pub fn schema(vector: VectorType) -> SchemaRef {
-        versioned(VERSION, vec![id(crate::tables::images::IMAGE_ID), vector.field(EMBEDDING)])
+        schema_of(vector.into())
+    }
+
+    /// Columns and types for embeddings that lie like this.
+    pub fn schema_of(layout: Layout) -> SchemaRef {
+        let mut fields = vec![id(crate::tables::images::IMAGE_ID)];
+        fields.extend(layout.fields(EMBEDDING));
+        versioned(if is_coded(layout) { CODED } else { VERSION }, fields)
     }
 }
 
@@ -33,10 +48,19 @@ pub mod texts {
     pub const NAME: &str = "texts";
     /// Version written by this build.
     pub const VERSION: SchemaVersion = SchemaVersion::new("text_features", 1, 0);
+    /// Version written with codes.
+    pub const CODED: SchemaVersion = SchemaVersion::new("text_features", 1, 1);
 
     /// Columns and types for embeddings of this type.
     pub fn schema(vector: VectorType) -> SchemaRef {
-        versioned(VERSION, vec![id(crate::tables::texts::TEXT_ID), vector.field(EMBEDDING)])
+        schema_of(vector.into())
+    }
+
+    /// Columns and types for embeddings that lie like this.
+    pub fn schema_of(layout: Layout) -> SchemaRef {
+        let mut fields = vec![id(crate::tables::texts::TEXT_ID)];
+        fields.extend(layout.fields(EMBEDDING));
+        versioned(if is_coded(layout) { CODED } else { VERSION }, fields)
     }
 }
 
@@ -48,6 +72,8 @@ pub mod tokens {
     pub const NAME: &str = "tokens";
     /// Version written by this build.
     pub const VERSION: SchemaVersion = SchemaVersion::new("token_features", 1, 0);
+    /// Version written with codes.
+    pub const CODED: SchemaVersion = SchemaVersion::new("token_features", 1, 1);
     /// One vector a token.
     pub const TOKENS: &str = "tokens";
     /// Byte offsets of each token in the text.
@@ -60,15 +86,16 @@ pub mod tokens {
 
     /// Columns and types for token features of this type.
     pub fn schema(vector: VectorType) -> SchemaRef {
+        schema_of(vector.into())
+    }
+
+    /// Columns and types for token features that lie like this.
+    pub fn schema_of(layout: Layout) -> SchemaRef {
         let span = Field::new_list_field(DataType::Struct(span_fields()), false);
-        versioned(
-            VERSION,
-            vec![
-                id(crate::tables::texts::TEXT_ID),
-                Field::new(TOKENS, DataType::List(Arc::new(vector.field("item"))), false),
-                Field::new(TOKEN_SPANS, DataType::List(Arc::new(span)), false),
-            ],
-        )
+        let mut fields = vec![id(crate::tables::texts::TEXT_ID)];
+        fields.extend(layout.list_fields(TOKENS));
+        fields.push(Field::new(TOKEN_SPANS, DataType::List(Arc::new(span)), false));
+        versioned(if is_coded(layout) { CODED } else { VERSION }, fields)
     }
 }
 
@@ -80,6 +107,8 @@ pub mod words {
     pub const NAME: &str = "words";
     /// Version written by this build.
     pub const VERSION: SchemaVersion = SchemaVersion::new("word_features", 1, 0);
+    /// Version written with codes.
+    pub const CODED: SchemaVersion = SchemaVersion::new("word_features", 1, 1);
     /// The word, lower case.
     pub const WORD: &str = "word";
     /// Embedding of the word alone: E_text(w) of the semantic relevance.
@@ -91,7 +120,15 @@ pub mod words {
 
     /// Columns and types for embeddings of this type.
     pub fn schema(vector: VectorType) -> SchemaRef {
-        versioned(VERSION, vec![Field::new(WORD, DataType::Utf8, false), vector.field(ISOLATED), vector.field(PROMPT)])
+        schema_of(vector.into(), vector.into())
+    }
+
+    /// Columns and types for embeddings that lie like these.
+    pub fn schema_of(isolated: Layout, prompt: Layout) -> SchemaRef {
+        let mut fields = vec![Field::new(WORD, DataType::Utf8, false)];
+        fields.extend(isolated.fields(ISOLATED));
+        fields.extend(prompt.fields(PROMPT));
+        versioned(if is_coded(isolated) || is_coded(prompt) { CODED } else { VERSION }, fields)
     }
 }
 
@@ -122,5 +159,25 @@ mod tests {
             ]
         );
         assert_eq!(words::TEMPLATE, "a photo of {}");
+        let codes = Layout::Codes { code: crate::Code::I8, width: 2 };
+        let coded = [
+            images::schema_of(codes),
+            texts::schema_of(codes),
+            tokens::schema_of(codes),
+            words::schema_of(codes, codes),
+        ];
+        let written = coded.map(|schema| {
+            let columns: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+            format!("{} {}", schema.metadata()[SCHEMA_KEY], columns.join(" "))
+        });
+        assert_eq!(
+            written,
+            [
+                "image_features/1.1 image_id embedding embedding_scale",
+                "text_features/1.1 text_id embedding embedding_scale",
+                "token_features/1.1 text_id tokens token_scales token_spans",
+                "word_features/1.1 word isolated isolated_scale prompt prompt_scale",
+            ]
+        );
     }
 }

@@ -157,6 +157,24 @@ pub enum Error {
         /// Its process id, as it wrote it down.
         holder: String,
     },
+    /// A vector cannot be stored as the store option wants it.
+    #[error("row {row} cannot be stored with a bound on its cosine: {problem}")]
+    Inexpressible {
+        /// The first such row.
+        row: usize,
+        /// Why.
+        problem: String,
+    },
+    /// A teacher would be stored finer than it is.
+    #[error("teacher {name} is stored as {from}: as {to} it takes more room, and what is lost does not come back")]
+    Coarser {
+        /// `name@fingerprint8`.
+        name: String,
+        /// How it is stored.
+        from: String,
+        /// How it was to be.
+        to: String,
+    },
     /// The user asked to stop.
     #[error("interrupted; everything finished so far is kept")]
     Interrupted,
@@ -178,6 +196,8 @@ impl Error {
             Self::AmbiguousTeacher { .. } => "name one of them with its fingerprint, or remove the others",
             Self::SplitExists { .. } => "use the options it was begun with, another --split, or another --out",
             Self::Locked { .. } => "wait for it, or stop it",
+            Self::Inexpressible { .. } => "store this teacher as f32, f16 or bf16",
+            Self::Coarser { .. } => "convert from a finer one, or run `retort teach` with the store that is wanted",
             Self::Interrupted => "run the same command again to continue",
             _ => return None,
         };

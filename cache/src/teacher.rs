@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use arrow::array::RecordBatch;
 use retort_schemas::manifest::{BatchPlan, CACHE_FOLDER, Shard, TEACHER_FILE, TEACHER_VERSION, TeacherManifest};
-use retort_schemas::{Dtype, SchemaVersion, features, tables};
+use retort_schemas::{SchemaVersion, Store, features, tables};
 
 use crate::dataset::{names, sorted, table_path};
 use crate::files::remove_file;
@@ -15,8 +15,8 @@ use crate::write::ids_digest;
 use crate::{Columns, Dataset, Error, Result, read_table, remove_temporaries, take_ids, write_table};
 
 /// blake3 over everything that decides a teacher's numbers, 32 hex digits.
-pub fn fingerprint(identity: &serde_json::Value, store: Dtype) -> String {
-    let text = format!("{}\n{store}", sorted(identity.clone()));
+pub fn fingerprint(identity: &serde_json::Value, store: impl Into<Store>) -> String {
+    let text = format!("{}\n{}", sorted(identity.clone()), store.into());
     blake3::hash(text.as_bytes()).to_hex()[..32].to_owned()
 }
 
@@ -258,10 +258,11 @@ impl TeacherWriter {
         dataset: &Dataset,
         name: &str,
         joint: bool,
-        store: Dtype,
+        store: impl Into<Store>,
         identity: serde_json::Value,
         plan: BatchPlan,
     ) -> Result<Self> {
+        let store = store.into();
         let fingerprint = fingerprint(&identity, store);
         let folder = dataset.folder().join(CACHE_FOLDER).join(format!("{name}@{}", &fingerprint[..8]));
         let lock = WriterLock::take(&folder)?;

@@ -105,13 +105,10 @@ fn restore(dataset: &Dataset, table: &str, batch: &RecordBatch, store: Store) ->
         _ => {
             let stored = again(batch, features::EMBEDDING, store)?;
             let schema = match table {
-                features::images::NAME => features::images::schema_of(stored.layout),
-                _ => features::texts::schema_of(stored.layout),
+                features::images::NAME => features::images::with(stored.fields),
+                _ => features::texts::with(stored.fields),
             };
-            let mut columns = vec![batch.column(0).clone()];
-            let schema = stored.note(schema, features::EMBEDDING);
-            columns.extend(stored.columns);
-            (schema, columns)
+            (schema, [vec![batch.column(0).clone()], stored.columns].concat())
         }
     };
     RecordBatch::try_new(schema, columns).map_err(Error::arrow(dataset.folder()))
@@ -119,24 +116,24 @@ fn restore(dataset: &Dataset, table: &str, batch: &RecordBatch, store: Store) ->
 
 fn again(batch: &RecordBatch, name: &str, store: Store) -> Result<Stored> {
     let rows = Rows::of(batch, name)?;
-    vectors::store(store, rows.width(), &rows.floats())
+    vectors::store(store, name, rows.width(), &rows.floats())
 }
 
 fn words(batch: &RecordBatch, store: Store) -> Result<(SchemaRef, Vec<ArrayRef>)> {
-    use features::words::{ISOLATED, PROMPT, schema_of};
+    use features::words::{ISOLATED, PROMPT, with};
     let (isolated, prompt) = (again(batch, ISOLATED, store)?, again(batch, PROMPT, store)?);
-    let schema = schema_of(isolated.layout, prompt.layout);
-    let schema = prompt.note(isolated.note(schema, ISOLATED), PROMPT);
+    let schema = with(isolated.fields, prompt.fields);
     let words = batch.column(0).clone();
     Ok((schema, [vec![words], isolated.columns, prompt.columns].concat()))
 }
 
 fn tokens(batch: &RecordBatch, store: Store) -> Result<(SchemaRef, Vec<ArrayRef>)> {
-    use features::tokens::{TOKEN_SPANS, TOKENS, schema_of};
+    use features::tokens::{TOKEN_SPANS, TOKENS, with};
     let rows = Rows::of(batch, TOKENS)?;
     let lengths = (0..batch.num_rows()).map(|row| rows.of_row(row).len());
-    let stored = vectors::store_lists(store, rows.width(), &rows.floats(), &OffsetBuffer::from_lengths(lengths))?;
-    let schema = stored.note(schema_of(stored.layout), TOKENS);
+    let offsets = OffsetBuffer::from_lengths(lengths);
+    let stored = vectors::store_lists(store, TOKENS, rows.width(), &rows.floats(), &offsets)?;
+    let schema = with(stored.fields);
     let spans = batch.column_by_name(TOKEN_SPANS).filter(|spans| spans.as_list_opt::<i32>().is_some());
     let spans = spans
         .ok_or_else(|| Error::Column { column: TOKEN_SPANS.to_owned(), problem: "is missing or no list".to_owned() })?;

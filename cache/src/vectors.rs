@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, FixedSizeBinaryArray, Float32Array, ListArray, RecordBatch};
 use arrow::buffer::{Buffer, OffsetBuffer};
-use arrow::datatypes::{DataType, Field, Float32Type, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Float32Type};
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use retort_schemas::{Dtype, Layout, SCALE_KEY, Store, VectorType, WORST_COSINE_KEY};
@@ -16,69 +16,70 @@ use retort_schemas::{Dtype, Layout, SCALE_KEY, Store, VectorType, WORST_COSINE_K
 use crate::write::ROW_GROUP_ROWS;
 use crate::{Error, Result, codes};
 
-/// The columns of one vector, or list of vectors, a row, and what they say of themselves.
+/// A vector, or a list of vectors, a row: the vectors, and with codes their scales.
 #[derive(Debug, Clone)]
 pub struct Stored {
-    /// How the vectors lie; the schema is made of it.
-    pub layout: Layout,
-    /// The vectors, and with codes the scales: the columns in the order of the schema.
+    /// What the columns say of themselves; the schema is made of it.
+    pub fields: Vec<Field>,
+    /// The columns, one a field.
     pub columns: Vec<ArrayRef>,
-    worst: Option<String>,
 }
 
-/// Stores rows of `width` floats, laid end to end.
+/// Stores rows of `width` floats, laid end to end, as columns of this name.
 ///
 /// # Errors
 /// [`Error::Column`] if the floats are no whole number of rows; [`Error::Inexpressible`] naming the first row that
 /// `cos` cannot store, as one with a NaN.
-pub fn store(store: Store, width: usize, floats: &[f32]) -> Result<Stored> {
+pub fn store(store: Store, name: &str, width: usize, floats: &[f32]) -> Result<Stored> {
     let (layout, values, coded) = encode_as(store, width, floats)?;
+    let mut fields = layout.fields(name);
     let mut columns: Vec<ArrayRef> = vec![Arc::new(values)];
-    let worst = coded.as_ref().map(|coded| worst_cosines(&coded.cosines, (0..=coded.cosines.len()).collect()));
-    columns.extend(coded.map(|coded| Arc::new(Float32Array::from(coded.scales)) as ArrayRef));
-    Ok(Stored { layout, columns, worst })
+    if let Some(coded) = coded {
+        fields[0] = noted(&fields[0], worst_cosines(&coded.cosines, &(0..=coded.cosines.len()).collect::<Vec<_>>()));
+        columns.push(Arc::new(Float32Array::from(coded.scales)));
+    }
+    Ok(Stored { fields, columns })
 }
 
 /// As [`store`], as lists: row i has the vectors from `offsets[i]` to `offsets[i + 1]`.
 ///
 /// # Errors
 /// As [`store`]; [`Error::Column`] if there are fewer vectors than the lists want.
-pub fn store_lists(store: Store, width: usize, floats: &[f32], offsets: &OffsetBuffer<i32>) -> Result<Stored> {
+pub fn store_lists(
+    store: Store,
+    name: &str,
+    width: usize,
+    floats: &[f32],
+    offsets: &OffsetBuffer<i32>,
+) -> Result<Stored> {
     let (layout, values, coded) = encode_as(store, width, floats)?;
-    let list = |field: &Field, values: ArrayRef| -> Result<ArrayRef> {
-        let DataType::List(item) = field.data_type() else { return Err(problem(field.name(), "is no list")) };
+    let starts: Vec<usize> = offsets.iter().map(|offset| usize::try_from(*offset).unwrap_or(0)).collect();
+    let worst = coded.as_ref().map(|coded| worst_cosines(&coded.cosines, &starts));
+    let mut all: Vec<ArrayRef> = vec![Arc::new(values)];
+    all.extend(coded.map(|coded| Arc::new(Float32Array::from(coded.scales)) as ArrayRef));
+    let (mut fields, mut columns) = (Vec::new(), Vec::<ArrayRef>::new());
+    for (field, values) in layout.list_fields(name).into_iter().zip(all) {
+        let DataType::List(item) = field.data_type() else { return Err(problem(name, "is no list")) };
+        let item = match &worst {
+            Some(worst) if fields.is_empty() => Arc::new(noted(item, worst.clone())),
+            _ => item.clone(),
+        };
         let lists = ListArray::try_new(item.clone(), offsets.clone(), values, None);
-        lists.map(|lists| Arc::new(lists) as ArrayRef).map_err(|error| problem(field.name(), &error.to_string()))
-    };
-    let starts = offsets.iter().map(|offset| usize::try_from(*offset).unwrap_or(0)).collect();
-    let worst = coded.as_ref().map(|coded| worst_cosines(&coded.cosines, starts));
-    let mut values: Vec<ArrayRef> = vec![Arc::new(values)];
-    values.extend(coded.map(|coded| Arc::new(Float32Array::from(coded.scales)) as ArrayRef));
-    let columns = layout.list_fields("list").into_iter().zip(values).map(|(field, values)| list(&field, values));
-    Ok(Stored { layout, columns: columns.collect::<Result<_>>()?, worst })
+        columns.push(Arc::new(lists.map_err(|error| problem(name, &error.to_string()))?));
+        fields.push(field.with_data_type(DataType::List(item)));
+    }
+    Ok(Stored { fields, columns })
 }
 
-impl Stored {
-    /// Notes the worst cosine of each row group in the metadata of its column, so that it ends up in the footer. A
-    /// column of floats has none, and the schema stays.
-    pub fn note(&self, schema: SchemaRef, name: &str) -> SchemaRef {
-        let Some(worst) = &self.worst else { return schema };
-        let noted = |field: &Field| {
-            let mut metadata = field.metadata().clone();
-            metadata.insert(WORST_COSINE_KEY.to_owned(), worst.clone());
-            field.clone().with_metadata(metadata)
-        };
-        let fields = schema.fields().iter().map(|field| match field.data_type() {
-            _ if field.name() != name => field.as_ref().clone(),
-            DataType::List(item) => field.as_ref().clone().with_data_type(DataType::List(Arc::new(noted(item)))),
-            _ => noted(field),
-        });
-        Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), schema.metadata().clone()))
-    }
+/// A field that tells the worst cosine of each row group, and so the footer tells it.
+fn noted(field: &Field, worst: String) -> Field {
+    let mut metadata = field.metadata().clone();
+    metadata.insert(WORST_COSINE_KEY.to_owned(), worst);
+    field.clone().with_metadata(metadata)
 }
 
 /// The least cosine of each row group, as [`WORST_COSINE_KEY`] wants it; row i has the cosines from `starts[i]`.
-fn worst_cosines(cosines: &[f64], starts: Vec<usize>) -> String {
+fn worst_cosines(cosines: &[f64], starts: &[usize]) -> String {
     let rows = starts.len().saturating_sub(1);
     let groups = (0..rows).step_by(ROW_GROUP_ROWS).map(|row| {
         let end = starts[(row + ROW_GROUP_ROWS).min(rows)];

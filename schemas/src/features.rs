@@ -12,8 +12,9 @@ use crate::{Layout, SchemaVersion, VectorType};
 /// Name of the pooled embedding's column.
 pub const EMBEDDING: &str = "embedding";
 
-const fn is_coded(layout: Layout) -> bool {
-    matches!(layout, Layout::Codes { .. })
+/// Whether vectors have a column of scales beside them.
+fn are_coded(vectors: &[Field]) -> bool {
+    vectors.len() > 1
 }
 
 /// Pooled embedding of each image: row i belongs to row i of the data set's images.
@@ -29,14 +30,13 @@ pub mod images {
 
     /// Columns and types for embeddings of this type.
     pub fn schema(vector: VectorType) -> SchemaRef {
-        schema_of(vector.into())
+        with(Layout::from(vector).fields(EMBEDDING))
     }
 
-    /// Columns and types for embeddings that lie like this.
-    pub fn schema_of(layout: Layout) -> SchemaRef {
-        let mut fields = vec![id(crate::tables::images::IMAGE_ID)];
-        fields.extend(layout.fields(EMBEDDING));
-        versioned(if is_coded(layout) { CODED } else { VERSION }, fields)
+    /// Columns and types with these columns of embeddings, as [`Layout::fields`] has them.
+    pub fn with(embedding: Vec<Field>) -> SchemaRef {
+        let version = if are_coded(&embedding) { CODED } else { VERSION };
+        versioned(version, [vec![id(crate::tables::images::IMAGE_ID)], embedding].concat())
     }
 }
 
@@ -53,14 +53,13 @@ pub mod texts {
 
     /// Columns and types for embeddings of this type.
     pub fn schema(vector: VectorType) -> SchemaRef {
-        schema_of(vector.into())
+        with(Layout::from(vector).fields(EMBEDDING))
     }
 
-    /// Columns and types for embeddings that lie like this.
-    pub fn schema_of(layout: Layout) -> SchemaRef {
-        let mut fields = vec![id(crate::tables::texts::TEXT_ID)];
-        fields.extend(layout.fields(EMBEDDING));
-        versioned(if is_coded(layout) { CODED } else { VERSION }, fields)
+    /// Columns and types with these columns of embeddings, as [`Layout::fields`] has them.
+    pub fn with(embedding: Vec<Field>) -> SchemaRef {
+        let version = if are_coded(&embedding) { CODED } else { VERSION };
+        versioned(version, [vec![id(crate::tables::texts::TEXT_ID)], embedding].concat())
     }
 }
 
@@ -86,16 +85,15 @@ pub mod tokens {
 
     /// Columns and types for token features of this type.
     pub fn schema(vector: VectorType) -> SchemaRef {
-        schema_of(vector.into())
+        with(Layout::from(vector).list_fields(TOKENS))
     }
 
-    /// Columns and types for token features that lie like this.
-    pub fn schema_of(layout: Layout) -> SchemaRef {
+    /// Columns and types with these columns of token features, as [`Layout::list_fields`] has them.
+    pub fn with(tokens: Vec<Field>) -> SchemaRef {
         let span = Field::new_list_field(DataType::Struct(span_fields()), false);
-        let mut fields = vec![id(crate::tables::texts::TEXT_ID)];
-        fields.extend(layout.list_fields(TOKENS));
-        fields.push(Field::new(TOKEN_SPANS, DataType::List(Arc::new(span)), false));
-        versioned(if is_coded(layout) { CODED } else { VERSION }, fields)
+        let spans = Field::new(TOKEN_SPANS, DataType::List(Arc::new(span)), false);
+        let version = if are_coded(&tokens) { CODED } else { VERSION };
+        versioned(version, [vec![id(crate::tables::texts::TEXT_ID)], tokens, vec![spans]].concat())
     }
 }
 
@@ -120,15 +118,14 @@ pub mod words {
 
     /// Columns and types for embeddings of this type.
     pub fn schema(vector: VectorType) -> SchemaRef {
-        schema_of(vector.into(), vector.into())
+        let layout = Layout::from(vector);
+        with(layout.fields(ISOLATED), layout.fields(PROMPT))
     }
 
-    /// Columns and types for embeddings that lie like these.
-    pub fn schema_of(isolated: Layout, prompt: Layout) -> SchemaRef {
-        let mut fields = vec![Field::new(WORD, DataType::Utf8, false)];
-        fields.extend(isolated.fields(ISOLATED));
-        fields.extend(prompt.fields(PROMPT));
-        versioned(if is_coded(isolated) || is_coded(prompt) { CODED } else { VERSION }, fields)
+    /// Columns and types with these columns of embeddings, as [`Layout::fields`] has them.
+    pub fn with(isolated: Vec<Field>, prompt: Vec<Field>) -> SchemaRef {
+        let version = if are_coded(&isolated) || are_coded(&prompt) { CODED } else { VERSION };
+        versioned(version, [vec![Field::new(WORD, DataType::Utf8, false)], isolated, prompt].concat())
     }
 }
 
@@ -161,10 +158,10 @@ mod tests {
         assert_eq!(words::TEMPLATE, "a photo of {}");
         let codes = Layout::Codes { code: crate::Code::I8, width: 2 };
         let coded = [
-            images::schema_of(codes),
-            texts::schema_of(codes),
-            tokens::schema_of(codes),
-            words::schema_of(codes, codes),
+            images::with(codes.fields(EMBEDDING)),
+            texts::with(codes.fields(EMBEDDING)),
+            tokens::with(codes.list_fields(tokens::TOKENS)),
+            words::with(codes.fields(words::ISOLATED), codes.fields(words::PROMPT)),
         ];
         let written = coded.map(|schema| {
             let columns: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();

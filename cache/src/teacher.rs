@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use arrow::array::RecordBatch;
 use retort_schemas::manifest::{BatchPlan, CACHE_FOLDER, Shard, TEACHER_FILE, TEACHER_VERSION, TeacherManifest};
-use retort_schemas::{SchemaVersion, Store, features, tables};
+use retort_schemas::{SchemaVersion, Store, features, scale_column, tables};
 
 use crate::dataset::{names, sorted, table_path};
 use crate::files::remove_file;
@@ -106,7 +106,8 @@ impl TeacherCache {
         self.read_columns(dataset, shard, table, Columns::All)
     }
 
-    /// As [`TeacherCache::read`], wanted columns only. The id column is always read, as the rows are matched by it.
+    /// As [`TeacherCache::read`], wanted columns only. The id column is always read, as the rows are matched by it, and so
+    /// are the scales of wanted codes.
     ///
     /// # Errors
     /// As [`TeacherCache::read`].
@@ -123,9 +124,17 @@ impl TeacherCache {
             problem: format!("teacher {} has no {table} of shard {}: run teach again", self.manifest.name, shard.name),
         })?;
         let owner = owner_table(table);
+        // Where a column has no scales, the file has no column of that name, and nothing more is read.
+        let scales: Vec<String> = match columns {
+            Columns::All => Vec::new(),
+            Columns::Named(names) => names.iter().map(|name| scale_column(name)).collect(),
+        };
         let named = match columns {
             Columns::All => None,
-            Columns::Named(names) => Some(names.iter().copied().chain(owner.map(id_column)).collect::<Vec<_>>()),
+            Columns::Named(names) => {
+                let scales = scales.iter().map(String::as_str);
+                Some(names.iter().copied().chain(scales).chain(owner.map(id_column)).collect::<Vec<_>>())
+            }
         };
         let wanted = named.as_deref().map_or(Columns::All, Columns::Named);
         let batch = read_table(&path, file, version_of(table), wanted)?;

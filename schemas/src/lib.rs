@@ -34,7 +34,7 @@ mod version;
 pub mod words;
 
 pub use store::{Bound, Store};
-pub use vector::{Code, DTYPE_KEY, Dtype, Layout, SCALE_KEY, VectorType, WIDTH_KEY, WORST_COSINE_KEY};
+pub use vector::{Code, DTYPE_KEY, Dtype, Layout, SCALE_KEY, VectorType, WIDTH_KEY, WORST_COSINE_KEY, scale_column};
 pub use version::{SCHEMA_KEY, SchemaVersion};
 
 /// Bytes of an image or text id: the first 16 of the blake3 hash of the source bytes.

@@ -273,7 +273,7 @@ impl Layout {
 }
 
 /// The name of the column of scales beside a column of codes: `embedding_scale`; of `tokens`, `token_scales`.
-fn scale_column(name: &str) -> String {
+pub fn scale_column(name: &str) -> String {
     match name.strip_suffix('s') {
         Some(one) => format!("{one}_scales"),
         None => format!("{name}_scale"),

@@ -1,5 +1,6 @@
 //! One module a command: it calls the crates and prints what they say.
 
+mod convert;
 #[cfg(feature = "torch")]
 mod demo;
 #[cfg(feature = "torch")]
@@ -29,6 +30,7 @@ pub fn run(command: Command, terminal: &Terminal) -> Result<ExitCode> {
         Command::Ingest(source) => ingest::run(*source, terminal),
         #[cfg(feature = "torch")]
         Command::Teach(options) => teach::run(&options, terminal),
+        Command::Convert(options) => convert::run(&options, terminal),
         Command::Summary(options) => summary::run(&options),
         Command::Verify(options) => verify::run(&options, terminal),
         Command::Sql(options) => sql::run(&options),

@@ -216,10 +216,18 @@ impl Rows {
             (Layout::Codes { code, width }, Some(scales)) => {
                 codes::decode_into_f16(code, bytes, &scales.values()[vectors], width, out);
             }
+            (Layout::Floats(VectorType { dtype: Dtype::F16, .. }), _) => {
+                for (x, pair) in out.iter_mut().zip(bytes.chunks_exact(2)) {
+                    *x = f16::from_le_bytes([pair[0], pair[1]]);
+                }
+            }
             _ => {
-                let mut floats = vec![0.0; out.len()];
-                self.decode(vectors, &mut floats);
-                out.convert_from_f32_slice(&floats);
+                let width = self.width().max(1);
+                let mut floats = vec![0.0; width];
+                for (vector, out) in vectors.zip(out.chunks_exact_mut(width)) {
+                    self.decode(vector..vector + 1, &mut floats);
+                    out.convert_from_f32_slice(&floats);
+                }
             }
         }
     }

@@ -16,9 +16,12 @@ use crate::support::{Result, tree};
 fn help_lists_the_commands_and_every_help_ends_in_an_example() -> Result {
     let help = succeed(&["--help"])?;
     let commands: &[&str] = if cfg!(feature = "torch") {
-        &["ingest", "teach", "summary", "verify", "cache", "export", "sql", "train", "eval", "report", "demo"]
+        &[
+            "ingest", "teach", "convert", "summary", "verify", "cache", "export", "sql", "train", "eval", "report",
+            "demo",
+        ]
     } else {
-        &["ingest", "summary", "verify", "cache", "export", "sql", "report"]
+        &["ingest", "convert", "summary", "verify", "cache", "export", "sql", "report"]
     };
     let section = help.split("Commands:").nth(1).and_then(|rest| rest.split("\n\n").next()).unwrap_or_default();
     // A command stands two spaces in; the lines that its description goes on over stand further in.

@@ -15,7 +15,7 @@ use retort_cache::{
     teachers_of, vectors, verify,
 };
 use retort_schemas::manifest::{BatchPlan, CACHE_FOLDER, Shard};
-use retort_schemas::{Dtype, SCHEMA_KEY, VectorType, features, tables};
+use retort_schemas::{Dtype, SCHEMA_KEY, Store, VectorType, features, tables};
 use retort_teachers::nn::pixels::decode;
 use retort_teachers::{Error, Options, Report, Teacher, teach};
 use safetensors::SafeTensors;
@@ -26,7 +26,7 @@ use crate::support::{Result, copy_folder, golden, tree};
 
 /// Batches so small that every table of a shard takes several.
 const OPTIONS: Options =
-    Options { store: Dtype::F16, tokens: true, words: true, batch: BatchPlan { images: 1, texts: 2 } };
+    Options { store: Store::F16, tokens: true, words: true, batch: BatchPlan { images: 1, texts: 2 } };
 
 /// Two shards. The first has more images than batches wait for the encoder; a text and some words are in both.
 fn two_shards() -> Result<Vec<Rows>> {

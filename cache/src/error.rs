@@ -184,6 +184,24 @@ pub enum Error {
         /// What is missing.
         problem: String,
     },
+    /// A vector cannot be stored as the store option wants it.
+    #[error("row {row} cannot be stored with a bound on its cosine: {problem}")]
+    Inexpressible {
+        /// The first such row.
+        row: usize,
+        /// Why.
+        problem: String,
+    },
+    /// A teacher would be stored finer than it is.
+    #[error("teacher {name} is stored as {from}: as {to} it takes more room, and what is lost does not come back")]
+    Coarser {
+        /// `name@fingerprint8`.
+        name: String,
+        /// How it is stored.
+        from: String,
+        /// How it was to be.
+        to: String,
+    },
     /// The user asked to stop.
     #[error("interrupted; everything finished so far is kept")]
     Interrupted,
@@ -209,6 +227,8 @@ impl Error {
                 "make the features there with `retort teach`; `retort cache rm` removes what is in the way"
             }
             Self::NotEmpty { .. } => "choose another folder, or use --force to replace an earlier export",
+            Self::Inexpressible { .. } => "store this teacher as f32, f16 or bf16",
+            Self::Coarser { .. } => "convert from a finer one, or run `retort teach` with the store that is wanted",
             Self::Interrupted => "run the same command again to continue",
             Self::Io { source, .. } if is_full(source) => {
                 "make room and run the same command again: what was committed is kept"

@@ -1,13 +1,14 @@
 //! The vector columns of a table as floats, whatever they are stored as: the one place that [`crate::manage`] and
 //! [`crate::export`] decode in.
 
-use arrow::array::{AsArray, RecordBatch};
-use arrow::buffer::OffsetBuffer;
+use std::ops::Range;
+
+use arrow::array::RecordBatch;
 use arrow::datatypes::DataType;
 use half::{bf16, f16};
-use retort_schemas::{DTYPE_KEY, Dtype, VectorType};
+use retort_schemas::{DTYPE_KEY, Dtype, Layout, VectorType};
 
-use crate::{Error, Result, vectors};
+use crate::{Result, vectors};
 
 /// One vector column of a table.
 pub(crate) struct Floats {
@@ -19,45 +20,39 @@ pub(crate) struct Floats {
     pub(crate) width: usize,
     /// All vectors end to end.
     values: Vec<f32>,
-    /// Where a row has a list of vectors: in vectors.
-    offsets: Option<OffsetBuffer<i32>>,
+    /// Which of them are a row's.
+    rows: vectors::Rows,
 }
 
 impl Floats {
     /// The values of a row: `[width]`, or `[vectors, width]` where a row has a list of vectors.
     pub(crate) fn row(&self, row: usize) -> &[f32] {
-        let (from, to) = match &self.offsets {
-            Some(offsets) => (offsets[row] as usize, offsets[row + 1] as usize),
-            None => (row, row + 1),
-        };
-        &self.values[from * self.width..to * self.width]
+        let Range { start, end } = self.rows.of_row(row);
+        &self.values[start * self.width..end * self.width]
     }
 }
 
 /// The vector columns of a table, in its order; all other columns are passed over.
 ///
 /// # Errors
-/// [`Error::Column`] if a column says that it holds vectors and they cannot be understood.
+/// [`crate::Error::Column`] if a column says that it holds vectors and they cannot be understood.
 pub(crate) fn vector_columns(batch: &RecordBatch) -> Result<Vec<Floats>> {
-    let schema = batch.schema();
     let mut found = Vec::new();
-    for (field, column) in schema.fields().iter().zip(batch.columns()) {
-        let (described, stored, offsets) = match (field.data_type(), column.as_list_opt::<i32>()) {
-            (DataType::List(item), Some(lists)) => (item, lists.values(), Some(lists.offsets().clone())),
-            _ => (field, column, None),
+    for field in batch.schema().fields() {
+        let described = match field.data_type() {
+            DataType::List(item) => item,
+            _ => field,
         };
         if !described.metadata().contains_key(DTYPE_KEY) {
             continue;
         }
-        let problem = |problem: String| Error::Column { column: field.name().clone(), problem };
-        let vector = VectorType::of(described).map_err(|error| problem(error.to_string()))?;
-        let stored = stored.as_fixed_size_binary_opt().ok_or_else(|| problem("holds no vectors".to_owned()))?;
+        let rows = vectors::Rows::of(batch, field.name())?;
         found.push(Floats {
             name: field.name().clone(),
-            element: Element::holding(vector.dtype),
-            width: vector.width,
-            values: vectors::decode(vector, stored),
-            offsets,
+            element: Element::holding(rows.layout()),
+            width: rows.width(),
+            values: rows.floats(),
+            rows,
         });
     }
     Ok(found)
@@ -72,12 +67,12 @@ pub(crate) enum Element {
 }
 
 impl Element {
-    /// The smallest that holds stored values without loss.
-    fn holding(dtype: Dtype) -> Self {
-        match dtype {
-            Dtype::F16 => Self::F16,
-            Dtype::Bf16 => Self::Bf16,
-            _ => Self::F32,
+    /// The smallest that holds stored values without loss: a code times its scale needs single precision.
+    fn holding(layout: Layout) -> Self {
+        match layout {
+            Layout::Floats(VectorType { dtype: Dtype::F16, .. }) => Self::F16,
+            Layout::Floats(VectorType { dtype: Dtype::Bf16, .. }) => Self::Bf16,
+            Layout::Floats(_) | Layout::Codes { .. } => Self::F32,
         }
     }
 
@@ -107,6 +102,7 @@ mod tests {
     use arrow::datatypes::Schema;
 
     use super::*;
+    use crate::Error;
 
     #[test]
     fn vectors_of_a_type_that_this_build_does_not_know_are_no_other_column() -> Result<()> {

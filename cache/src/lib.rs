@@ -16,13 +16,16 @@
 //!
 //! * [`Dataset`] opens a data set and finds its teachers; [`DatasetWriter`] adds splits shard by shard.
 //! * [`TeacherCache`] holds the features of one teacher; [`TeacherWriter`] adds them shard by shard.
-//! * [`read_table`] and [`write_table`] move one file; [`vectors`] turns vector columns into floats and back.
+//! * [`read_table`] and [`write_table`] move one file; [`vectors`] turns vector columns into floats and back,
+//!   [`codes`] floats into integer codes that keep a cosine; [`convert()`] stores a teacher's features in another way.
 //! * [`verify()`] checks every byte; [`Summary`] tells what is there from the manifests alone.
 //! * [`list_teachers`], [`remove_teacher`], [`copy_teacher`], [`compare_teachers`] and [`quarantine()`] manage whole caches.
 //! * [`export()`] writes a teacher's features in the layouts of other tools.
 //!
 //! Parallel work is on the caller's side: the writers take finished shards in order.
 
+pub mod codes;
+mod convert;
 mod dataset;
 mod error;
 mod export;
@@ -30,6 +33,7 @@ mod files;
 mod floats;
 mod lock;
 mod manage;
+mod measure;
 mod progress;
 mod read;
 mod seal;
@@ -39,6 +43,7 @@ pub mod vectors;
 mod verify;
 mod write;
 
+pub use convert::{Conversion, convert};
 pub use dataset::{Dataset, DatasetWriter, SplitPlan};
 pub use error::{Error, Result};
 pub use export::{Export, ExportFormat, Exported, export};
@@ -49,7 +54,7 @@ pub use manage::{
 };
 pub use progress::{Interrupt, Progress, Quiet};
 pub use read::{Columns, column, read_plain_table, read_table, take_ids};
-pub use summary::{RejectCount, SplitSummary, Summary, TableSummary, TeacherSummary};
+pub use summary::{RejectCount, SplitSummary, Summary, TableSummary, TeacherSummary, VectorSummary};
 pub use teacher::{TeacherCache, TeacherWriter, fingerprint, teachers_of};
 pub use verify::{Damage, Verification, verify};
 pub use write::{write_plain_table, write_table};

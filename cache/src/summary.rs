@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use retort_schemas::manifest::{Norms, Shard};
-use retort_schemas::{Dtype, features, tables};
+use retort_schemas::manifest::{Norms, Shard, VectorColumn};
+use retort_schemas::{Store, features, tables};
 use serde::Serialize;
 
 use crate::{Columns, Dataset, Result, column, teachers_of};
@@ -64,6 +64,20 @@ pub struct TableSummary {
     pub nulls: BTreeMap<String, u64>,
     /// Norms of each vector column.
     pub norms: BTreeMap<String, Norms>,
+    /// What each vector column takes, and what it lost. Shards written before this was noted are missing.
+    pub vectors: BTreeMap<String, VectorSummary>,
+}
+
+/// What the vectors of a column take on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct VectorSummary {
+    /// Width, bytes, worst cosine.
+    #[serde(flatten)]
+    pub column: VectorColumn,
+    /// Bytes a vector, its scale included.
+    pub bytes_per_vector: f64,
+    /// Bits a dimension, the scale included.
+    pub bits_per_dimension: f64,
 }
 
 /// One teacher.
@@ -73,8 +87,8 @@ pub struct TeacherSummary {
     pub name: String,
     /// Whether images and texts share one space.
     pub joint: bool,
-    /// Element type as stored.
-    pub store: Dtype,
+    /// How its features are stored.
+    pub store: Store,
     /// Shards with all tables that this teacher has anywhere.
     pub shards: u64,
     /// Shards of the data set.
@@ -152,20 +166,33 @@ fn rejects_by_code(dataset: &Dataset, shards: &[Shard]) -> Result<Vec<RejectCoun
 }
 
 fn table_summary(shards: &[&Shard], table: &str) -> Option<TableSummary> {
-    let mut sum =
-        TableSummary { table: table.to_owned(), rows: 0, bytes: 0, nulls: BTreeMap::new(), norms: BTreeMap::new() };
+    let (mut rows, mut bytes) = (0, 0);
+    let (mut nulls, mut norms) = (BTreeMap::<String, u64>::new(), BTreeMap::<String, Norms>::new());
+    // With the number of vectors, of which the manifest tells beside their norms.
+    let mut vectors = BTreeMap::<String, (u64, VectorColumn)>::new();
     let mut any = false;
     for file in shards.iter().filter_map(|shard| shard.tables.get(table)) {
         any = true;
-        sum.rows += file.rows;
-        sum.bytes += file.bytes;
-        for (column, nulls) in &file.nulls {
-            *sum.nulls.entry(column.clone()).or_default() += nulls;
+        rows += file.rows;
+        bytes += file.bytes;
+        for (column, count) in &file.nulls {
+            *nulls.entry(column.clone()).or_default() += count;
         }
-        for (column, norms) in &file.norms {
-            let merged = sum.norms.get(column).map_or(*norms, |known| known.merge(*norms));
-            sum.norms.insert(column.clone(), merged);
+        for (column, more) in &file.norms {
+            norms.entry(column.clone()).and_modify(|known| *known = known.merge(*more)).or_insert(*more);
+        }
+        for (column, more) in &file.vectors {
+            let count = file.norms.get(column).map_or(0, |norms| norms.vectors);
+            let add = |known: &mut (u64, VectorColumn)| *known = (known.0 + count, known.1.merge(*more));
+            vectors.entry(column.clone()).and_modify(add).or_insert((count, *more));
         }
     }
-    any.then_some(sum)
+    let vectors = vectors.into_iter().map(|(column, (count, taken))| (column, taken_by_each(count, taken))).collect();
+    any.then(|| TableSummary { table: table.to_owned(), rows, bytes, nulls, norms, vectors })
+}
+
+fn taken_by_each(vectors: u64, column: VectorColumn) -> VectorSummary {
+    let bytes_per_vector = column.bytes as f64 / vectors.max(1) as f64;
+    let bits_per_dimension = bytes_per_vector * 8.0 / column.width.max(1) as f64;
+    VectorSummary { column, bytes_per_vector, bits_per_dimension }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use arrow::array::RecordBatch;
 use retort_schemas::manifest::{BatchPlan, CACHE_FOLDER, Shard, TEACHER_FILE, TEACHER_VERSION, TeacherManifest};
-use retort_schemas::{Dtype, SchemaVersion, features, tables};
+use retort_schemas::{SchemaVersion, Store, features, scale_column, tables};
 
 use crate::dataset::{names, sorted, table_path};
 use crate::files::remove_file;
@@ -15,8 +15,8 @@ use crate::write::ids_digest;
 use crate::{Columns, Dataset, Error, Result, read_table, remove_temporaries, take_ids, write_table};
 
 /// blake3 over everything that decides a teacher's numbers, 32 hex digits.
-pub fn fingerprint(identity: &serde_json::Value, store: Dtype) -> String {
-    let text = format!("{}\n{store}", sorted(identity.clone()));
+pub fn fingerprint(identity: &serde_json::Value, store: impl Into<Store>) -> String {
+    let text = format!("{}\n{}", sorted(identity.clone()), store.into());
     blake3::hash(text.as_bytes()).to_hex()[..32].to_owned()
 }
 
@@ -106,7 +106,8 @@ impl TeacherCache {
         self.read_columns(dataset, shard, table, Columns::All)
     }
 
-    /// As [`TeacherCache::read`], wanted columns only. The id column is always read, as the rows are matched by it.
+    /// As [`TeacherCache::read`], wanted columns only. The id column is always read, as the rows are matched by it, and so
+    /// are the scales of wanted codes.
     ///
     /// # Errors
     /// As [`TeacherCache::read`].
@@ -123,9 +124,17 @@ impl TeacherCache {
             problem: format!("teacher {} has no {table} of shard {}: run teach again", self.manifest.name, shard.name),
         })?;
         let owner = owner_table(table);
+        // Where a column has no scales, the file has no column of that name, and nothing more is read.
+        let scales: Vec<String> = match columns {
+            Columns::All => Vec::new(),
+            Columns::Named(names) => names.iter().map(|name| scale_column(name)).collect(),
+        };
         let named = match columns {
             Columns::All => None,
-            Columns::Named(names) => Some(names.iter().copied().chain(owner.map(id_column)).collect::<Vec<_>>()),
+            Columns::Named(names) => {
+                let scales = scales.iter().map(String::as_str);
+                Some(names.iter().copied().chain(scales).chain(owner.map(id_column)).collect::<Vec<_>>())
+            }
         };
         let wanted = named.as_deref().map_or(Columns::All, Columns::Named);
         let batch = read_table(&path, file, version_of(table), wanted)?;
@@ -258,10 +267,11 @@ impl TeacherWriter {
         dataset: &Dataset,
         name: &str,
         joint: bool,
-        store: Dtype,
+        store: impl Into<Store>,
         identity: serde_json::Value,
         plan: BatchPlan,
     ) -> Result<Self> {
+        let store = store.into();
         let fingerprint = fingerprint(&identity, store);
         let folder = dataset.folder().join(CACHE_FOLDER).join(format!("{name}@{}", &fingerprint[..8]));
         let lock = WriterLock::take(&folder)?;

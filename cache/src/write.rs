@@ -5,23 +5,23 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
-use arrow::datatypes::{DataType, Field};
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::DataType;
 use parquet::arrow::ArrowWriter;
-use parquet::basic::{Compression, ZstdLevel};
+use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::metadata::ParquetMetaDataReader;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
-use retort_schemas::manifest::{ColumnChunk, Norms, TableFile};
-use retort_schemas::{ID_BYTES, VectorType};
+use retort_schemas::manifest::{ColumnChunk, TableFile};
+use retort_schemas::{ID_BYTES, Layout};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use crate::files::NewFile;
 use crate::seal::hex64;
-use crate::{Error, Result, vectors};
+use crate::{Error, Result, measure};
 
 /// Rows of a row group: a shard of the default size is one.
-const ROW_GROUP_ROWS: usize = 64 * 1024;
+pub(crate) const ROW_GROUP_ROWS: usize = 64 * 1024;
 
 /// Writes one table of a shard and returns its description for the manifest.
 ///
@@ -52,6 +52,13 @@ fn encode(path: &Path, file: &File, batch: &RecordBatch) -> Result<()> {
     let mut properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(level))
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS));
+    for scale in measure::scale_columns(&schema) {
+        // Hardly two scales are the same, but their upper bytes are.
+        let column = ColumnPath::new(scale);
+        properties = properties
+            .set_column_dictionary_enabled(column.clone(), false)
+            .set_column_encoding(column, Encoding::BYTE_STREAM_SPLIT);
+    }
     for field in schema.fields() {
         // Ids, vectors and encoded images never repeat, and their minima tell nothing. An encoded image is packed already.
         let column = match field.data_type() {
@@ -113,7 +120,8 @@ fn describe(path: &Path, file: &mut File, batch: &RecordBatch) -> Result<TableFi
         rest: String::new(),
         chunks,
         nulls: BTreeMap::new(),
-        norms: BTreeMap::new(),
+        norms: measure::norms(batch),
+        vectors: measure::vectors(batch, &metadata),
     };
     let mut rest = Xxh3::new();
     for (from, to) in outside_chunks(&description) {
@@ -123,9 +131,6 @@ fn describe(path: &Path, file: &mut File, batch: &RecordBatch) -> Result<TableFi
     for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
         if column.null_count() > 0 {
             description.nulls.insert(field.name().clone(), column.null_count() as u64);
-        }
-        if let Some(norms) = norms_of(field, column) {
-            description.norms.insert(field.name().clone(), norms);
         }
     }
     Ok(description)
@@ -151,7 +156,7 @@ pub(crate) fn outside_chunks(file: &TableFile) -> Vec<(u64, u64)> {
 pub(crate) fn ids_digest(batch: &RecordBatch) -> Option<String> {
     let schema = batch.schema();
     let first = schema.fields().first()?;
-    let is_id = *first.data_type() == DataType::FixedSizeBinary(ID_BYTES) && VectorType::of(first).is_err();
+    let is_id = *first.data_type() == DataType::FixedSizeBinary(ID_BYTES) && Layout::of(first).is_err();
     is_id.then(|| {
         let mut digest = Xxh3::new();
         for id in batch.column(0).as_fixed_size_binary().iter().flatten() {
@@ -159,23 +164,4 @@ pub(crate) fn ids_digest(batch: &RecordBatch) -> Option<String> {
         }
         hex64(digest.digest())
     })
-}
-
-fn norms_of(field: &Field, column: &ArrayRef) -> Option<Norms> {
-    let (vector, values) = match field.data_type() {
-        DataType::List(item) => (VectorType::of(item).ok()?, column.as_list::<i32>().values().clone()),
-        _ => (VectorType::of(field).ok()?, column.clone()),
-    };
-    let floats = vectors::decode(vector, values.as_fixed_size_binary());
-    let mut norms = Norms { vectors: 0, zero: 0, min: f64::INFINITY, mean: 0.0, max: 0.0 };
-    for row in floats.chunks_exact(vector.width) {
-        let norm = row.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>().sqrt();
-        norms.vectors += 1;
-        norms.zero += u64::from(norm == 0.0);
-        norms.min = norms.min.min(norm);
-        norms.max = norms.max.max(norm);
-        norms.mean += norm;
-    }
-    norms.mean /= norms.vectors.max(1) as f64;
-    (norms.vectors > 0).then_some(norms)
 }

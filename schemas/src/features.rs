@@ -1,14 +1,21 @@
 //! The tables that a teacher adds to a data set.
+//!
+//! Vectors of floats make version 1.0. Codes have a column of scales beside them, which makes version 1.1.
 
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Fields, SchemaRef};
 
 use crate::tables::{id, versioned};
-use crate::{SchemaVersion, VectorType};
+use crate::{Layout, SchemaVersion, VectorType};
 
 /// Name of the pooled embedding's column.
 pub const EMBEDDING: &str = "embedding";
+
+/// Whether vectors have a column of scales beside them.
+fn are_coded(vectors: &[Field]) -> bool {
+    vectors.len() > 1
+}
 
 /// Pooled embedding of each image: row i belongs to row i of the data set's images.
 pub mod images {
@@ -18,10 +25,18 @@ pub mod images {
     pub const NAME: &str = "images";
     /// Version written by this build.
     pub const VERSION: SchemaVersion = SchemaVersion::new("image_features", 1, 0);
+    /// Version written with codes.
+    pub const CODED: SchemaVersion = SchemaVersion::new("image_features", 1, 1);
 
     /// Columns and types for embeddings of this type.
     pub fn schema(vector: VectorType) -> SchemaRef {
-        versioned(VERSION, vec![id(crate::tables::images::IMAGE_ID), vector.field(EMBEDDING)])
+        with(Layout::from(vector).fields(EMBEDDING))
+    }
+
+    /// Columns and types with these columns of embeddings, as [`Layout::fields`] has them.
+    pub fn with(embedding: Vec<Field>) -> SchemaRef {
+        let version = if are_coded(&embedding) { CODED } else { VERSION };
+        versioned(version, [vec![id(crate::tables::images::IMAGE_ID)], embedding].concat())
     }
 }
 
@@ -33,10 +48,18 @@ pub mod texts {
     pub const NAME: &str = "texts";
     /// Version written by this build.
     pub const VERSION: SchemaVersion = SchemaVersion::new("text_features", 1, 0);
+    /// Version written with codes.
+    pub const CODED: SchemaVersion = SchemaVersion::new("text_features", 1, 1);
 
     /// Columns and types for embeddings of this type.
     pub fn schema(vector: VectorType) -> SchemaRef {
-        versioned(VERSION, vec![id(crate::tables::texts::TEXT_ID), vector.field(EMBEDDING)])
+        with(Layout::from(vector).fields(EMBEDDING))
+    }
+
+    /// Columns and types with these columns of embeddings, as [`Layout::fields`] has them.
+    pub fn with(embedding: Vec<Field>) -> SchemaRef {
+        let version = if are_coded(&embedding) { CODED } else { VERSION };
+        versioned(version, [vec![id(crate::tables::texts::TEXT_ID)], embedding].concat())
     }
 }
 
@@ -48,6 +71,8 @@ pub mod tokens {
     pub const NAME: &str = "tokens";
     /// Version written by this build.
     pub const VERSION: SchemaVersion = SchemaVersion::new("token_features", 1, 0);
+    /// Version written with codes.
+    pub const CODED: SchemaVersion = SchemaVersion::new("token_features", 1, 1);
     /// One vector a token.
     pub const TOKENS: &str = "tokens";
     /// Byte offsets of each token in the text.
@@ -60,15 +85,15 @@ pub mod tokens {
 
     /// Columns and types for token features of this type.
     pub fn schema(vector: VectorType) -> SchemaRef {
+        with(Layout::from(vector).list_fields(TOKENS))
+    }
+
+    /// Columns and types with these columns of token features, as [`Layout::list_fields`] has them.
+    pub fn with(tokens: Vec<Field>) -> SchemaRef {
         let span = Field::new_list_field(DataType::Struct(span_fields()), false);
-        versioned(
-            VERSION,
-            vec![
-                id(crate::tables::texts::TEXT_ID),
-                Field::new(TOKENS, DataType::List(Arc::new(vector.field("item"))), false),
-                Field::new(TOKEN_SPANS, DataType::List(Arc::new(span)), false),
-            ],
-        )
+        let spans = Field::new(TOKEN_SPANS, DataType::List(Arc::new(span)), false);
+        let version = if are_coded(&tokens) { CODED } else { VERSION };
+        versioned(version, [vec![id(crate::tables::texts::TEXT_ID)], tokens, vec![spans]].concat())
     }
 }
 
@@ -80,6 +105,8 @@ pub mod words {
     pub const NAME: &str = "words";
     /// Version written by this build.
     pub const VERSION: SchemaVersion = SchemaVersion::new("word_features", 1, 0);
+    /// Version written with codes.
+    pub const CODED: SchemaVersion = SchemaVersion::new("word_features", 1, 1);
     /// The word, lower case.
     pub const WORD: &str = "word";
     /// Embedding of the word alone: E_text(w) of the semantic relevance.
@@ -91,7 +118,14 @@ pub mod words {
 
     /// Columns and types for embeddings of this type.
     pub fn schema(vector: VectorType) -> SchemaRef {
-        versioned(VERSION, vec![Field::new(WORD, DataType::Utf8, false), vector.field(ISOLATED), vector.field(PROMPT)])
+        let layout = Layout::from(vector);
+        with(layout.fields(ISOLATED), layout.fields(PROMPT))
+    }
+
+    /// Columns and types with these columns of embeddings, as [`Layout::fields`] has them.
+    pub fn with(isolated: Vec<Field>, prompt: Vec<Field>) -> SchemaRef {
+        let version = if are_coded(&isolated) || are_coded(&prompt) { CODED } else { VERSION };
+        versioned(version, [vec![Field::new(WORD, DataType::Utf8, false)], isolated, prompt].concat())
     }
 }
 
@@ -122,5 +156,25 @@ mod tests {
             ]
         );
         assert_eq!(words::TEMPLATE, "a photo of {}");
+        let codes = Layout::Codes { code: crate::Code::I8, width: 2 };
+        let coded = [
+            images::with(codes.fields(EMBEDDING)),
+            texts::with(codes.fields(EMBEDDING)),
+            tokens::with(codes.list_fields(tokens::TOKENS)),
+            words::with(codes.fields(words::ISOLATED), codes.fields(words::PROMPT)),
+        ];
+        let written = coded.map(|schema| {
+            let columns: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+            format!("{} {}", schema.metadata()[SCHEMA_KEY], columns.join(" "))
+        });
+        assert_eq!(
+            written,
+            [
+                "image_features/1.1 image_id embedding embedding_scale",
+                "text_features/1.1 text_id embedding embedding_scale",
+                "token_features/1.1 text_id tokens token_scales token_spans",
+                "word_features/1.1 word isolated isolated_scale prompt prompt_scale",
+            ]
+        );
     }
 }

@@ -27,12 +27,14 @@ pub mod answers;
 pub mod features;
 pub mod manifest;
 pub mod runs;
+mod store;
 pub mod tables;
 mod vector;
 mod version;
 pub mod words;
 
-pub use vector::{DTYPE_KEY, Dtype, VectorType, WIDTH_KEY};
+pub use store::{Bound, Store};
+pub use vector::{Code, DTYPE_KEY, Dtype, Layout, SCALE_KEY, VectorType, WIDTH_KEY, WORST_COSINE_KEY, scale_column};
 pub use version::{SCHEMA_KEY, SchemaVersion};
 
 /// Bytes of an image or text id: the first 16 of the blake3 hash of the source bytes.
@@ -69,6 +71,12 @@ pub enum Error {
     /// A word that names an element type is unknown.
     #[error("unknown element type {found:?}: expected f32, f16 or bf16")]
     UnknownDtype {
+        /// The word found.
+        found: String,
+    },
+    /// A word that names a store option is unknown.
+    #[error("unknown store {found:?}: expected f32, f16, bf16 or cos:BOUND, the bound above 0 and at most 0.99999")]
+    UnknownStore {
         /// The word found.
         found: String,
     },

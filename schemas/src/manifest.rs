@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Dtype, SchemaVersion};
+use crate::{SchemaVersion, Store};
 
 /// File name of a data set's manifest.
 pub const DATASET_FILE: &str = "dataset.json";
@@ -120,6 +120,32 @@ pub struct TableFile {
     /// Norms of the vectors of a column.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub norms: BTreeMap<String, Norms>,
+    /// How the vectors of a column are stored, and what they take.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub vectors: BTreeMap<String, VectorColumn>,
+}
+
+/// What the vectors of a column take on disk, and what was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct VectorColumn {
+    /// Elements of a vector.
+    pub width: u64,
+    /// Bytes on disk, those of scales included.
+    pub bytes: u64,
+    /// Of codes: the least cosine of a vector read back to the one written. None if all are zero.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worst_cosine: Option<f64>,
+}
+
+impl VectorColumn {
+    /// Puts two files of a column together.
+    pub fn merge(self, other: Self) -> Self {
+        let worst_cosine = match (self.worst_cosine, other.worst_cosine) {
+            (Some(one), Some(two)) => Some(one.min(two)),
+            (one, two) => one.or(two),
+        };
+        Self { width: self.width, bytes: self.bytes + other.bytes, worst_cosine }
+    }
 }
 
 /// Where the bytes of one column of one row group lie, and their checksum.
@@ -136,30 +162,48 @@ pub struct ColumnChunk {
 }
 
 /// Euclidean norms of the vectors of a column, as stored.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Norms {
     /// Vectors.
     pub vectors: u64,
     /// Vectors of norm zero.
     pub zero: u64,
-    /// Least norm.
+    /// Vectors with an element that is not a number.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub nan: u64,
+    /// Vectors with an infinite element, and none that is not a number.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub infinite: u64,
+    /// Least norm of the finite vectors; 0 if there are none.
     pub min: f64,
-    /// Mean norm.
+    /// Mean norm of the finite vectors.
     pub mean: f64,
-    /// Greatest norm.
+    /// Greatest norm of the finite vectors.
     pub max: f64,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
 impl Norms {
+    /// Vectors that have a norm.
+    pub const fn finite(&self) -> u64 {
+        self.vectors - self.nan - self.infinite
+    }
+
     /// Puts two sets of vectors together.
     pub fn merge(self, other: Self) -> Self {
-        let vectors = self.vectors + other.vectors;
-        let sum = self.mean * self.vectors as f64 + other.mean * other.vectors as f64;
+        let (mine, theirs) = (self.finite(), other.finite());
+        let sum = self.mean * mine as f64 + other.mean * theirs as f64;
         Self {
-            vectors,
+            vectors: self.vectors + other.vectors,
             zero: self.zero + other.zero,
-            min: self.min.min(other.min),
-            mean: sum / vectors.max(1) as f64,
+            nan: self.nan + other.nan,
+            infinite: self.infinite + other.infinite,
+            min: if mine == 0 || theirs > 0 && other.min < self.min { other.min } else { self.min },
+            mean: sum / (mine + theirs).max(1) as f64,
             max: self.max.max(other.max),
         }
     }
@@ -177,8 +221,8 @@ pub struct TeacherManifest {
     pub fingerprint: String,
     /// Whether images and texts are embedded into one space (CLIP).
     pub joint: bool,
-    /// Element type of the stored vectors.
-    pub store: Dtype,
+    /// How the vectors are stored.
+    pub store: Store,
     /// Everything that decides the numbers: architecture, hashes of weights and tokenizer, preprocessing, pooling,
     /// compute type, longest text.
     pub identity: serde_json::Value,
@@ -209,8 +253,17 @@ mod tests {
 
     #[test]
     fn norms_of_two_shards_merge_to_the_norms_of_all() {
-        let one = Norms { vectors: 1, zero: 0, min: 1.0, mean: 1.0, max: 1.0 };
-        let three = Norms { vectors: 3, zero: 1, min: 0.0, mean: 3.0, max: 5.0 };
-        assert_eq!(one.merge(three), Norms { vectors: 4, zero: 1, min: 0.0, mean: 2.5, max: 5.0 });
+        let one = Norms { vectors: 1, min: 1.0, mean: 1.0, max: 1.0, ..Norms::default() };
+        let three = Norms { vectors: 3, zero: 1, min: 0.0, mean: 3.0, max: 5.0, ..Norms::default() };
+        let all = Norms { vectors: 4, zero: 1, min: 0.0, mean: 2.5, max: 5.0, ..Norms::default() };
+        assert_eq!(one.merge(three), all);
+    }
+
+    #[test]
+    fn vectors_without_a_norm_are_counted_and_weigh_nothing() {
+        let one = Norms { vectors: 1, min: 1.0, mean: 1.0, max: 1.0, ..Norms::default() };
+        let none = Norms { vectors: 3, nan: 1, infinite: 2, ..Norms::default() };
+        let all = Norms { vectors: 4, nan: 1, infinite: 2, ..one };
+        assert_eq!([one.merge(none), none.merge(one)], [all; 2]);
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use retort_schemas::Store;
 
 mod cache;
 mod ingest;
@@ -41,6 +42,7 @@ pub enum Command {
     Ingest(Box<Ingest>),
     #[cfg(feature = "torch")]
     Teach(Teach),
+    Convert(Convert),
     Summary(Summary),
     Verify(Verify),
     /// List, remove, copy and compare teachers' features
@@ -55,6 +57,29 @@ pub enum Command {
     Report(Report),
     #[cfg(feature = "torch")]
     Demo(Demo),
+}
+
+/// Store a teacher's features in another way, without the teacher
+///
+/// The converted features are a teacher of their own, beside the one they were made from: where both are there, name
+/// one with its fingerprint. A killed run continues when run again.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  retort convert vqa/ --teacher text --store cos:0.999")]
+pub struct Convert {
+    /// The data set
+    pub dataset: PathBuf,
+    /// The teacher, by name or by name and fingerprint
+    #[arg(long, value_name = "NAME")]
+    pub teacher: String,
+    /// f32, f16, bf16, or cos:BOUND, integer codes that keep each vector's cosine
+    #[arg(long)]
+    pub store: Store,
+    /// Also to a finer store, which takes more room and does not bring back what was lost
+    #[arg(long)]
+    pub finer: bool,
+    /// How to print what was done
+    #[arg(long, value_enum, default_value_t)]
+    pub format: SummaryFormat,
 }
 
 /// Compute teachers' features into the cache
@@ -76,9 +101,9 @@ pub struct Teach {
     /// Type to compute in: auto is f32 on a CPU and bf16 on CUDA
     #[arg(long, value_enum, default_value_t)]
     pub dtype: ComputeType,
-    /// Type to store features in
-    #[arg(long, value_enum, default_value_t)]
-    pub store: StoreType,
+    /// How to store features: f32, f16, bf16, or cos:BOUND, integer codes that keep each vector's cosine, as cos:0.999
+    #[arg(long, default_value_t = Store::F16)]
+    pub store: Store,
     /// Also store the features of each text's tokens
     #[arg(long)]
     pub tokens: bool,
@@ -124,17 +149,6 @@ pub enum ComputeType {
     F32,
     Bf16,
     F16,
-}
-
-/// Type that features are stored in.
-#[cfg(feature = "torch")]
-#[derive(Debug, Clone, Copy, Default, ValueEnum)]
-#[allow(missing_docs, reason = "the names say it")]
-pub enum StoreType {
-    #[default]
-    F16,
-    F32,
-    Bf16,
 }
 
 /// `auto` or a number.

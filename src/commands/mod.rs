@@ -3,6 +3,7 @@
 mod cache;
 #[cfg(feature = "torch")]
 mod compute;
+mod convert;
 #[cfg(feature = "torch")]
 mod demo;
 mod export;
@@ -30,6 +31,7 @@ pub fn run(command: Command, terminal: &Terminal) -> Result<ExitCode> {
         Command::Ingest(source) => ingest::run(*source, terminal),
         #[cfg(feature = "torch")]
         Command::Teach(_) | Command::Train(_) | Command::Eval(_) => compute::run(),
+        Command::Convert(options) => convert::run(&options, terminal),
         Command::Summary(options) => summary::run(&options),
         Command::Verify(options) => verify::run(&options, terminal),
         Command::Cache(command) => cache::run(&command, terminal),

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use retort_cache::{Dataset, Summary, TableSummary};
+use retort_cache::{Dataset, Summary, TableSummary, VectorSummary};
 
 use super::{print, print_json};
 use crate::cli::{Summary as Options, SummaryFormat};
@@ -69,8 +69,10 @@ fn teachers(summary: &Summary) -> String {
                 .norms
                 .iter()
                 .map(|(column, norms)| {
-                    let zero = if norms.zero > 0 { format!(", {} zero", norms.zero) } else { String::new() };
-                    format!("{column} {:.3} ({:.3} to {:.3}){zero}", norms.mean, norms.min, norms.max)
+                    let odd = [(norms.zero, "zero"), (norms.nan, "NaN"), (norms.infinite, "infinite")];
+                    let odd = odd.iter().filter(|(count, _)| *count > 0);
+                    let odd: String = odd.map(|(count, what)| format!(", {count} {what}")).collect();
+                    format!("{column} {:.3} ({:.3} to {:.3}){odd}", norms.mean, norms.min, norms.max)
                 })
                 .collect();
             rows.push(vec![
@@ -81,12 +83,31 @@ fn teachers(summary: &Summary) -> String {
                 teacher.store.to_string(),
                 bytes(table.bytes),
                 per_row(table),
+                of_vectors(table, |taken| Some(format!("{:.2}", taken.bits_per_dimension))),
+                of_vectors(table, |taken| taken.column.worst_cosine.map(|worst| format!("{worst:.6}"))),
                 norms.join(", "),
             ]);
         }
     }
-    let header = ["teacher", "table", "rows", "shards", "store", "size", "bytes/row", "norm: mean (least to greatest)"];
-    table(&header, &rows, &[2, 3, 5, 6])
+    let header = [
+        "teacher",
+        "table",
+        "rows",
+        "shards",
+        "store",
+        "size",
+        "bytes/row",
+        "bits/dim",
+        "worst cosine",
+        "norm: mean (least to greatest)",
+    ];
+    table(&header, &rows, &[2, 3, 5, 6, 7, 8])
+}
+
+/// Something of each vector column of a table.
+fn of_vectors(table: &TableSummary, tell: impl Fn(&VectorSummary) -> Option<String>) -> String {
+    let all: Vec<String> = table.vectors.values().filter_map(tell).collect();
+    if all.is_empty() { "-".to_owned() } else { all.join(", ") }
 }
 
 fn per_row(table: &TableSummary) -> String {

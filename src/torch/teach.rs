@@ -4,12 +4,12 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use retort_cache::Dataset;
-use retort_schemas::Dtype;
 use retort_schemas::manifest::BatchPlan;
+use retort_schemas::{Dtype, Store};
 use retort_teachers::nn::device;
 use retort_teachers::{Options, Teacher, teach};
 
-use retort::cli::{ComputeType, StoreType, Teach};
+use retort::cli::{ComputeType, Teach};
 use retort::commands::print;
 use retort::progress::Terminal;
 
@@ -25,11 +25,7 @@ pub fn run(options: &Teach, terminal: &Terminal) -> Result<ExitCode> {
     let auto =
         if device.is_cuda() { BatchPlan { images: 256, texts: 512 } } else { BatchPlan { images: 32, texts: 64 } };
     let work = Options {
-        store: match options.store {
-            StoreType::F16 => Dtype::F16,
-            StoreType::F32 => Dtype::F32,
-            StoreType::Bf16 => Dtype::Bf16,
-        },
+        store: options.store,
         tokens: options.tokens,
         words: options.words,
         batch: options.batch.0.map_or(auto, |rows| BatchPlan { images: rows, texts: rows }),
@@ -53,7 +49,7 @@ pub fn run(options: &Teach, terminal: &Terminal) -> Result<ExitCode> {
 }
 
 /// What was detected of a teacher, on one line.
-fn describe(name: &str, teacher: &Teacher, compute: Dtype, store: Dtype) -> String {
+fn describe(name: &str, teacher: &Teacher, compute: Dtype, store: Store) -> String {
     let architecture = teacher.identity.get("architecture").and_then(serde_json::Value::as_str).unwrap_or("unknown");
     let mut parts = Vec::new();
     if let Some(image) = &teacher.image {

@@ -5,12 +5,13 @@ use std::sync::mpsc::sync_channel;
 
 use arrow::array::{ArrayRef, BinaryArray, ListArray, RecordBatch, StringArray, StructArray, UInt32Array};
 use arrow::buffer::OffsetBuffer;
-use arrow::datatypes::{DataType, FieldRef, SchemaRef};
+use arrow::datatypes::{DataType, Field, SchemaRef};
 use rayon::prelude::*;
-use retort_cache::{Columns, Dataset, Interrupt, Progress, column, take_ids, vectors};
+use retort_cache::vectors::{self, Stored};
+use retort_cache::{Columns, Dataset, Interrupt, Progress, column, take_ids};
 use retort_nn::{Encoded, pixels};
 use retort_schemas::manifest::{BatchPlan, Shard};
-use retort_schemas::{Dtype, VectorType, features, tables};
+use retort_schemas::{Store, features, tables};
 
 use crate::{Error, Result, Teacher};
 
@@ -22,7 +23,7 @@ pub(crate) struct Bench<'a> {
     pub(crate) name: &'a str,
     pub(crate) teacher: &'a Teacher,
     pub(crate) dataset: &'a Dataset,
-    pub(crate) store: Dtype,
+    pub(crate) store: Store,
     pub(crate) plan: BatchPlan,
     pub(crate) progress: &'a dyn Progress,
     pub(crate) interrupt: &'a Interrupt,
@@ -86,9 +87,9 @@ impl Bench<'_> {
         })?;
         let row_id = |row: usize| hex(ids.value(row));
         self.check_finite(shard, features::images::NAME, &embeddings, side.width, &row_id)?;
-        let vector = VectorType { dtype: self.store, width: side.width };
-        let columns: Vec<ArrayRef> = vec![Arc::new(ids.clone()), Arc::new(vectors::encode(vector, &embeddings)?)];
-        Ok(Some(self.batch(features::images::schema(vector), columns)?))
+        let stored = vectors::store(self.store, features::EMBEDDING, side.width, &embeddings)?;
+        let columns = [vec![Arc::new(ids.clone()) as ArrayRef], stored.columns].concat();
+        Ok(Some(self.batch(features::images::with(stored.fields), columns)?))
     }
 
     /// `[texts, width]` of a shard's texts, and with `tokens` the features of their tokens.
@@ -101,14 +102,13 @@ impl Bench<'_> {
         let (encoded, pooled, features) = self.embed(&texts, tokens)?;
         let row_id = |row: usize| hex(ids.value(row));
         self.check_finite(shard, features::texts::NAME, &pooled, side.width, &row_id)?;
-        let vector = VectorType { dtype: self.store, width: side.width };
-        let columns: Vec<ArrayRef> = vec![Arc::new(ids.clone()), Arc::new(vectors::encode(vector, &pooled)?)];
-        let texts = self.batch(features::texts::schema(vector), columns)?;
+        let stored = vectors::store(self.store, features::EMBEDDING, side.width, &pooled)?;
+        let columns = [vec![Arc::new(ids.clone()) as ArrayRef], stored.columns].concat();
+        let texts = self.batch(features::texts::with(stored.fields), columns)?;
         let tokens = if tokens {
-            let vector = VectorType { dtype: self.store, width: side.token_width };
-            let schema = features::tokens::schema(vector);
-            let (lists, spans) = token_columns(&schema, vector, &encoded, &features)?;
-            Some(self.batch(schema, vec![Arc::new(ids.clone()), lists, spans])?)
+            let (stored, spans) = token_columns(self.store, side.token_width, &encoded, &features)?;
+            let columns = [vec![Arc::new(ids.clone()) as ArrayRef], stored.columns, vec![spans]].concat();
+            Some(self.batch(features::tokens::with(stored.fields), columns)?)
         } else {
             None
         };
@@ -126,13 +126,11 @@ impl Bench<'_> {
         for floats in [&isolated, &prompted] {
             self.check_finite(shard, features::words::NAME, floats, side.width, &|row| words[row].to_owned())?;
         }
-        let vector = VectorType { dtype: self.store, width: side.width };
-        let columns: Vec<ArrayRef> = vec![
-            Arc::new(StringArray::from(words)),
-            Arc::new(vectors::encode(vector, &isolated)?),
-            Arc::new(vectors::encode(vector, &prompted)?),
-        ];
-        Ok(Some(self.batch(features::words::schema(vector), columns)?))
+        let isolated = vectors::store(self.store, features::words::ISOLATED, side.width, &isolated)?;
+        let prompted = vectors::store(self.store, features::words::PROMPT, side.width, &prompted)?;
+        let words: ArrayRef = Arc::new(StringArray::from(words));
+        let columns = [vec![words], isolated.columns, prompted.columns].concat();
+        Ok(Some(self.batch(features::words::with(isolated.fields, prompted.fields), columns)?))
     }
 
     /// Tokenises, sorts by length so that batches hold little padding, encodes, and puts rows back in order.
@@ -186,31 +184,18 @@ fn hex(id: &[u8]) -> String {
     id.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The two list columns of the token table: features, and byte spans, special tokens left out of both.
-fn token_columns(
-    schema: &SchemaRef,
-    vector: VectorType,
-    encoded: &[Encoded],
-    features: &[Vec<f32>],
-) -> Result<(ArrayRef, ArrayRef)> {
-    let item = |column: usize| -> FieldRef {
-        match schema.field(column).data_type() {
-            DataType::List(item) => item.clone(),
-            other => Arc::new(arrow::datatypes::Field::new_list_field(other.clone(), false)),
-        }
-    };
+/// The list columns of the token table: features as stored, and byte spans; special tokens are left out of both.
+fn token_columns(store: Store, width: usize, encoded: &[Encoded], features: &[Vec<f32>]) -> Result<(Stored, ArrayRef)> {
     let content = |text: &Encoded| -> Vec<(u32, u32)> {
         text.spans.iter().zip(&text.special).filter(|(_, special)| !**special).map(|(span, _)| *span).collect()
     };
     let spans: Vec<Vec<(u32, u32)>> = encoded.iter().map(content).collect();
-    let offsets = || OffsetBuffer::from_lengths(spans.iter().map(Vec::len));
-    let vectors = vectors::encode(vector, &features.concat())?;
+    let offsets = OffsetBuffer::from_lengths(spans.iter().map(Vec::len));
+    let stored = vectors::store_lists(store, features::tokens::TOKENS, width, &features.concat(), &offsets)?;
     let all: Vec<(u32, u32)> = spans.concat();
     let starts = UInt32Array::from_iter_values(all.iter().map(|span| span.0));
     let ends = UInt32Array::from_iter_values(all.iter().map(|span| span.1));
     let span_structs = StructArray::new(features::tokens::span_fields(), vec![Arc::new(starts), Arc::new(ends)], None);
-    Ok((
-        Arc::new(ListArray::new(item(1), offsets(), Arc::new(vectors), None)),
-        Arc::new(ListArray::new(item(2), offsets(), Arc::new(span_structs), None)),
-    ))
+    let item = Arc::new(Field::new_list_field(DataType::Struct(features::tokens::span_fields()), false));
+    Ok((stored, Arc::new(ListArray::new(item, offsets, Arc::new(span_structs), None))))
 }

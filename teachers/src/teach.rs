@@ -6,7 +6,7 @@ use arrow::array::StringArray;
 use retort_cache::{Columns, Dataset, Interrupt, Progress, TeacherWriter, column};
 use retort_schemas::manifest::{BatchPlan, Shard};
 use retort_schemas::words::words;
-use retort_schemas::{Dtype, features, tables};
+use retort_schemas::{Store, features, tables};
 
 use crate::shard::Bench;
 use crate::{Result, Teacher};
@@ -14,8 +14,8 @@ use crate::{Result, Teacher};
 /// What to compute and how to store it.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
-    /// Element type on disk.
-    pub store: Dtype,
+    /// How features are stored.
+    pub store: Store,
     /// Also the features of each text's tokens.
     pub tokens: bool,
     /// Also the embeddings of each distinct word.

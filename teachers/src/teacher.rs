@@ -5,7 +5,7 @@ use std::path::Path;
 use retort_cache::fingerprint;
 use retort_nn::pixels::{Preprocessing, Resize, Rgb};
 use retort_nn::{Checkpoint, Encoded, TextTokenizer, Weights, file_hash};
-use retort_schemas::Dtype;
+use retort_schemas::{Dtype, Store};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
@@ -100,7 +100,7 @@ impl Teacher {
     }
 
     /// The fingerprint of its features when stored as `store`, 32 hex digits.
-    pub fn fingerprint(&self, store: Dtype) -> String {
+    pub fn fingerprint(&self, store: impl Into<Store>) -> String {
         fingerprint(&self.identity, store)
     }
 

@@ -258,7 +258,7 @@ impl Heads {
         };
         let (d_v, d_t) = (first.z_v.as_ref().map(|z| z.width), first.z_t.as_ref().map(|z| z.width));
         let d_w = match recipe.selection.target {
-            Target::Token => first.tokens.as_ref().map(|tokens| tokens.vector.width),
+            Target::Token => first.tokens.as_ref().map(|tokens| tokens.width()),
             Target::Sentence => d_t,
             Target::Image => d_v,
         };

@@ -4,10 +4,10 @@ use arrow::array::{
     Array, AsArray, BinaryArray, FixedSizeBinaryArray, Float32Array, ListArray, RecordBatch, StringArray, StructArray,
     UInt32Array,
 };
-use arrow::datatypes::DataType;
-use retort_cache::{Columns, Dataset, TeacherCache, column, vectors};
+use retort_cache::vectors::Rows;
+use retort_cache::{Columns, Dataset, TeacherCache, column};
 use retort_schemas::manifest::Shard;
-use retort_schemas::{VectorType, features, tables};
+use retort_schemas::{features, tables};
 
 use crate::Result;
 
@@ -45,26 +45,28 @@ impl Pooled {
 /// Contextual token features with their byte spans, as stored.
 #[derive(Debug, Clone)]
 pub(crate) struct Tokens {
-    pub(crate) vector: VectorType,
-    vectors: ListArray,
+    vectors: Rows,
     spans: ListArray,
 }
 
 impl Tokens {
+    /// Elements of a feature.
+    pub(crate) fn width(&self) -> usize {
+        self.vectors.width()
+    }
+
     /// Mean feature, of length 1, of the tokens of text `row` that share a byte with `start..end`; none if none do.
     pub(crate) fn mean(&self, row: usize, start: usize, end: usize) -> Option<Vec<f32>> {
         let spans = self.spans.value(row);
         let spans = spans.as_any().downcast_ref::<StructArray>()?;
         let bound = |name: &str| spans.column_by_name(name).and_then(|c| c.as_any().downcast_ref::<UInt32Array>());
         let (starts, ends) = (bound("start")?, bound("end")?);
-        let values = self.vectors.value(row);
-        let values = values.as_any().downcast_ref::<FixedSizeBinaryArray>()?;
-        let mut sum = vec![0.0; self.vector.width];
-        let mut one = vec![0.0; self.vector.width];
+        let mut sum = vec![0.0; self.width()];
+        let mut one = vec![0.0; self.width()];
         let mut found = false;
-        for token in 0..values.len() {
+        for (token, vector) in self.vectors.of_row(row).enumerate() {
             if (starts.value(token) as usize) < end && (ends.value(token) as usize) > start {
-                vectors::decode_into(self.vector.dtype, values.value(token), &mut one);
+                self.vectors.decode(vector..vector + 1, &mut one);
                 sum.iter_mut().zip(&one).for_each(|(sum, x)| *sum += x);
                 found = true;
             }
@@ -210,30 +212,16 @@ pub(crate) fn samples(dataset: &Dataset, shard: &Shard) -> Result<Vec<SampleRow>
 
 /// A vector column as floats, each row scaled to length 1.
 pub(crate) fn pooled(batch: &RecordBatch, name: &str) -> Result<Pooled> {
-    let values = column::<FixedSizeBinaryArray>(batch, name)?;
-    let schema = batch.schema();
-    let field = schema
-        .field_with_name(name)
-        .map_err(|error| retort_cache::Error::Column { column: name.to_owned(), problem: error.to_string() })?;
-    let vector = vector_of(field)?;
-    let mut floats = vectors::decode(vector, values);
-    floats.chunks_exact_mut(vector.width.max(1)).for_each(normalise);
-    Ok(Pooled { width: vector.width, vectors: floats })
+    let rows = Rows::of(batch, name)?;
+    let mut vectors = rows.floats();
+    vectors.chunks_exact_mut(rows.width().max(1)).for_each(normalise);
+    Ok(Pooled { width: rows.width(), vectors })
 }
 
 fn token_rows(batch: &RecordBatch) -> Result<Tokens> {
-    let vectors = column::<ListArray>(batch, features::tokens::TOKENS)?.clone();
+    let vectors = Rows::of(batch, features::tokens::TOKENS)?;
     let spans = column::<ListArray>(batch, features::tokens::TOKEN_SPANS)?.clone();
-    let DataType::List(item) = vectors.data_type() else {
-        let (column, problem) = (features::tokens::TOKENS.to_owned(), "is no list".to_owned());
-        return Err(retort_cache::Error::Column { column, problem }.into());
-    };
-    Ok(Tokens { vector: vector_of(item)?, vectors, spans })
-}
-
-fn vector_of(field: &arrow::datatypes::Field) -> Result<VectorType> {
-    let column = field.name().clone();
-    Ok(VectorType::of(field).map_err(|error| retort_cache::Error::Column { column, problem: error.to_string() })?)
+    Ok(Tokens { vectors, spans })
 }
 
 /// Scales a vector to length 1; a zero vector stays.

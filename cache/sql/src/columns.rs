@@ -4,28 +4,29 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, FixedSizeBinaryArray, FixedSizeListArray, Float32Array, ListArray};
 use arrow::array::{RecordBatch, StringArray};
-use arrow::buffer::OffsetBuffer;
+use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Field, FieldRef};
-use retort_cache::vectors;
-use retort_schemas::{ID_BYTES, VectorType};
+use retort_cache::vectors::Rows;
+use retort_cache::{Error, Result};
+use retort_schemas::{ID_BYTES, Layout};
 
 /// What a stored column holds.
 enum Stored {
     Id,
-    Vector(VectorType),
-    Vectors(VectorType),
+    Vector(Layout),
+    Vectors(Layout),
     Plain,
 }
 
 impl Stored {
     fn of(field: &Field) -> Self {
         match field.data_type() {
-            DataType::FixedSizeBinary(bytes) => match VectorType::of(field) {
+            DataType::FixedSizeBinary(bytes) => match Layout::of(field) {
                 Ok(vector) => Self::Vector(vector),
                 Err(_) if *bytes == ID_BYTES => Self::Id,
                 Err(_) => Self::Plain,
             },
-            DataType::List(item) => VectorType::of(item).map_or(Self::Plain, Self::Vectors),
+            DataType::List(item) => Layout::of(item).map_or(Self::Plain, Self::Vectors),
             _ => Self::Plain,
         }
     }
@@ -48,44 +49,40 @@ fn list_size(width: usize) -> i32 {
 pub(crate) fn shown_field(field: &Field) -> Field {
     let data_type = match Stored::of(field) {
         Stored::Id => DataType::Utf8,
-        Stored::Vector(vector) => vector_type(vector.width),
-        Stored::Vectors(vector) => DataType::List(Arc::new(Field::new_list_field(vector_type(vector.width), true))),
+        Stored::Vector(layout) => vector_type(layout.width()),
+        Stored::Vectors(layout) => DataType::List(Arc::new(Field::new_list_field(vector_type(layout.width()), true))),
         Stored::Plain => field.data_type().clone(),
     };
     Field::new(field.name(), data_type, field.is_nullable())
 }
 
-/// A stored column as SQL shows it.
-pub(crate) fn shown_column(field: &Field, column: &ArrayRef) -> ArrayRef {
-    match Stored::of(field) {
-        Stored::Id => Arc::new(hex(column.as_fixed_size_binary())),
-        Stored::Vector(vector) => Arc::new(floats(vector, column.as_fixed_size_binary())),
-        Stored::Vectors(vector) => {
-            let lists = column.as_list::<i32>();
-            let offsets = lists.value_offsets();
-            let (first, last) = (offsets[0], offsets[offsets.len() - 1]);
-            let items = lists.values().slice(first as usize, (last - first) as usize);
-            let item = Field::new_list_field(vector_type(vector.width), true);
-            Arc::new(ListArray::new(
-                Arc::new(item),
-                OffsetBuffer::from_lengths(offsets.windows(2).map(|pair| (pair[1] - pair[0]) as usize)),
-                Arc::new(floats(vector, items.as_fixed_size_binary())),
-                lists.nulls().cloned(),
-            ))
-        }
-        Stored::Plain => column.clone(),
-    }
-}
-
-/// A column of a batch by name, as SQL shows it.
-pub(crate) fn shown_by_name(batch: &RecordBatch, name: &str) -> Option<ArrayRef> {
+/// A column of a batch by name, as SQL shows it; `None` if there is none of that name.
+pub(crate) fn shown_by_name(batch: &RecordBatch, name: &str) -> Option<Result<ArrayRef>> {
     let (at, field) = batch.schema_ref().column_with_name(name)?;
-    Some(shown_column(field, batch.column(at)))
+    let column = batch.column(at);
+    Some(match Stored::of(field) {
+        Stored::Id => Ok(Arc::new(hex(column.as_fixed_size_binary()))),
+        Stored::Vector(_) => Rows::of(batch, name).and_then(|rows| vectors_shown(name, &rows, column.nulls().cloned())),
+        Stored::Vectors(layout) => Rows::of(batch, name).and_then(|rows| {
+            let item = Arc::new(Field::new_list_field(vector_type(layout.width()), true));
+            let offsets = OffsetBuffer::from_lengths((0..column.len()).map(|row| rows.of_row(row).len()));
+            let vectors = vectors_shown(name, &rows, None)?;
+            let lists = ListArray::try_new(item, offsets, vectors, column.nulls().cloned());
+            lists.map(|lists| Arc::new(lists) as ArrayRef).map_err(|error| broken(name, &error.to_string()))
+        }),
+        Stored::Plain => Ok(column.clone()),
+    })
 }
 
-fn floats(vector: VectorType, column: &FixedSizeBinaryArray) -> FixedSizeListArray {
-    let values = Float32Array::from(vectors::decode(vector, column));
-    FixedSizeListArray::new(float_item(), list_size(vector.width), Arc::new(values), column.nulls().cloned())
+/// Vectors as lists of floats, whatever their store.
+fn vectors_shown(name: &str, rows: &Rows, nulls: Option<NullBuffer>) -> Result<ArrayRef> {
+    let values = Arc::new(Float32Array::from(rows.floats()));
+    let lists = FixedSizeListArray::try_new(float_item(), list_size(rows.width()), values, nulls);
+    lists.map(|lists| Arc::new(lists) as ArrayRef).map_err(|error| broken(name, &error.to_string()))
+}
+
+fn broken(column: &str, problem: &str) -> Error {
+    Error::Column { column: column.to_owned(), problem: problem.to_owned() }
 }
 
 fn hex(ids: &FixedSizeBinaryArray) -> StringArray {

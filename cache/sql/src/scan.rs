@@ -372,15 +372,14 @@ impl ReadPart {
         let stored = self.stored.as_ref().map(|batch| batch.slice(from, rows));
         let column = |field: &Arc<Field>, column: &usize| match column.checked_sub(self.reader.table.stored) {
             Some(at) => Ok(self.virtual_column(self.reader.table.virtuals[at], from, rows)),
-            None => stored
-                .as_ref()
-                .and_then(|batch| shown_by_name(batch, field.name()))
-                .or_else(|| empty_lists(field, rows))
-                .ok_or_else(|| {
+            None => match stored.as_ref().and_then(|batch| shown_by_name(batch, field.name())) {
+                Some(shown) => shown.map_err(|error| DataFusionError::External(Box::new(error))),
+                None => empty_lists(field, rows).ok_or_else(|| {
                     let problem = format!("is not in {} of this data set", self.reader.table.name);
                     let error = retort_cache::Error::Column { column: field.name().clone(), problem };
                     DataFusionError::External(Box::new(error))
                 }),
+            },
         };
         let schema = &self.reader.schema;
         let columns: Result<Vec<ArrayRef>> =

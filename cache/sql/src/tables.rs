@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, Float64Array, RecordBatch, StringArray, UInt32Array, UInt64Array};
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use datafusion::catalog::MemTable;
 use datafusion::common::DataFusionError;
 use retort_cache::{Dataset, TeacherCache, teachers_of};
 use retort_schemas::manifest::{Shard, TableFile};
-use retort_schemas::{SchemaVersion, VectorType, features, runs, tables};
+use retort_schemas::{Layout, SchemaVersion, features, runs, tables};
 
 use crate::Result;
 use crate::catalog::{Schemas, Tables};
@@ -174,11 +174,8 @@ fn teachers_table(dataset: &Dataset, all: &[Features]) -> Result<MemTable> {
     };
     let ratio = |part: u64, whole: u64| (whole > 0).then(|| part as f64 / whole as f64);
     let width = |features: &Features| {
-        let vector = features.schema.fields().iter().find_map(|field| match field.data_type() {
-            DataType::List(item) => VectorType::of(item).ok(),
-            _ => VectorType::of(field).ok(),
-        });
-        vector.and_then(|vector| u32::try_from(vector.width).ok())
+        let layout = features.schema.fields().iter().find_map(|field| Layout::of_column(field));
+        layout.and_then(|(layout, _)| u32::try_from(layout.width()).ok())
     };
     let words = |word: &dyn Fn(&Features) -> String| -> ArrayRef {
         Arc::new(StringArray::from_iter_values(all.iter().map(word)))

@@ -225,7 +225,7 @@ fn id_column(owner: &'static str) -> &'static str {
     if owner == tables::images::NAME { tables::images::IMAGE_ID } else { tables::texts::TEXT_ID }
 }
 
-fn version_of(table: &str) -> SchemaVersion {
+pub(crate) fn version_of(table: &str) -> SchemaVersion {
     match table {
         features::images::NAME => features::images::VERSION,
         features::texts::NAME => features::texts::VERSION,

@@ -1,9 +1,9 @@
 //! Work done ahead of its user: several threads, results in order, bounded in number and bytes.
 //!
 //! ```text
-//! jobs --in order--> threads: load(job, memory used before) --> waiting, at most `depth` and `bytes` --in order--> next()
-//!                                      ^                                                                         |
-//!                                      +---------------------------- give_back() <------------------------------+
+//! jobs --in order--> threads: load(job, memory used before) --> waiting, at most `depth` and `bytes` --in order--> take_next()
+//!                                      ^                                                                      |
+//!                                      +--------------------------- give_back() <-----------------------------+
 //! ```
 
 use std::collections::BTreeMap;
@@ -83,7 +83,7 @@ impl<T: Send + 'static> Ahead<T> {
     ///
     /// # Errors
     /// That of the job.
-    pub fn next(&mut self) -> Result<Option<T>> {
+    pub fn take_next(&mut self) -> Result<Option<T>> {
         let mut state = self.shared.lock();
         loop {
             if let Some((bytes, result)) = state.waiting.remove(&self.taken) {

@@ -55,7 +55,7 @@ impl Reader {
 
     /// As [`Reader::new`], with at most so many files open at a time, at least one.
     pub fn with_open_files(source: Source, most: usize) -> Self {
-        let open = OpenTables { most: most.max(1), tables: Mutex::new((0, HashMap::new())) };
+        let open = OpenTables { most: most.max(1), tables: Mutex::default() };
         Self { source, open }
     }
 
@@ -188,11 +188,18 @@ fn read_piece(wanted: &[Wanted], places: &[Place]) -> Result<Piece> {
     Ok(piece)
 }
 
-/// Open files by path with the time of their last use.
+/// Files held open, the longest unused given up first.
 #[derive(Debug)]
 struct OpenTables {
     most: usize,
-    tables: Mutex<(u64, HashMap<PathBuf, (u64, Arc<Table>)>)>,
+    tables: Mutex<Used>,
+}
+
+#[derive(Debug, Default)]
+struct Used {
+    clock: u64,
+    /// By path, with the time of the last use.
+    tables: HashMap<PathBuf, (u64, Arc<Table>)>,
 }
 
 impl OpenTables {
@@ -202,23 +209,23 @@ impl OpenTables {
         }
         // Opened without the lock; where two threads open one file, the later stays.
         let table = Arc::new(Table::open(&file.path, &file.file, file.version)?);
-        let mut guard = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
-        let (clock, tables) = &mut *guard;
-        if tables.len() >= self.most
-            && let Some(oldest) = tables.iter().min_by_key(|(_, (used, _))| *used).map(|(path, _)| path.clone())
+        let mut used = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        if used.tables.len() >= self.most
+            && let Some(oldest) = used.tables.iter().min_by_key(|(_, (used, _))| *used).map(|(path, _)| path.clone())
         {
-            tables.remove(&oldest);
+            used.tables.remove(&oldest);
         }
-        tables.insert(file.path.clone(), (*clock, table.clone()));
+        let now = used.clock;
+        used.tables.insert(file.path.clone(), (now, table.clone()));
         Ok(table)
     }
 
     fn known(&self, file: &SourceFile) -> Option<Arc<Table>> {
-        let mut guard = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
-        let (clock, tables) = &mut *guard;
-        *clock += 1;
-        let (used, table) = tables.get_mut(&file.path)?;
-        *used = *clock;
+        let mut used = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        used.clock += 1;
+        let now = used.clock;
+        let (last, table) = used.tables.get_mut(&file.path)?;
+        *last = now;
         Some(table.clone())
     }
 }

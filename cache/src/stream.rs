@@ -211,7 +211,7 @@ impl Stream {
         let pool = shards.chunks(self.options.pool_shards.max(1)).nth(self.pool_index).unwrap_or_default();
         self.order.clear();
         for (at, shard) in pool.iter().enumerate() {
-            let loaded = self.ahead.next()?.filter(|loaded| loaded.shard == *shard);
+            let loaded = self.ahead.take_next()?.filter(|loaded| loaded.shard == *shard);
             let loaded = loaded.ok_or_else(|| Error::Broken {
                 path: source.shards[*shard].name.clone().into(),
                 problem: "the thread that read this shard has died".to_owned(),

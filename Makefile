@@ -6,7 +6,7 @@ CARGO ?= cargo
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/retort
 
-.PHONY: demo test libtorch demo-data test-python golden lint bench bench-ingest
+.PHONY: demo test libtorch demo-data test-python golden lint bench bench-ingest bench-cache
 
 ## the main job, on a small public data set, from nothing to a report
 demo: libtorch demo-data
@@ -50,7 +50,7 @@ golden: demo-data
 	$(CACHE)/golden-venv/bin/python tests/py/make_goldens.py
 
 ## every benchmark, beside what people use; docs/benchmarks.md holds the results
-bench: bench-ingest
+bench: bench-ingest bench-cache
 
 ## images a second and memory of ingest
 bench-ingest: libtorch $(CACHE)/peers/ready
@@ -60,6 +60,18 @@ bench-ingest: libtorch $(CACHE)/peers/ready
 		--retort "$(CARGO_TARGET_DIR)/release/retort" --own-work "$(CARGO_TARGET_DIR)/release/examples/work"
 	$(CACHE)/peers/bin/python tests/peers/memory.py --work "$(CARGO_TARGET_DIR)/bench-ingest" \
 		--retort "$(CARGO_TARGET_DIR)/release/retort"
+
+## samples a second of a shuffled epoch from the cache, random rows, memory and disk
+bench-cache: $(CACHE)/peers-cache/ready
+	$(CARGO) build --release --locked -p retort-cache --example epoch
+	$(CACHE)/peers-cache/bin/python tests/peers/cache.py --work "$(CARGO_TARGET_DIR)/bench-cache" \
+		--retort "$(CARGO_TARGET_DIR)/release/examples/epoch"
+
+$(CACHE)/peers-cache/ready: tests/peers/requirements-cache.txt
+	rm -rf $(CACHE)/peers-cache
+	$(PYTHON) -m venv $(CACHE)/peers-cache
+	$(CACHE)/peers-cache/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
 
 $(CACHE)/peers/ready: tests/peers/requirements.txt
 	rm -rf $(CACHE)/peers

@@ -91,7 +91,7 @@ pub(crate) fn table_path(folder: &Path, table: &str, shard: &str) -> PathBuf {
     folder.join(table).join(format!("{shard}.parquet"))
 }
 
-fn version_of(table: &str) -> SchemaVersion {
+pub(crate) fn version_of(table: &str) -> SchemaVersion {
     match table {
         tables::images::NAME => tables::images::VERSION,
         tables::texts::NAME => tables::texts::VERSION,

@@ -5,25 +5,31 @@
 //! gives the same bytes, however often the work was interrupted.
 //!
 //! ```text
-//!            batches                                    batches
-//!               |                                          ^
-//!   write: encode, write to a temporary name       read: decode the wanted columns
-//!               |                                          ^
-//!   sync, rename, sync the folder                  check each column chunk's xxh3
-//!               |                                          ^
-//!   TableFile (rows, chunk checksums) ---------->  manifest (sealed JSON, written last)
+//!            batches                               batches          rows, in the caller's memory
+//!               |                                     ^                   ^           ^
+//!   write: encode pages, sum up each        read_table: decode     take: pages   stream: shards ahead
+//!               |                                     ^                   ^           ^
+//!   pages, then a footer with their sums    +-- check each page against the footer ---+
+//!               |                           |
+//!   sync, rename, sync the folder           check the footer against the manifest
+//!               |                           |
+//!   TableFile (rows, footer's sum) -->      manifest (sealed JSON, written last)
 //! ```
 //!
 //! * [`Dataset`] opens a data set and finds its teachers; [`DatasetWriter`] adds splits shard by shard.
 //! * [`TeacherCache`] holds the features of one teacher; [`TeacherWriter`] adds them shard by shard.
 //! * [`read_table`] and [`write_table`] move one file; [`vectors`] turns vector columns into floats and back,
 //!   [`codes`] floats into integer codes that keep a cosine; [`convert()`] stores a teacher's features in another way.
+//! * A [`Reader`] of a [`Source`] takes rows of any shards ([`Reader::take`]) or shuffles all of them ([`Stream`]);
+//!   [`Ahead`] does any work on shards ahead of its user.
 //! * [`verify()`] checks every byte; [`Summary`] tells what is there from the manifests alone.
 //! * [`list_teachers`], [`remove_teacher`], [`copy_teacher`], [`compare_teachers`] and [`quarantine()`] manage whole caches.
 //! * [`export()`] writes a teacher's features in the layouts of other tools.
 //!
 //! Parallel work is on the caller's side: the writers take finished shards in order.
 
+mod ahead;
+mod checksums;
 pub mod codes;
 mod convert;
 mod dataset;
@@ -34,15 +40,21 @@ mod floats;
 mod lock;
 mod manage;
 mod measure;
+mod pages;
 mod progress;
 mod read;
+mod reader;
 mod seal;
+mod source;
+mod stream;
 mod summary;
+mod table;
 mod teacher;
 pub mod vectors;
 mod verify;
 mod write;
 
+pub use ahead::{Ahead, Bounds};
 pub use convert::{Conversion, convert};
 pub use dataset::{Dataset, DatasetWriter, SplitPlan};
 pub use error::{Error, Result};
@@ -54,6 +66,9 @@ pub use manage::{
 };
 pub use progress::{Interrupt, Progress, Quiet};
 pub use read::{Columns, column, read_plain_table, read_table, take_ids};
+pub use reader::Reader;
+pub use source::{RowBytes, Rows, Source};
+pub use stream::{Position, Stream, StreamOptions};
 pub use summary::{RejectCount, SplitSummary, Summary, TableSummary, TeacherSummary, VectorSummary};
 pub use teacher::{TeacherCache, TeacherWriter, fingerprint, teachers_of};
 pub use verify::{Damage, Verification, verify};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::datatypes::{Field, Schema};
 use parquet::file::metadata::ParquetMetaData;
 use retort_schemas::manifest::{Norms, VectorColumn};
 use retort_schemas::{Layout, SCALE_KEY};
@@ -56,18 +56,6 @@ pub(crate) fn vectors(batch: &RecordBatch, metadata: &ParquetMetaData) -> BTreeM
         (field.name().clone(), column)
     });
     columns.collect()
-}
-
-/// Paths of the Parquet columns that hold scales.
-pub(crate) fn scale_columns(schema: &Schema) -> Vec<Vec<String>> {
-    let scales = vector_columns(schema).into_iter().filter_map(|(_, _, described)| {
-        let scale = described.metadata().get(SCALE_KEY)?;
-        Some(match schema.field_with_name(scale).ok()?.data_type() {
-            DataType::List(item) => vec![scale.clone(), "list".to_owned(), item.name().clone()],
-            _ => vec![scale.clone()],
-        })
-    });
-    scales.collect()
 }
 
 /// The vector columns of a schema, with the field that describes each: its own, or that of its items.

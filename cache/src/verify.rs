@@ -1,17 +1,15 @@
 //! Checks every byte of a data set and its caches against the manifests.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
-use retort_schemas::manifest::{DATASET_FILE, Shard, TEACHER_FILE, TableFile};
+use retort_schemas::manifest::{CACHE_FOLDER, DATASET_FILE, Shard, TEACHER_FILE, TableFile};
+use retort_schemas::{SchemaVersion, features};
 use serde::Serialize;
-use xxhash_rust::xxh3::Xxh3;
 
 use crate::dataset::table_path;
-use crate::read::{check, check_chunk, read_range};
+use crate::table::Table;
 use crate::teacher::teacher_folders;
-use crate::write::outside_chunks;
 use crate::{Dataset, Error, Interrupt, Progress, Result, TeacherCache};
 
 /// One thing that is wrong.
@@ -19,6 +17,8 @@ use crate::{Dataset, Error, Interrupt, Progress, Result, TeacherCache};
 pub struct Damage {
     /// The file, relative to the data set.
     pub file: PathBuf,
+    /// The shard that it belongs to; a manifest belongs to none.
+    pub shard: Option<String>,
     /// The damaged column, where one can be named.
     pub column: Option<String>,
     /// What is wrong.
@@ -40,6 +40,7 @@ pub struct Verification {
 struct Task<'a> {
     path: PathBuf,
     file: &'a TableFile,
+    version: SchemaVersion,
 }
 
 /// Checks every file that the manifests of a data set describe, and the manifests themselves.
@@ -71,12 +72,17 @@ pub fn verify(folder: &Path, progress: &dyn Progress, interrupt: &Interrupt) -> 
             Err(error) => found.damages.push(damage(folder, &manifest, None, &error)),
         }
     }
+    for lost in without_manifest(folder)? {
+        let problem = "it is missing beside its tables: `retort teach` makes them anew".to_owned();
+        let manifest = lost.join(TEACHER_FILE);
+        found.damages.push(damage(folder, &manifest, None, &Error::Broken { path: manifest.clone(), problem }));
+    }
     let mut tasks: Vec<Task<'_>> = Vec::new();
     if let Some(dataset) = &dataset {
-        tasks.extend(tasks_of(folder, dataset.manifest().shards()));
+        tasks.extend(tasks_of(folder, dataset.manifest().shards(), crate::dataset::version_of));
     }
     for teacher in &teachers {
-        tasks.extend(tasks_of(teacher.folder(), teacher.manifest().shards.iter()));
+        tasks.extend(tasks_of(teacher.folder(), teacher.manifest().shards.iter(), crate::teacher::version_of));
     }
     found.files += tasks.len() as u64;
     found.bytes = tasks.iter().map(|task| task.file.bytes).sum();
@@ -95,46 +101,63 @@ pub fn verify(folder: &Path, progress: &dyn Progress, interrupt: &Interrupt) -> 
     Ok(found)
 }
 
-fn tasks_of<'a>(folder: &Path, shards: impl Iterator<Item = &'a Shard>) -> Vec<Task<'a>> {
-    let files = |shard: &'a Shard| {
-        let path = |table: &String| table_path(folder, table, &shard.name);
-        shard.tables.iter().map(move |(table, file)| Task { path: path(table), file }).collect::<Vec<_>>()
+fn tasks_of<'a>(
+    folder: &Path,
+    shards: impl Iterator<Item = &'a Shard>,
+    version_of: fn(&str) -> SchemaVersion,
+) -> Vec<Task<'a>> {
+    let task = |shard: &'a Shard, table: &'a str, file| Task {
+        path: table_path(folder, table, &shard.name),
+        file,
+        version: version_of(table),
     };
-    shards.flat_map(files).collect()
+    shards
+        .flat_map(|shard| shard.tables.iter().map(move |(table, file)| (shard, table, file)))
+        .map(|(shard, table, file)| task(shard, table, file))
+        .collect()
 }
 
-/// Everything that is wrong with one file, with the column where one can be named.
+/// Everything that is wrong with one file, with the column where one can be named: of a column, its first damage.
 fn verify_file(task: &Task<'_>) -> Vec<(Option<String>, Error)> {
-    let path = &task.path;
-    let broken = |problem: String| vec![(None, Error::Broken { path: path.clone(), problem })];
-    let mut file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) => return broken(format!("it cannot be opened: {error}")),
+    let table = match Table::open(&task.path, task.file, task.version) {
+        Ok(table) => table,
+        Err(error) => return vec![(None, error)],
     };
-    match file.metadata() {
-        Ok(metadata) if metadata.len() == task.file.bytes => {}
-        Ok(metadata) => return broken(format!("it has {} bytes, expected {}", metadata.len(), task.file.bytes)),
-        Err(error) => return broken(error.to_string()),
-    }
-    let mut damages = Vec::new();
-    for chunk in &task.file.chunks {
-        let checked =
-            read_range(path, &mut file, chunk.offset, chunk.bytes).and_then(|bytes| check_chunk(path, chunk, &bytes));
-        if let Err(error) = checked {
-            damages.push((Some(chunk.column.clone()), error));
-        }
-    }
-    let mut rest = Xxh3::new();
-    for (from, to) in outside_chunks(task.file) {
-        match read_range(path, &mut file, from, to - from) {
-            Ok(bytes) => rest.update(&bytes),
-            Err(error) => damages.push((None, error)),
-        }
-    }
-    if let Err(error) = check(path, "the footer", &task.file.rest, rest.digest()) {
-        damages.push((None, error));
+    let mut damages: Vec<(Option<String>, Error)> =
+        table.check_magic().err().map(|error| (None, error)).into_iter().collect();
+    let mut scratch = Vec::new();
+    for leaf in table.leaves() {
+        let mut first = None;
+        let read = table.read_pages(leaf, 0..leaf.pages.len(), &mut scratch, |_, bytes| {
+            first = first.take().or(bytes.err());
+            Ok(())
+        });
+        damages.extend(first.or(read.err()).map(|error| (Some(leaf.path.clone()), error)));
     }
     damages
+}
+
+/// A teacher's folder that holds tables but has lost its manifest: nothing would miss them.
+fn without_manifest(dataset: &Path) -> Result<Vec<PathBuf>> {
+    let cache = dataset.join(CACHE_FOLDER);
+    let Ok(entries) = std::fs::read_dir(&cache) else { return Ok(Vec::new()) };
+    let mut lost = Vec::new();
+    for entry in entries {
+        let folder = entry.map_err(Error::io("list", &cache))?.path();
+        let tables = [features::images::NAME, features::texts::NAME, features::tokens::NAME, features::words::NAME];
+        let has_tables = || tables.iter().any(|table| holds_a_table(&folder.join(table)));
+        if !folder.join(TEACHER_FILE).is_file() && has_tables() {
+            lost.push(folder);
+        }
+    }
+    lost.sort();
+    Ok(lost)
+}
+
+fn holds_a_table(folder: &Path) -> bool {
+    let is_table = |path: PathBuf| path.extension().is_some_and(|ending| ending == "parquet");
+    std::fs::read_dir(folder)
+        .is_ok_and(|mut entries| entries.any(|entry| entry.is_ok_and(|entry| is_table(entry.path()))))
 }
 
 fn damage(folder: &Path, path: &Path, column: Option<String>, error: &Error) -> Damage {
@@ -145,5 +168,7 @@ fn damage(folder: &Path, path: &Path, column: Option<String>, error: &Error) -> 
         Error::Broken { problem, .. } => problem.clone(),
         other => other.to_string(),
     };
-    Damage { file: path.strip_prefix(folder).unwrap_or(path).to_owned(), column, problem }
+    let is_table = path.extension().is_some_and(|ending| ending == "parquet");
+    let shard = path.file_stem().filter(|_| is_table).map(|name| name.to_string_lossy().into_owned());
+    Damage { file: path.strip_prefix(folder).unwrap_or(path).to_owned(), shard, column, problem }
 }

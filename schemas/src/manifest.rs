@@ -1,4 +1,8 @@
-//! The manifests: what exists, and the checksums of every byte of it. A shard exists when the manifest says so.
+//! The manifests: what exists, and the checksums that everything else hangs on. A shard exists when the manifest says so.
+//!
+//! ```text
+//! dataset.json, its own seal ----> rest: the footer of each file ----> retort:checksums: each page of each column
+//! ```
 
 use std::collections::BTreeMap;
 
@@ -13,9 +17,9 @@ pub const TEACHER_FILE: &str = "teacher.json";
 /// Folder of the teachers inside a data set.
 pub const CACHE_FOLDER: &str = "cache";
 /// Version of [`DatasetManifest`] written by this build.
-pub const DATASET_VERSION: SchemaVersion = SchemaVersion::new("dataset", 1, 0);
+pub const DATASET_VERSION: SchemaVersion = SchemaVersion::new("dataset", 2, 0);
 /// Version of [`TeacherManifest`] written by this build.
-pub const TEACHER_VERSION: SchemaVersion = SchemaVersion::new("teacher", 1, 0);
+pub const TEACHER_VERSION: SchemaVersion = SchemaVersion::new("teacher", 2, 0);
 
 /// `dataset.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -100,7 +104,15 @@ impl Shard {
     }
 }
 
-/// One Parquet file: its size, and a checksum for every byte of it.
+/// Key, in the metadata of a Parquet footer, of the checksums of the file's pages: `xxh3:` and, in base64, eight bytes a
+/// page (xxh3-64, little-endian) in the order row group, leaf column, page. A dictionary page is its chunk's first. The
+/// pages, each with its header, cover a file from byte 4 to the page indexes without a gap.
+pub const CHECKSUMS_KEY: &str = "retort:checksums";
+
+/// Bytes before the first page of a Parquet file: `PAR1`.
+pub const MAGIC_BYTES: u64 = 4;
+
+/// One Parquet file: its size and the checksum of its footer, in which every page has one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TableFile {
     /// Rows.
@@ -110,10 +122,10 @@ pub struct TableFile {
     /// xxh3 over the id column, by which feature files are matched to the rows they belong to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ids: Option<String>,
-    /// Column chunks in file order.
-    pub chunks: Vec<ColumnChunk>,
-    /// xxh3 of every byte outside the column chunks: magic, page indexes and footer.
+    /// xxh3-64, 16 hex digits, of every byte behind the last page: page indexes and footer.
     pub rest: String,
+    /// Compressed bytes of the pages of each column: together with the magic and the rest, the whole file.
+    pub column_bytes: BTreeMap<String, u64>,
     /// Nulls a column, where there are any.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub nulls: BTreeMap<String, u64>,
@@ -148,17 +160,11 @@ impl VectorColumn {
     }
 }
 
-/// Where the bytes of one column of one row group lie, and their checksum.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ColumnChunk {
-    /// Path of the Parquet leaf column, such as `tokens.list.item`.
-    pub column: String,
-    /// First byte in the file.
-    pub offset: u64,
-    /// Length in bytes.
-    pub bytes: u64,
-    /// xxh3-64 of the bytes, 16 hex digits.
-    pub xxh3: String,
+impl TableFile {
+    /// Where the pages end and the bytes of `rest` begin.
+    pub fn rest_offset(&self) -> u64 {
+        self.column_bytes.values().fold(MAGIC_BYTES, |at, bytes| at.saturating_add(*bytes))
+    }
 }
 
 /// Euclidean norms of the vectors of a column, as stored.
@@ -249,6 +255,36 @@ mod tests {
     fn a_shard_name_tells_its_split() {
         assert_eq!(Shard::name_of("train", 7), "train-00007");
         assert_eq!(Shard::split_of("val-2014-00012"), "val-2014");
+    }
+
+    /// Written files hold these words for ever. A change here is a new major version, not an edit of this test.
+    #[test]
+    fn never_change_these_constants() {
+        assert_eq!(
+            [DATASET_VERSION.to_string(), TEACHER_VERSION.to_string(), CHECKSUMS_KEY.to_owned()],
+            ["dataset/2.0", "teacher/2.0", "retort:checksums"]
+        );
+        let file = TableFile {
+            rows: 1,
+            bytes: 2,
+            ids: Some("a".to_owned()),
+            rest: "b".to_owned(),
+            column_bytes: BTreeMap::from([("c".to_owned(), 3)]),
+            nulls: BTreeMap::new(),
+            norms: BTreeMap::new(),
+            vectors: BTreeMap::new(),
+        };
+        let words = serde_json::json!({"rows": 1, "bytes": 2, "ids": "a", "rest": "b", "column_bytes": {"c": 3}});
+        assert_eq!(serde_json::to_value(&file).unwrap(), words);
+        assert_eq!(file.rest_offset(), 7);
+    }
+
+    #[test]
+    fn an_older_manifest_is_refused_naming_both_versions() {
+        for (version, older) in [(DATASET_VERSION, "dataset/1.0"), (TEACHER_VERSION, "teacher/1.0")] {
+            let refusal = version.accept(older).unwrap_err().to_string();
+            assert!(refusal.contains(older) && refusal.contains(&version.to_string()), "{refusal}");
+        }
     }
 
     #[test]

@@ -28,7 +28,7 @@
 //!   `cosine_similarity(a, b)`, `dot(a, b)`, `l2_distance(a, b)` and `norm(a)` take them, and literals such as
 //!   `[1.0, 0.0]`.
 //! * **Nothing is believed unchecked.** Shards are read through `retort_cache`: wanted columns only, the checksum of
-//!   each column chunk compared before a value of it is used. Shards that a filter on `split` or `shard`, or a `LIMIT`,
+//!   each page compared before a value of it is used. Shards that a filter on `split` or `shard`, or a `LIMIT`,
 //!   rules out are not read, and counts come from the manifests.
 //! * **Teachers by name.** A teacher's schema has its name, `clip`. It can also be written with its fingerprint,
 //!   `"clip@1a2b3c4d"`; where two fingerprints share a name, only this is possible, as the plain name would be a guess.

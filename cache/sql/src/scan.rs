@@ -5,7 +5,7 @@
 //!                                                                        |
 //!     partition 0: shards 0..k     partition 1: shards k..2k    ...     one after the other, when polled
 //!          |                            |
-//!     blocking thread: read the wanted column chunks, check them, decode Parquet
+//!     blocking thread: read the pages of the wanted columns, check each, decode
 //!          |                            |
 //!     slices of a few thousand rows: vectors become floats, ids become words
 //! ```

@@ -261,11 +261,15 @@ fn namesakes_are_told_apart_by_fingerprint() {
     assert!(unknown.contains("no table clip.images") && unknown.contains(&format!("\"{second}\".images")), "{unknown}");
 }
 
-/// Flips the last byte of a column's first chunk.
+/// Flips the last byte of a column of a file of one row group.
 fn flip(path: &Path, file: &retort_schemas::manifest::TableFile, column: &str) {
-    let chunk = file.chunks.iter().find(|chunk| chunk.column == column).unwrap();
     let mut bytes = std::fs::read(path).unwrap();
-    bytes[(chunk.offset + chunk.bytes - 1) as usize] ^= 1;
+    let opened = ParquetRecordBatchReaderBuilder::try_new(std::fs::File::open(path).unwrap()).unwrap();
+    let chunk =
+        opened.metadata().row_group(0).columns().iter().find(|chunk| chunk.column_path().string() == column).unwrap();
+    let (offset, length) = chunk.byte_range();
+    assert!(offset + length <= file.rest_offset());
+    bytes[(offset + length - 1) as usize] ^= 1;
     std::fs::write(path, bytes).unwrap();
 }
 

@@ -1,0 +1,6 @@
+//! Reading row by row, in any order, and never a wrong value.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod integrity;
+mod rows;
+mod set;

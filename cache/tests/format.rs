@@ -1,0 +1,155 @@
+//! The example of `docs/format.md`, read back by its words alone, and by the crate.
+
+use std::error::Error;
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use half::f16;
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::record::{Field, Row};
+use retort_cache::{Dataset, Interrupt, Quiet, TeacherCache, teachers_of, vectors, verify};
+use retort_schemas::manifest::{DATASET_VERSION, TEACHER_VERSION};
+use serde_json::Value;
+use xxhash_rust::xxh3::xxh3_64;
+
+type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// A manifest whose seal was checked by hand, and the seal.
+fn sealed(path: &Path) -> Result<(Value, String)> {
+    let text = fs::read_to_string(path)?;
+    let at = text.rfind("\"xxh3\": \"").ok_or("no seal")? + "\"xxh3\": \"".len();
+    let seal = format!("{:016x}", xxh3_64(&text.as_bytes()[..at]));
+    assert_eq!(text[at..], format!("{seal}\"\n}}\n"), "{}", path.display());
+    Ok((serde_json::from_str(&text)?, seal))
+}
+
+/// Checks the footer of a file against its manifest's entry, and every page against the footer: how many there are.
+fn pages_of(path: &Path, file: &Value) -> Result<usize> {
+    let bytes = fs::read(path)?;
+    assert_eq!(file["bytes"], bytes.len());
+    let pages: u64 = file["column_bytes"].as_object().ok_or("no columns")?.values().filter_map(Value::as_u64).sum();
+    let mut at = 4 + pages as usize;
+    assert_eq!((&bytes[..4], file["rest"].as_str()), (&b"PAR1"[..], Some(&*format!("{:016x}", xxh3_64(&bytes[at..])))));
+    let metadata = ParquetMetaDataReader::new()
+        .with_page_index_policy(PageIndexPolicy::Required)
+        .parse_and_finish(&bytes::Bytes::from(bytes.clone()))?;
+    let notes = metadata.file_metadata().key_value_metadata().ok_or("no metadata")?;
+    let sums = notes.iter().find(|note| note.key == "retort:checksums").and_then(|note| note.value.as_deref());
+    let sums = STANDARD.decode(sums.and_then(|sums| sums.strip_prefix("xxh3:")).ok_or("no checksums")?)?;
+    let mut sums = sums.as_chunks::<8>().0.iter().map(|sum| u64::from_le_bytes(*sum));
+    let (mut count, end) = (0, at);
+    at = 4;
+    for (group, leaves) in metadata.row_groups().iter().zip(metadata.offset_index().ok_or("no offset index")?) {
+        for (chunk, leaf) in group.columns().iter().zip(leaves) {
+            let dictionary = chunk.dictionary_page_offset().map(|_| chunk.data_page_offset() as usize - at);
+            let data = leaf.page_locations().iter().map(|page| page.compressed_page_size as usize);
+            for length in dictionary.into_iter().chain(data) {
+                assert_eq!(sums.next(), Some(xxh3_64(&bytes[at..at + length])), "{} at {at}", path.display());
+                at += length;
+                count += 1;
+            }
+        }
+    }
+    assert_eq!((at, sums.next()), (end, None), "{}", path.display());
+    Ok(count)
+}
+
+fn row(path: &Path, at: usize) -> Result<Row> {
+    Ok(SerializedFileReader::new(fs::File::open(path)?)?.get_row_iter(None)?.nth(at).ok_or("no such row")??)
+}
+
+fn value<'a>(row: &'a Row, name: &str) -> Result<&'a Field> {
+    row.get_column_iter().find(|(column, _)| *column == name).map(|(_, value)| value).ok_or_else(|| name.into())
+}
+
+fn bytes(row: &Row, name: &str) -> Result<Vec<u8>> {
+    match value(row, name)? {
+        Field::Bytes(bytes) => Ok(bytes.data().to_vec()),
+        other => Err(format!("{name} is {other}").into()),
+    }
+}
+
+#[test]
+fn the_example_is_what_the_page_says() -> Result {
+    let folder = repository().join("tests/data/format-2.0");
+    let (dataset, seal) = sealed(&folder.join("dataset.json"))?;
+    assert_eq!(dataset["retort:schema"], DATASET_VERSION.to_string());
+    let mut said = format!("dataset.json: seal {seal}\n");
+    let mut teachers: Vec<PathBuf> = fs::read_dir(folder.join("cache"))?
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<std::result::Result<_, _>>()?;
+    teachers.sort();
+    let mut all: Vec<(PathBuf, Value)> = vec![(folder.clone(), dataset["splits"][0]["shards"].clone())];
+    for teacher in &teachers {
+        let (manifest, seal) = sealed(&teacher.join("teacher.json"))?;
+        assert_eq!(manifest["retort:schema"], TEACHER_VERSION.to_string());
+        let name = teacher.file_name().and_then(|name| name.to_str()).ok_or("no name")?;
+        writeln!(said, "cache/{name}: store {}, seal {seal}", manifest["store"].as_str().ok_or("no store")?)?;
+        all.push((teacher.clone(), manifest["shards"].clone()));
+    }
+    for (place, shards) in &all {
+        for shard in shards.as_array().ok_or("no shards")? {
+            for (table, file) in shard["tables"].as_object().ok_or("no tables")? {
+                let path = place.join(table).join(format!("{}.parquet", shard["name"].as_str().ok_or("no name")?));
+                let pages = pages_of(&path, file)?;
+                let name = path.strip_prefix(&folder)?.display().to_string();
+                if name.ends_with("images/train-00000.parquet") {
+                    let (bytes, rest) = (&file["bytes"], file["rest"].as_str().ok_or("no rest")?);
+                    writeln!(said, "{name}: {bytes} bytes, {pages} pages, rest {rest}")?;
+                }
+            }
+        }
+    }
+    for teacher in &teachers {
+        let row = row(&teacher.join("images/train-00000.parquet"), 0)?;
+        let stored = bytes(&row, "embedding")?;
+        match value(&row, "embedding_scale") {
+            Ok(Field::Float(scale)) => {
+                let codes: Vec<i8> = stored.iter().map(|code| *code as i8).collect();
+                let floats: Vec<f32> = codes.iter().map(|code| f32::from(*code) * scale).collect();
+                writeln!(said, "embedding of its row 0, as codes: {codes:?} * {scale} = {floats:?}")?;
+            }
+            _ => {
+                let halves = stored.as_chunks::<2>().0.iter().map(|pair| f16::from_le_bytes(*pair).to_f32());
+                writeln!(said, "embedding of its row 0, as f16: {:?}", halves.collect::<Vec<_>>())?;
+            }
+        }
+    }
+    let page = fs::read_to_string(repository().join("docs/format.md"))?;
+    let example = page.rsplit("```text\n").next().and_then(|rest| rest.split("```").next()).unwrap_or_default();
+    assert_eq!(example, said, "what docs/format.md says is not what is read:\n{said}");
+    Ok(())
+}
+
+/// A fixture of this version: every later build must read it.
+#[test]
+fn the_example_is_whole_for_this_build() -> Result {
+    let folder = repository().join("tests/data/format-2.0");
+    let found = verify(&folder, &Quiet, &Interrupt::default())?;
+    assert!(found.damages.is_empty(), "{:?}", found.damages);
+    assert_eq!(found.files, 25);
+    let dataset = Dataset::open(&folder)?;
+    let stores: Vec<String> =
+        teachers_of(&dataset)?.iter().map(|teacher| teacher.manifest().store.to_string()).collect();
+    assert_eq!(stores, ["f16", "cos:0.99"]);
+    for shard in dataset.manifest().shards() {
+        let [floats, codes] = ["clip@6a642054", "clip@c2bf163e"].map(|name| -> Result<Vec<f32>> {
+            let batch = TeacherCache::open(&dataset, name)?.read(&dataset, shard, "images")?;
+            Ok(vectors::Rows::of(&batch, "embedding")?.floats())
+        });
+        let (floats, codes) = (floats?, codes?);
+        assert!(
+            floats.len() == 12 && floats.iter().zip(&codes).all(|(a, b)| (a - b).abs() <= 0.2),
+            "{floats:?} {codes:?}"
+        );
+    }
+    Ok(())
+}

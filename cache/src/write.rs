@@ -22,7 +22,7 @@ use crate::files::NewFile;
 use crate::seal::hex64;
 use crate::{Error, Result, vectors};
 
-/// Rows of a row group: a shard of the default size is one.
+/// Rows of a row group: a shard of the default size is one. Smaller ones help nobody, as pages are found by row.
 const ROW_GROUP_ROWS: usize = 64 * 1024;
 /// Bytes of a page before compression, unless one row is larger. A stream reads pages of this size as fast as those of
 /// 1 MiB, and they add 0.2 % to a file of token features; a random row costs a sixth (`docs/benchmarks.md`).

@@ -265,7 +265,8 @@ fn namesakes_are_told_apart_by_fingerprint() {
 fn flip(path: &Path, file: &retort_schemas::manifest::TableFile, column: &str) {
     let mut bytes = std::fs::read(path).unwrap();
     let opened = ParquetRecordBatchReaderBuilder::try_new(std::fs::File::open(path).unwrap()).unwrap();
-    let chunk = opened.metadata().row_group(0).columns().iter().find(|chunk| chunk.column_path().string() == column).unwrap();
+    let chunk =
+        opened.metadata().row_group(0).columns().iter().find(|chunk| chunk.column_path().string() == column).unwrap();
     let (offset, length) = chunk.byte_range();
     assert!(offset + length <= file.rest_offset());
     bytes[(offset + length - 1) as usize] ^= 1;

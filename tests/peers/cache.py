@@ -13,7 +13,8 @@ several ways of reading, likewise. Memory is the most that any of its processes 
     webdataset            .npz in tar, a buffer of 1,000 samples to shuffle
     mosaic                MDS, uncompressed, StreamingDataset's own shuffle
     litdata               its StreamingDataset and StreamingDataLoader
-    huggingface           Arrow memory-mapped, uncompressed, rows by a permutation
+    huggingface           Arrow memory-mapped, uncompressed, rows by a permutation: with_format("numpy"), and
+                          with_format("arrow") with the buffers of its columns viewed by hand
     lance                 fixed-size lists; by a permutation, or shuffled pools of fragments' ranges
     pyarrow lists         Parquet, zstd, fixed-size lists of f16; shuffled pools of row groups
     pyarrow binary        the same with fixed-size binary
@@ -171,6 +172,8 @@ class Parquet(Peer):
 
 
 class HuggingFace(Peer):
+    ways = ("numpy", "arrow")
+
     def write(self, samples):
         import datasets
 
@@ -191,9 +194,12 @@ class HuggingFace(Peer):
     def open(self):
         import datasets
 
-        return datasets.Dataset.from_file(str(self.folder / "set.arrow")).with_format("arrow")
+        return datasets.Dataset.from_file(str(self.folder / "set.arrow")).with_format(self.way)
 
     def floats(self, table):
+        if self.way == "numpy":
+            return table["pooled"], table["tokens"].reshape(-1, TOKENS, TOKEN)
+
         def flat(name, width):
             column = table.column(name).combine_chunks()
             return column.flatten().to_numpy(zero_copy_only=True).reshape(-1, width)
@@ -235,7 +241,12 @@ class Lance(Peer):
 
         return lance.dataset(str(self.folder / "set.lance"))
 
-    floats = HuggingFace.floats
+    def floats(self, table):
+        def flat(name, width):
+            column = table.column(name).combine_chunks()
+            return column.flatten().to_numpy(zero_copy_only=True).reshape(-1, width)
+
+        return flat("pooled", POOLED), flat("tokens", TOKENS * TOKEN).reshape(-1, TOKENS, TOKEN)
 
     def batches(self, half):
         data = self.open()
@@ -550,8 +561,8 @@ def main():
         print(f"retort stands at half an epoch, ready to read, after {1000 * results['retort']['resume_s']:.1f} ms")
     for peer in options.only or PEERS:
         found = run_peer(options, peer)
-        if peer == "pyarrow":
-            results |= {f"pyarrow {way}": way_found for way, way_found in found.items()}
+        if peer in ("pyarrow", "huggingface"):
+            results |= {f"{peer} {way}": way_found for way, way_found in found.items()}
             continue
         best = max(found, key=lambda way: found[way].get("samples_per_s", 0))
         # Each number from the way that is best at it; what a way lacks it does not have.

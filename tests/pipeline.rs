@@ -286,6 +286,43 @@ fn a_task_that_no_student_learns_is_refused() -> Result {
 }
 
 #[test]
+fn codes_are_distilled_and_asked_like_floats() -> Result {
+    let folder = tempdir()?;
+    let dataset = ingested(folder.path())?;
+    let mut arguments = teach_arguments(&dataset);
+    arguments.extend(["--store", "cos:0.999"].map(str::to_owned));
+    let taught = succeed(&arguments.iter().map(String::as_str).collect::<Vec<_>>())?;
+    assert_eq!(taught.lines().filter(|line| line.contains("24 shards computed")).count(), 2, "{taught}");
+    // The same as floats, beside the codes.
+    succeed(&["convert", text(&dataset), "--teacher", "clip", "--store", "f32", "--finer"])?;
+    let listed = succeed(&["cache", "ls", text(&dataset), "--format", "json"])?;
+    let listed: Value = serde_json::from_str(&listed)?;
+    let name = |store: &str| -> String {
+        let teachers = listed.as_array().unwrap().iter();
+        let mut of = teachers.filter(|teacher| teacher["name"].as_str().unwrap().starts_with("clip@"));
+        of.find(|teacher| teacher["store"] == store).unwrap()["name"].as_str().unwrap().to_owned()
+    };
+    let (codes, floats) = (name("cos:0.999"), name("f32"));
+    let query = format!(
+        "SELECT count(*) AS n, count(*) FILTER (WHERE cosine_similarity(a.embedding, b.embedding) > 0.9999) AS same \
+         FROM \"{codes}\".images a JOIN \"{floats}\".images b ON a.image_id = b.image_id AND a.shard = b.shard"
+    );
+    let rows = succeed(&["sql", text(&dataset), "-c", &query, "--format", "csv"])?;
+    assert_eq!(rows, "n,same\n48,48\n");
+    let recipe = recipe(folder.path(), &dataset)?;
+    let mut runs = Vec::new();
+    for teacher in [&codes, &floats] {
+        let run = folder.path().join(teacher);
+        let image = format!("teachers.image={teacher}");
+        succeed(&["train", text(&recipe), "--set", "arm=kd+ts+cw", "--set", &image, "--run", text(&run)])?;
+        runs.push(fs::read(run.join("student/model.safetensors"))?);
+    }
+    // A code times its scale is one float: stored as f32, the very same.
+    assert!(runs[0] == runs[1]);
+    Ok(())
+}
+
+#[test]
 fn a_cache_made_for_another_data_set_is_refused() -> Result {
     let folder = tempdir()?;
     let taught = taught(&folder.path().join("one"))?;

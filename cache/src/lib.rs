@@ -36,6 +36,8 @@ mod dataset;
 mod error;
 mod export;
 mod files;
+#[doc(hidden)]
+pub mod fuzzing;
 mod floats;
 mod lock;
 mod manage;

@@ -36,9 +36,9 @@ mod dataset;
 mod error;
 mod export;
 mod files;
+mod floats;
 #[doc(hidden)]
 pub mod fuzzing;
-mod floats;
 mod lock;
 mod manage;
 mod measure;

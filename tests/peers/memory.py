@@ -8,9 +8,10 @@ The same photos as a folder, a WebDataset, captions in a TSV, and VQA files.
 import argparse
 import io
 import json
-import os
 import pathlib
 import shutil
+import subprocess
+import sys
 import tarfile
 
 import photos
@@ -19,12 +20,20 @@ COUNTS = (1_000, 100_000)
 DISTINCT = 200
 
 
+# A child's account begins with the size of its parent: this one is small.
+MEASURE = """
+import os, sys
+call = sys.argv[1:]
+process = os.posix_spawn(call[0], call, os.environ, file_actions=[(os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0)])
+_, status, usage = os.wait4(process, 0)
+assert os.waitstatus_to_exitcode(status) == 0, call
+print(usage.ru_maxrss * 1024)
+"""
+
+
 def peak_bytes(call):
     """Largest resident set of a command, from the kernel's own account."""
-    process = os.posix_spawn(call[0], call, os.environ, file_actions=[(os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0)])
-    _, status, usage = os.wait4(process, 0)
-    assert os.waitstatus_to_exitcode(status) == 0, call
-    return usage.ru_maxrss * 1024
+    return int(subprocess.run([sys.executable, "-S", "-c", MEASURE, *call], check=True, capture_output=True).stdout)
 
 
 def tar(folder, count, target):

@@ -1,7 +1,7 @@
 //! Vectors as integer codes with one scale a vector: `element = code * scale`.
 //!
 //! A cosine does not care how long a vector is, so a uniform quantiser needs one number a vector, its step, and the
-//! step alone decides both the cosine and the bits that entropy coding leaves: the coarser, the fewer. [`quantise`]
+//! step alone decides both the cosine and the bits that entropy coding leaves: the coarser, the fewer. `quantise`
 //! takes the coarsest step it finds whose cosine keeps the bound. The scale is then not the step but what makes the
 //! vector as long as it was, rounded to 11 bits, as its last bits would cost more than they tell.
 //!

@@ -1,5 +1,5 @@
 //! The vector columns of a table as floats, whatever they are stored as: the one place that [`crate::manage`] and
-//! [`crate::export`] decode in.
+//! [`crate::export()`] decode in.
 
 use std::ops::Range;
 

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use parquet::file::metadata::{FileMetaData, KeyValue, ParquetMetaData};
+use parquet::file::metadata::{ColumnChunkMetaData, FileMetaData, KeyValue, ParquetMetaData};
 use retort_schemas::manifest::{CHECKSUMS_KEY, MAGIC_BYTES};
 
 const PREFIX: &str = "xxh3:";
@@ -74,11 +74,11 @@ pub(crate) fn leaves_of(metadata: &ParquetMetaData) -> Result<Vec<Leaf>, String>
             let index =
                 metadata.offset_index().and_then(|groups| groups.get(group)).and_then(|group| group.get(column));
             let locations = index.ok_or("it has no offset index")?.page_locations();
-            let (start, length) = chunk.byte_range();
+            let (start, length) = extent(chunk).ok_or_else(|| format!("column {} has no place in it", leaf.path))?;
             if start != at {
                 return Err(format!("column {} begins at byte {start}, expected {at}", leaf.path));
             }
-            let first = locations.first().map_or(start, |location| location.offset as u64);
+            let first = locations.first().map_or(start, |location| location.offset.cast_unsigned());
             if first > start {
                 let dictionary = first_row..first_row;
                 leaf.pages.push(Page { offset: start, bytes: (first - start) as usize, rows: dictionary, xxh3: 0 });
@@ -87,20 +87,30 @@ pub(crate) fn leaves_of(metadata: &ParquetMetaData) -> Result<Vec<Leaf>, String>
             for (page, location) in locations.iter().enumerate() {
                 let until = locations.get(page + 1).map_or(rows, |next| next.first_row_index as usize);
                 let from = location.first_row_index as usize;
-                let bytes = location.compressed_page_size as usize;
-                if location.offset as u64 != at || from > until || until > rows {
+                let bytes = u32::try_from(location.compressed_page_size).unwrap_or(u32::MAX);
+                let end = at.saturating_add(bytes.into());
+                if location.offset.cast_unsigned() != at || from > until || until > rows || end > start + length {
                     return Err(format!("page {page} of column {} is not where it should be", leaf.path));
                 }
-                leaf.pages.push(Page { offset: at, bytes, rows: first_row + from..first_row + until, xxh3: 0 });
-                at += bytes as u64;
+                let rows = first_row + from..first_row + until;
+                leaf.pages.push(Page { offset: at, bytes: bytes as usize, rows, xxh3: 0 });
+                at = end;
             }
             if at != start + length {
                 return Err(format!("the pages of column {} end at byte {at}, expected {}", leaf.path, start + length));
             }
         }
-        first_row += rows;
+        first_row = first_row.checked_add(rows).ok_or("it has more rows than can be counted")?;
     }
     Ok(leaves)
+}
+
+/// Offset and length of a column chunk, unless they are no place in a file: `byte_range` of the metadata panics then.
+fn extent(chunk: &ColumnChunkMetaData) -> Option<(u64, u64)> {
+    let start = u64::try_from(chunk.dictionary_page_offset().unwrap_or_else(|| chunk.data_page_offset())).ok()?;
+    let length = u64::try_from(chunk.compressed_size()).ok()?;
+    // Offsets are signed in Parquet.
+    start.checked_add(length).filter(|end| i64::try_from(*end).is_ok()).map(|_| (start, length))
 }
 
 /// The metadata with the checksums of all pages beside the keys that it has.

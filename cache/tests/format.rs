@@ -11,7 +11,7 @@ use half::f16;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::{Field, Row};
-use retort_cache::{Dataset, Interrupt, Quiet, TeacherCache, teachers_of, vectors, verify};
+use retort_cache::{Dataset, Interrupt, Quiet, TeacherCache, fuzzing, teachers_of, vectors, verify};
 use retort_schemas::manifest::{DATASET_VERSION, TEACHER_VERSION};
 use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_64;
@@ -150,6 +150,17 @@ fn the_example_is_whole_for_this_build() -> Result {
             floats.len() == 12 && floats.iter().zip(&codes).all(|(a, b)| (a - b).abs() <= 0.2),
             "{floats:?} {codes:?}"
         );
+    }
+    Ok(())
+}
+
+/// Footers whose checksums hold and that say nonsense, as fuzzing found them: errors, no panic.
+#[test]
+fn footers_that_say_nonsense_are_refused() -> Result {
+    for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/nonsense"))? {
+        let bytes = fs::read(entry?.path())?;
+        let (rest, table) = bytes.split_first_chunk().ok_or("too short")?;
+        assert_eq!(fuzzing::table(table, usize::from(u16::from_le_bytes(*rest))), None);
     }
     Ok(())
 }

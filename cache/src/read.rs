@@ -13,7 +13,7 @@ use retort_schemas::manifest::TableFile;
 use retort_schemas::{ID_BYTES, SchemaVersion};
 
 use crate::checksums::column_of;
-use crate::table::{CheckedPages, Table, accept};
+use crate::table::{CheckedPages, Table, accept, guarded};
 use crate::{Error, Result};
 
 /// Which columns to read.
@@ -47,7 +47,7 @@ pub fn read_table(path: &Path, file: &TableFile, version: SchemaVersion, columns
     let (pages, found) = CheckedPages::new(table);
     let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(pages, metadata);
     // What the pages' own check found says more than what the decoder made of it.
-    decode(path, builder, columns).map_err(|error| found.take().unwrap_or(error))
+    guarded(path, || decode(path, builder, columns)).map_err(|error| found.take().unwrap_or(error))
 }
 
 /// Reads a file that no manifest describes, such as a run's metrics, as one batch.

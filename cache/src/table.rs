@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -33,6 +34,14 @@ pub(crate) struct Table {
     leaves: Vec<Leaf>,
 }
 
+/// Parsers and decoders panic on some contents that no writer makes and whose checksums hold all the same: an error.
+pub(crate) fn guarded<T>(path: &Path, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        let problem = "it is no table that the decoder understands".to_owned();
+        Err(Error::Broken { path: path.to_owned(), problem })
+    })
+}
+
 impl Table {
     /// Opens a file and checks its size, its footer and its version.
     pub(crate) fn open(path: &Path, description: &TableFile, version: SchemaVersion) -> Result<Self> {
@@ -48,12 +57,18 @@ impl Table {
         let mut rest = vec![0; size as usize];
         read_at(&file, &mut rest, from).map_err(Error::io("read", path))?;
         check(path, "the footer", &description.rest, xxh3_64(&rest))?;
-        let parquet = parse(Tail { from, bytes: Bytes::from(rest) }).map_err(Error::parquet(path))?;
-        let leaves = checksums::read(&parquet).map_err(broken)?;
-        let metadata = ArrowReaderMetadata::try_new(Arc::new(parquet), ArrowReaderOptions::new());
-        let metadata = metadata.map_err(Error::parquet(path))?;
-        accept(path, version, &metadata)?;
-        Ok(Self { path: path.to_owned(), file, length, metadata, leaves })
+        guarded(path, || {
+            let parquet = parse(Tail { from, bytes: Bytes::from(rest) }).map_err(Error::parquet(path))?;
+            let rows = parquet.file_metadata().num_rows();
+            if u64::try_from(rows) != Ok(description.rows) {
+                return Err(broken(format!("it has {rows} rows, expected {}", description.rows)));
+            }
+            let leaves = checksums::read(&parquet).map_err(broken)?;
+            let metadata = ArrowReaderMetadata::try_new(Arc::new(parquet), ArrowReaderOptions::new());
+            let metadata = metadata.map_err(Error::parquet(path))?;
+            accept(path, version, &metadata)?;
+            Ok(Self { path: path.to_owned(), file, length, metadata, leaves })
+        })
     }
 
     pub(crate) fn path(&self) -> &Path {

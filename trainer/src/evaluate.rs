@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float32Array, RecordBatch, StringArray, UInt32Array};
-use retort_cache::{Columns, Dataset, Interrupt, Progress, column, read_text, write_atomic, write_plain_table};
-use retort_nn::{Checkpoint, TextTokenizer, Weights};
+use retort_cache::{Columns, Dataset, Interrupt, Progress, column, write_atomic, write_plain_table};
+use retort_nn::TextTokenizer;
 use retort_schemas::answers::accuracy;
 use retort_schemas::manifest::Split;
 use retort_schemas::runs::{EVALUATION_VERSION, Evaluation, Score, files, predictions as names};
@@ -16,7 +16,7 @@ use tch::{Device, Kind};
 use crate::prepare::Preparer;
 use crate::recipe::{Arm, Recipe};
 use crate::record::{TOKENIZER, WEIGHTS};
-use crate::students::{Input, Student, Vilt, ViltConfig};
+use crate::students::{self, Student};
 use crate::tasks::{Objective, in_rows_of_samples, outputs_of};
 use crate::zipped::{SampleRow, Sources, Zipped, samples};
 use crate::{Error, Result};
@@ -106,29 +106,20 @@ fn open_student(
         let problem = "has no exported student: is training finished?".to_owned();
         return Err(Error::Run { path: run.to_owned(), problem });
     }
-    let path = folder.join("config.json");
-    let malformed = |problem: String| Error::Run { path: path.clone(), problem };
-    let json: serde_json::Value =
-        serde_json::from_str(&read_text(&path)?).map_err(|error| malformed(error.to_string()))?;
-    let config: ViltConfig = serde_json::from_value(json.clone()).map_err(|error| malformed(error.to_string()))?;
-    let labels = json.get("id2label").and_then(serde_json::Value::as_object);
-    let label = |id: usize| labels.and_then(|labels| labels.get(&id.to_string())?.as_str());
-    let answers: Vec<String> = (0..).map_while(label).map(str::to_owned).collect();
+    let (student, answers) = students::open(&folder, recipe.student.kind, &weights)?;
     if answers != outputs_of(objective, dataset)? {
         let problem = "its answers are not those of the data set, or in another order".to_owned();
-        return Err(malformed(problem));
+        return Err(Error::Run { path: folder, problem });
     }
-    let weights = Weights::frozen(Checkpoint::open_file(&weights)?, Device::Cpu, Kind::Float);
-    let student = Vilt::new(&weights.root(), config, answers.len() as i64)?;
     let tokenizer = TextTokenizer::open(&folder.join(TOKENIZER), recipe.student.text_tokens)?;
-    Ok((Box::new(student), tokenizer, answers))
+    Ok((student, tokenizer, answers))
 }
 
 /// Class, or candidate, and probability of the student's best answers.
 fn predict(student: &dyn Student, preparer: &Preparer, rows: &[(&Zipped, usize)]) -> Result<Vec<(usize, f32)>> {
     let _guard = tch::no_grad_guard();
     let batch = preparer.batch(rows, None)?;
-    let views = student.forward(&Input { ids: &batch.ids, mask: &batch.mask, pixels: &batch.pixels })?;
+    let views = student.forward(&batch.text, &batch.visual)?;
     let logits = in_rows_of_samples(&views.logits, preparer.objective)?;
     let (best, class) = logits.f_softmax(-1, Kind::Float)?.f_max_dim(1, false)?;
     let (best, class) = (Vec::<f32>::try_from(&best)?, Vec::<i64>::try_from(&class)?);

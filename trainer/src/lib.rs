@@ -33,6 +33,7 @@ mod run;
 mod sampling;
 mod seeds;
 pub mod selection;
+mod step;
 mod stream;
 pub mod students;
 mod tasks;
@@ -41,6 +42,8 @@ mod zipped;
 
 pub use error::{Error, Result};
 pub use evaluate::evaluate;
-pub use recipe::{Arm, ChoiceLoss, ConfidenceForm, ConfidenceSource, Distance, Recipe, SelectMode, Shots, Target};
+pub use recipe::{
+    Arm, ChoiceLoss, ConfidenceForm, ConfidenceSource, Distance, Recipe, SelectMode, Shots, StudentKind, Target,
+};
 pub use run::{Outcome, train};
 pub use sampling::{Candidate, draw};

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-pub use words::{Arm, ChoiceLoss, ConfidenceForm, ConfidenceSource, Distance, SelectMode, Shots, Target};
+pub use words::{Arm, ChoiceLoss, ConfidenceForm, ConfidenceSource, Distance, SelectMode, Shots, StudentKind, Target};
 
 /// A run from beginning to end. Unknown keys are refused.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -89,7 +89,7 @@ fn prefetch() -> usize {
 #[serde(deny_unknown_fields, default)]
 pub struct Student {
     /// `vilt`.
-    pub kind: String,
+    pub kind: StudentKind,
     /// Width of a token.
     pub hidden: i64,
     /// Layers.
@@ -111,7 +111,7 @@ impl Default for Student {
     /// Size tiny.
     fn default() -> Self {
         Self {
-            kind: "vilt".to_owned(),
+            kind: StudentKind::Vilt,
             hidden: 128,
             layers: 4,
             heads: 4,

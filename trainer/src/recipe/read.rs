@@ -47,9 +47,6 @@ impl Recipe {
 
     fn check(&self) -> Result<()> {
         let refuse = |key, problem: &str| Err(Error::Setting { key, problem: problem.to_owned() });
-        if self.student.kind != "vilt" {
-            return refuse("student.kind", "is unknown: expected vilt");
-        }
         if self.student.image_size % self.student.patch_size.max(1) != 0 || self.student.patch_size < 1 {
             return refuse("student.patch_size", "does not divide student.image_size");
         }

@@ -69,6 +69,14 @@ impl Arm {
 }
 
 words! {
+    /// A student; `students` has one module each.
+    StudentKind {
+        /// Pixels through a linear patch projection.
+        Vilt = "vilt",
+    }
+}
+
+words! {
     /// Distance between a projected student feature and a normalised teacher feature, a mean over dimensions.
     Distance {
         /// Mean absolute difference.

@@ -1,25 +1,48 @@
 //! Students: cross-modal encoders that are trained. One trait, one module each; to add one, read `vilt.rs`.
+//!
+//! ```text
+//! ids, mask -----\                                       /--> h_cls, h_text, r_img   (what the losses see)
+//!                 embed --> [text | visual] --> encode --
+//! pixels, ... ---/          one sequence                 \--> logits                  (what the task sees)
+//! ```
 
 mod vilt;
 
 use std::path::Path;
 
-use tch::Tensor;
+use retort_nn::{Checkpoint, TextTokenizer, Weights};
+use tch::{Device, Kind, Tensor};
 
-use crate::Result;
+use crate::recipe::{Recipe, StudentKind};
+use crate::{Error, Result};
 
 pub use vilt::{Vilt, ViltConfig};
 
-/// What a student reads: of each image one text or several candidates, one after another. `texts` is `batch` times as
-/// many as an image has.
+/// The text side of a batch: of each image one text or several candidates, one after another.
 #[derive(Debug)]
-pub struct Input<'a> {
+pub struct Text {
     /// Token ids, `[texts, tokens]`.
-    pub ids: &'a Tensor,
+    pub ids: Tensor,
     /// 1 for a token, 0 for padding, `[texts, tokens]`.
-    pub mask: &'a Tensor,
-    /// `[batch, 3, side, side]`.
-    pub pixels: &'a Tensor,
+    pub mask: Tensor,
+}
+
+/// The visual side of a batch. Of `batch` images; `texts` is a multiple of it.
+#[derive(Debug)]
+pub enum Visual {
+    /// `[batch, 3, side, side]`, normalised.
+    Pixels(Tensor),
+}
+
+/// Text and image as one sequence: where adversarial training perturbs it.
+#[derive(Debug)]
+pub struct Embedded {
+    /// `[texts, tokens, width]`.
+    pub text: Tensor,
+    /// `[texts, places, width]`: an image is embedded once and repeated for its candidates.
+    pub visual: Tensor,
+    /// 1 where there is something, `[texts, tokens + places]`.
+    pub mask: Tensor,
 }
 
 /// What the losses see of a student, from its last layer.
@@ -29,7 +52,8 @@ pub struct Views {
     pub h_cls: Tensor,
     /// h_i: all text tokens, `[texts, tokens, width]`.
     pub h_text: Tensor,
-    /// r_img: the whole-image token, seen with each text, `[texts, width]`.
+    /// r_img: the whole-image token or, without one, the mean of the visual tokens; seen with each text,
+    /// `[texts, width]`.
     pub r_img: Tensor,
     /// Scores of the answers or classes, or one of the text, `[texts, outputs]`.
     pub logits: Tensor,
@@ -37,11 +61,25 @@ pub struct Views {
 
 /// A cross-modal encoder with an answer head.
 pub trait Student {
-    /// Reads a batch.
+    /// Embeds a batch.
+    ///
+    /// # Errors
+    /// If libtorch refuses the shapes, or the visual input is of another kind than this student reads.
+    fn embed(&self, text: &Text, visual: &Visual) -> Result<Embedded>;
+
+    /// Encodes what was embedded.
     ///
     /// # Errors
     /// If libtorch refuses the shapes.
-    fn forward(&self, input: &Input<'_>) -> Result<Views>;
+    fn encode(&self, embedded: &Embedded) -> Result<Views>;
+
+    /// Reads a batch.
+    ///
+    /// # Errors
+    /// As [`Student::embed`] and [`Student::encode`].
+    fn forward(&self, text: &Text, visual: &Visual) -> Result<Views> {
+        self.encode(&self.embed(text, visual)?)
+    }
 
     /// Whether a tensor of this name is the student's own and goes into its export; the rest was for training only.
     fn exports(&self, name: &str) -> bool;
@@ -51,4 +89,38 @@ pub trait Student {
     /// # Errors
     /// If a file cannot be written.
     fn write_config(&self, folder: &Path, answers: &[String]) -> Result<()>;
+}
+
+/// The recipe's student with fresh weights and a head of so many outputs.
+pub(crate) fn fresh(
+    recipe: &Recipe,
+    weights: &Weights,
+    tokenizer: &TextTokenizer,
+    outputs: usize,
+) -> Result<Box<dyn Student>> {
+    let vocabulary = tokenizer.vocabulary_size() as i64;
+    Ok(match recipe.student.kind {
+        StudentKind::Vilt => {
+            let config = ViltConfig::of(&recipe.student, vocabulary);
+            Box::new(Vilt::new(&weights.root(), config, outputs as i64)?)
+        }
+    })
+}
+
+/// An exported student, with the names of its outputs.
+pub(crate) fn open(folder: &Path, kind: StudentKind, weights: &Path) -> Result<(Box<dyn Student>, Vec<String>)> {
+    let path = folder.join("config.json");
+    let malformed = |error: serde_json::Error| Error::Run { path: path.clone(), problem: error.to_string() };
+    let json: serde_json::Value = serde_json::from_str(&retort_cache::read_text(&path)?).map_err(malformed)?;
+    let labels = json.get("id2label").and_then(serde_json::Value::as_object);
+    let label = |id: usize| labels.and_then(|labels| labels.get(&id.to_string())?.as_str());
+    let outputs: Vec<String> = (0..).map_while(label).map(str::to_owned).collect();
+    let weights = Weights::frozen(Checkpoint::open_file(weights)?, Device::Cpu, Kind::Float);
+    let student: Box<dyn Student> = match kind {
+        StudentKind::Vilt => {
+            let config = serde_json::from_value(json.clone()).map_err(malformed)?;
+            Box::new(Vilt::new(&weights.root(), config, outputs.len() as i64)?)
+        }
+    };
+    Ok((student, outputs))
 }

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tch::Tensor;
 
-use super::{Input, Student, Views};
+use super::{Embedded, Student, Text, Views, Visual};
+use crate::recipe;
 use crate::{Error, Result};
 
 /// A ViLT config; the names are those of Hugging Face's config.json.
@@ -39,6 +40,23 @@ pub struct ViltConfig {
 
 fn epsilon() -> f64 {
     1e-12
+}
+
+impl ViltConfig {
+    /// Of a recipe's sizes.
+    pub(crate) fn of(size: &recipe::Student, vocabulary: i64) -> Self {
+        Self {
+            vocab_size: vocabulary,
+            hidden_size: size.hidden,
+            num_hidden_layers: size.layers,
+            num_attention_heads: size.heads,
+            intermediate_size: 4 * size.hidden,
+            max_position_embeddings: size.text_tokens as i64,
+            image_size: size.image_size,
+            patch_size: size.patch_size,
+            layer_norm_eps: epsilon(),
+        }
+    }
 }
 
 /// The student.
@@ -142,15 +160,19 @@ impl Vilt {
 }
 
 impl Student for Vilt {
-    fn forward(&self, input: &Input<'_>) -> Result<Views> {
-        let (text, image) = (self.embed_text(input.ids)?, self.embed_image(input.pixels)?);
-        let (texts, tokens, _) = text.size3()?;
-        let (batch, places, _) = image.size3()?;
-        // An image is embedded once, however many candidate texts there are about it.
+    fn embed(&self, text: &Text, visual: &Visual) -> Result<Embedded> {
+        let Visual::Pixels(pixels) = visual;
+        let (tokens, image) = (self.embed_text(&text.ids)?, self.embed_image(pixels)?);
+        let (texts, (batch, places, _)) = (tokens.size3()?.0, image.size3()?);
         let image = if texts > batch { image.f_repeat_interleave_self_int(texts / batch, 0, None)? } else { image };
-        let seen = Tensor::f_ones([texts, places], (input.mask.kind(), input.mask.device()))?;
-        let bias = attention_bias(&Tensor::f_cat(&[input.mask, &seen], 1)?, text.kind())?;
-        let mut x = Tensor::f_cat(&[text, image], 1)?;
+        let seen = Tensor::f_ones([texts, places], (text.mask.kind(), text.mask.device()))?;
+        Ok(Embedded { text: tokens, visual: image, mask: Tensor::f_cat(&[&text.mask, &seen], 1)? })
+    }
+
+    fn encode(&self, embedded: &Embedded) -> Result<Views> {
+        let tokens = embedded.text.size3()?.1;
+        let bias = attention_bias(&embedded.mask, embedded.text.kind())?;
+        let mut x = Tensor::f_cat(&[&embedded.text, &embedded.visual], 1)?;
         for block in &self.blocks {
             x = block.forward(&x, Some(&bias), false)?;
         }

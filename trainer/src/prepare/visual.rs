@@ -1,0 +1,81 @@
+//! What a student sees of an image: decoded, fitted, augmented, collated.
+
+use rand::Rng;
+use retort_nn::pixels::{self, Preprocessing, Resize, Rgb};
+
+use super::Preparer;
+use crate::Result;
+use crate::seeds::generator;
+use crate::students::Visual;
+use crate::zipped::{SampleRow, Zipped};
+
+/// One image as its student reads it.
+pub(super) enum PreparedVisual {
+    /// `[3, side, side]`, normalised.
+    Pixels(Vec<f32>),
+}
+
+/// How a student of this size sees pixels: ViLT's mean and standard deviation.
+pub(crate) fn student_preprocessing(image_size: i64) -> Preprocessing {
+    let side = image_size as u32;
+    Preprocessing {
+        resize: Some(Resize::ShortestEdge(side)),
+        crop: Some([side, side]),
+        rescale: 1.0 / 255.0,
+        mean: [0.5; 3],
+        std: [0.5; 3],
+    }
+}
+
+impl Preparer {
+    /// The image of a sample. `epoch` seeds augmentation; without it there is none.
+    pub(super) fn prepare_visual(
+        &self,
+        shard: &Zipped,
+        sample: &SampleRow,
+        epoch: Option<u64>,
+    ) -> Result<PreparedVisual> {
+        let image = pixels::decode(shard.images.value(sample.image))?;
+        let preprocessing = student_preprocessing(self.recipe.student.image_size);
+        let mut image = preprocessing.fit(&image)?;
+        if let Some(epoch) = epoch {
+            image = self.augment(image, epoch, &sample.id);
+        }
+        Ok(PreparedVisual::Pixels(preprocessing.normalise(&image)))
+    }
+
+    /// The images of a batch as one tensor.
+    pub(super) fn collate_visual<'a>(&self, images: impl Iterator<Item = &'a PreparedVisual>) -> Result<Visual> {
+        let (mut values, mut count) = (Vec::new(), 0);
+        for PreparedVisual::Pixels(pixels) in images {
+            values.extend_from_slice(pixels);
+            count += 1;
+        }
+        let side = self.recipe.student.image_size;
+        Ok(Visual::Pixels(self.tensor(&values, &[count, 3, side, side])?))
+    }
+
+    fn augment(&self, image: Rgb, epoch: u64, sample: &str) -> Rgb {
+        let settings = &self.recipe.augment;
+        if settings.shift_px == 0 && !settings.flip {
+            return image;
+        }
+        let mut rng = generator("augment", self.recipe.seed, epoch, sample);
+        let most = i64::from(settings.shift_px);
+        let (dx, dy) = (rng.random_range(-most..=most), rng.random_range(-most..=most));
+        let (mirror_x, mirror_y) = (settings.flip && rng.random(), settings.flip && rng.random());
+        let (width, height) = (i64::from(image.width), i64::from(image.height));
+        let mut data = Vec::with_capacity(image.data.len());
+        for y in 0..height {
+            let from_y = (y + dy).clamp(0, height - 1);
+            let from_y = if mirror_y { height - 1 - from_y } else { from_y };
+            for x in 0..width {
+                let from_x = (x + dx).clamp(0, width - 1);
+                let from_x = if mirror_x { width - 1 - from_x } else { from_x };
+                let at = ((from_y * width + from_x) * 3) as usize;
+                data.extend_from_slice(&image.data[at..at + 3]);
+            }
+        }
+        Rgb { data, ..image }
+    }
+}

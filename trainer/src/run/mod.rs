@@ -1,0 +1,162 @@
+//! The training loop.
+
+mod setup;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use retort_cache::{Dataset, Interrupt, Progress};
+use retort_nn::Weights;
+use retort_schemas::runs::{RUN_VERSION, RunInfo};
+use tch::Device;
+
+use self::setup::{claim, plan, prepare_words, sources, tokenizer};
+use crate::adamw::AdamW;
+use crate::balance::Balance;
+use crate::checkpoint::{self, State};
+use crate::metrics::Metrics;
+use crate::prepare::Preparer;
+use crate::recipe::Recipe;
+use crate::step::{Heads, step};
+use crate::stream::Stream;
+use crate::tasks::outputs_of;
+use crate::{Result, record, students};
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// What the run is.
+    pub info: RunInfo,
+    /// Step at which this call began: 0, or that of a checkpoint; the last if there was nothing left to do.
+    pub began_at: u64,
+    /// Share of the time that steps waited for data.
+    pub data_wait: f64,
+}
+
+/// Trains a student as the recipe says, into a run folder; called again on the same folder, it continues.
+///
+/// # Errors
+/// Of the recipe, the data set, the cache, libtorch; [`Error::NotFinite`] when the loss diverges;
+/// [`retort_cache::Error::Interrupted`] when asked to stop, after a checkpoint.
+pub fn train(recipe: &Recipe, run: &Path, progress: &dyn Progress, interrupt: &Interrupt) -> Result<Outcome> {
+    let dataset = Dataset::open(&recipe.data.dataset)?;
+    let split = dataset.split(&recipe.data.split)?;
+    claim(run, recipe)?;
+    let plan = plan(recipe, &dataset, split)?;
+    let objective = plan.objective;
+    let answers = outputs_of(objective, &dataset)?;
+    let device = Device::Cpu;
+    let sources = sources(recipe, &dataset)?;
+    let tokenizer = tokenizer(recipe, run, &sources, &plan)?;
+    let weights = Weights::fresh(recipe.seed, device);
+    let student = students::fresh(recipe, &weights, &tokenizer, answers.len())?;
+    let heads = Heads::new(recipe, &weights, &sources, &plan.stream.parts)?;
+    let named = weights.into_named();
+    let parameters = named.iter().filter(|(name, _)| student.exports(name)).map(|(_, t)| t.numel() as u64).sum();
+    let mut info = RunInfo {
+        schema: RUN_VERSION.to_string(),
+        arm: recipe.arm.to_string(),
+        student: format!("{} {}x{}", recipe.student.kind, recipe.student.layers, recipe.student.hidden),
+        seed: recipe.seed,
+        dataset: recipe.data.dataset.display().to_string(),
+        split: split.name.clone(),
+        images: plan.groups,
+        samples: plan.stream.samples() as u64,
+        steps: recipe.optim.steps,
+        batch: recipe.optim.batch.min(plan.stream.samples()) as u64,
+        parameters,
+        complete: false,
+    };
+    record::write_info(run, &info)?;
+    let mut preparer = Preparer {
+        recipe: recipe.clone(),
+        tokenizer,
+        objective,
+        classes: answers.len(),
+        visual_words: None,
+        semantic_words: None,
+        confidence: None,
+        device,
+    };
+    prepare_words(recipe, &sources, &mut preparer)?;
+    if recipe.arm.confidence() {
+        preparer.confidence =
+            Some(record::fit_confidence(recipe, run, &sources, &plan.stream.parts, objective, answers.len())?);
+    }
+    if recipe.arm.tokens() {
+        record::write_selection(recipe, run, &sources, &plan.stream.parts, &preparer)?;
+    }
+    let mut adamw = AdamW::new(named, &recipe.optim)?;
+    let restored = checkpoint::restore(run, &mut adamw)?;
+    let fresh = State { step: 0, balance: Balance::new(recipe.distil.kd_ratio, recipe.distil.balance_steps) };
+    let mut state = restored.unwrap_or(fresh);
+    let began_at = state.step;
+    let mut metrics = Metrics::read(run, state.step)?;
+    let (steps, ahead) = (recipe.optim.steps, recipe.data.prefetch_batches);
+    let preparer = Arc::new(preparer);
+    let mut stream = Stream::start(plan.stream, sources, preparer.clone(), state.step, steps, ahead);
+    progress.begin(&format!("train {}", recipe.arm), steps, "steps");
+    progress.advance(state.step);
+    let mut clock = Clock::default();
+    while state.step < steps {
+        let stopping = interrupt.requested();
+        if stopping || (state.step > began_at && state.step.is_multiple_of(recipe.log.checkpoint_every.max(1))) {
+            metrics.write(run)?;
+            checkpoint::write(run, state, &adamw, recipe.log.keep)?;
+        }
+        if stopping {
+            return Err(retort_cache::Error::Interrupted.into());
+        }
+        let waited = Instant::now();
+        let batch = stream.next()?;
+        clock.waited += waited.elapsed().as_secs_f64();
+        let rate = adamw.rate();
+        let losses = step(recipe, objective, student.as_ref(), &heads, &batch, &mut adamw, &mut state)?;
+        state.step = adamw.steps_done();
+        clock.samples += batch.ids_of_samples.len() as u64;
+        progress.advance(1);
+        if state.step.is_multiple_of(recipe.log.every.max(1)) || state.step == steps {
+            for (tag, value) in &losses {
+                metrics.push(state.step, tag, *value);
+            }
+            metrics.push(state.step, "lr", rate);
+            metrics.push(state.step, "samples_per_sec", clock.rate());
+            metrics.push(state.step, "data_wait", clock.wait_share());
+            progress.note(&losses.first().map_or(String::new(), |(_, total)| format!("loss {total:.4}")));
+        }
+    }
+    progress.end();
+    drop(stream);
+    if state.step > began_at || restored.is_none() {
+        metrics.write(run)?;
+        checkpoint::write(run, state, &adamw, recipe.log.keep)?;
+    }
+    record::export(run, student.as_ref(), &adamw, &preparer.tokenizer, &answers)?;
+    info.complete = true;
+    record::write_info(run, &info)?;
+    Ok(Outcome { info, began_at, data_wait: clock.wait_share() })
+}
+
+/// Waiting and working, since the call began.
+struct Clock {
+    began: Instant,
+    waited: f64,
+    samples: u64,
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self { began: Instant::now(), waited: 0.0, samples: 0 }
+    }
+}
+
+impl Clock {
+    fn rate(&self) -> f64 {
+        self.samples as f64 / self.began.elapsed().as_secs_f64().max(1e-9)
+    }
+
+    fn wait_share(&self) -> f64 {
+        self.waited / self.began.elapsed().as_secs_f64().max(1e-9)
+    }
+}

@@ -1,0 +1,120 @@
+//! What a run needs before its first step: its folder, its samples, their sources, its tokenizer, the words.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use retort_cache::{Dataset, TeacherCache, read_text, write_atomic};
+use retort_nn::TextTokenizer;
+use retort_schemas::features;
+use retort_schemas::manifest::Split;
+use retort_schemas::runs::files;
+
+use crate::prepare::{Preparer, WordFeatures};
+use crate::recipe::{Recipe, Target};
+use crate::sampling::{Candidate, draw};
+use crate::stream::{Part, Plan};
+use crate::tasks::Objective;
+use crate::zipped::{Sources, samples};
+use crate::{Error, Result, record, vocabulary};
+
+/// Makes the run folder this recipe's, or sees that it is.
+pub(super) fn claim(run: &Path, recipe: &Recipe) -> Result<()> {
+    let path = run.join(files::RECIPE);
+    let resolved = recipe.to_toml()?;
+    if !path.is_file() {
+        return Ok(write_atomic(&path, resolved.as_bytes())?);
+    }
+    let begun = read_text(&path)?;
+    if begun == resolved {
+        return Ok(());
+    }
+    let differ = begun.lines().zip(resolved.lines()).find(|(old, new)| old != new);
+    let how = differ.map_or(String::new(), |(old, new)| format!(" ({old:?}, now {new:?})"));
+    Err(Error::Run { path: run.to_owned(), problem: format!("was begun with another recipe{how}") })
+}
+
+/// The stream of the chosen samples.
+pub(super) struct RunPlan {
+    pub(super) stream: Plan,
+    pub(super) groups: u64,
+    pub(super) objective: Objective,
+}
+
+pub(super) fn plan(recipe: &Recipe, dataset: &Dataset, split: &Split) -> Result<RunPlan> {
+    let mut all = Vec::new();
+    for shard in &split.shards {
+        all.push((shard, samples(dataset, shard)?));
+    }
+    let unusable = |problem: String| Error::Data { path: dataset.folder().to_owned(), problem };
+    let objective = Objective::of_all(all.iter().flat_map(|(_, samples)| samples)).map_err(unusable)?;
+    let candidates: Vec<Candidate> = all
+        .iter()
+        .flat_map(|(_, samples)| samples.iter().map(|s| Candidate { group: s.group, label: s.label }))
+        .collect();
+    let groups: BTreeSet<[u8; 16]> = candidates.iter().map(|candidate| candidate.group).collect();
+    let chosen: BTreeSet<[u8; 16]> =
+        draw(&candidates, recipe.data.shots.of(groups.len()), recipe.seed).into_iter().collect();
+    let parts: Vec<Part> = all
+        .into_iter()
+        .map(|(shard, samples)| {
+            let wanted = |row: &usize| chosen.contains(&samples[*row].group);
+            Part { shard: shard.clone(), rows: (0..samples.len()).filter(wanted).collect() }
+        })
+        .filter(|part| !part.rows.is_empty())
+        .collect();
+    let Some(objective) = objective.filter(|_| !parts.is_empty()) else {
+        return Err(unusable(format!("split {} has no samples", split.name)));
+    };
+    let (seed, batch, pool_shards) = (recipe.seed, recipe.optim.batch, recipe.data.pool_shards);
+    let stream = Plan { parts, seed, batch, pool_shards };
+    Ok(RunPlan { stream, groups: chosen.len() as u64, objective })
+}
+
+pub(super) fn sources(recipe: &Recipe, dataset: &Dataset) -> Result<Sources> {
+    let open = |wanted: bool, name: &Option<String>| -> Result<Option<TeacherCache>> {
+        let name = name.as_ref().filter(|_| wanted);
+        Ok(name.map(|name| TeacherCache::open(dataset, name)).transpose()?)
+    };
+    Ok(Sources {
+        image_teacher: open(recipe.arm.vision() || recipe.arm.tokens(), &recipe.teachers.image)?,
+        text_teacher: open(recipe.arm.text(), &recipe.teachers.text)?,
+        with_tokens: recipe.arm.tokens() && recipe.selection.target == Target::Token,
+        dataset: dataset.clone(),
+    })
+}
+
+/// The recipe's tokenizer, or the one that this run made of its texts.
+pub(super) fn tokenizer(recipe: &Recipe, run: &Path, sources: &Sources, plan: &RunPlan) -> Result<TextTokenizer> {
+    let longest = recipe.student.text_tokens;
+    let own = run.join(files::STUDENT).join(record::TOKENIZER);
+    if own.is_file() {
+        return Ok(TextTokenizer::open(&own, longest)?);
+    }
+    let made = match &recipe.student.tokenizer {
+        Some(path) => TextTokenizer::open(path, longest)?,
+        None => {
+            let mut texts: BTreeSet<String> = BTreeSet::new();
+            for part in &plan.stream.parts {
+                let zipped = sources.load(&part.shard)?;
+                let rows = part.rows.iter().flat_map(|row| &zipped.samples[*row].texts);
+                texts.extend(rows.map(|row| zipped.texts.value(*row).to_owned()));
+            }
+            vocabulary::from_texts(texts.iter().map(String::as_str), longest)?
+        }
+    };
+    write_atomic(&own, made.to_json()?.as_bytes())?;
+    Ok(made)
+}
+
+pub(super) fn prepare_words(recipe: &Recipe, sources: &Sources, preparer: &mut Preparer) -> Result<()> {
+    if !recipe.arm.tokens() {
+        return Ok(());
+    }
+    if let Some(text) = &sources.text_teacher {
+        preparer.semantic_words = Some(WordFeatures::read(sources, text, features::words::ISOLATED)?);
+    }
+    if let Some(joint) = sources.image_teacher.as_ref().filter(|teacher| teacher.manifest().joint) {
+        preparer.visual_words = Some(WordFeatures::read(sources, joint, features::words::PROMPT)?);
+    }
+    Ok(())
+}

@@ -1,0 +1,144 @@
+//! One step of training, in the order of the formula.
+
+use retort_nn::{Linear, Weights};
+use tch::{Kind, Tensor};
+
+use crate::adamw::AdamW;
+use crate::checkpoint::State;
+use crate::losses::{
+    binary_choice_loss, class_loss, distillation, mean_over_texts, text_loss, token_loss, vision_loss, vqa_loss,
+};
+use crate::prepare::Batch;
+use crate::recipe::{ChoiceLoss, Recipe, Target};
+use crate::stream::Part;
+use crate::students::{Student, Views};
+use crate::tasks::{Objective, in_rows_of_samples};
+use crate::zipped::Sources;
+use crate::{Error, Result, confidence};
+
+/// g_v, g_t, g_w: trained with the student, dropped at export.
+pub(crate) struct Heads {
+    vision: Option<Linear>,
+    text: Option<Linear>,
+    words: Option<Linear>,
+}
+
+impl Heads {
+    /// The heads that the arm needs, as wide as the features of the first shard.
+    pub(crate) fn new(recipe: &Recipe, weights: &Weights, sources: &Sources, parts: &[Part]) -> Result<Self> {
+        let Some(part) = parts.first() else {
+            return Ok(Self { vision: None, text: None, words: None });
+        };
+        let first = sources.load(&part.shard)?;
+        let scope = weights.root().sub("distil");
+        let width = recipe.student.hidden;
+        let head = |on: bool, name: &str, target: Option<usize>| -> Result<Option<Linear>> {
+            let target = target.filter(|_| on);
+            Ok(target.map(|target| Linear::new(&scope.sub(name), width, target as i64)).transpose()?)
+        };
+        let (d_v, d_t) = (first.z_v.as_ref().map(|z| z.width), first.z_t.as_ref().map(|z| z.width));
+        let d_w = match recipe.selection.target {
+            Target::Token => first.tokens.as_ref().map(|tokens| tokens.width()),
+            Target::Sentence => d_t,
+            Target::Image => d_v,
+        };
+        Ok(Self {
+            vision: head(recipe.arm.vision(), "vision", d_v)?,
+            text: head(recipe.arm.text(), "text", d_t)?,
+            words: head(recipe.arm.tokens(), "words", d_w)?,
+        })
+    }
+}
+
+/// One step: the whole objective in the order of the formula.
+///
+/// ```text
+/// L = L_task + lambda * w(x) [ s_v L_v + s_t (L_t + L_TS) ]
+/// ```
+pub(crate) fn step(
+    recipe: &Recipe,
+    objective: Objective,
+    student: &dyn Student,
+    heads: &Heads,
+    batch: &Batch,
+    adamw: &mut AdamW,
+    state: &mut State,
+) -> Result<Vec<(&'static str, f64)>> {
+    let Views { h_cls, h_text, r_img, logits } = student.forward(&batch.text, &batch.visual)?;
+    let kind = recipe.distil.distance;
+    let texts = objective.texts() as i64;
+    let logits = in_rows_of_samples(&logits, objective)?;
+    let task = task_loss(recipe, objective, &logits, batch)?;
+
+    // Once per image: the whole-image token, seen with each candidate text.
+    let r_img = mean_over_texts_of(&r_img, texts)?;
+    let l_v = both(&heads.vision, &batch.z_v).map(|(g_v, z_v)| vision_loss(g_v, &r_img, z_v, kind)).transpose()?;
+    let l_t = both(&heads.text, &batch.z_t)
+        .map(|(g_t, z_t)| mean_over_texts(&text_loss(g_t, &h_cls, z_t, kind)?, texts))
+        .transpose()?;
+    let l_ts = both(&heads.words, &batch.words)
+        .map(|(g_w, words)| {
+            let each = token_loss(g_w, &h_text, &words.members, &words.present, &words.target, kind)?;
+            mean_over_texts(&each, texts)
+        })
+        .transpose()?;
+    let w = match &batch.confidence {
+        Some((c_t, right)) => {
+            let c_s = confidence::student_confidence(&logits, &batch.labels)?;
+            Some(confidence::weights(recipe.confidence.form, c_t, &c_s, right)?)
+        }
+        None => None,
+    };
+    let (s_v, s_t) = (recipe.distil.vision, recipe.distil.text);
+    let distil = distillation(
+        l_v.as_ref().map(|loss| (loss, s_v)),
+        l_t.as_ref().map(|loss| (loss, s_t)),
+        l_ts.as_ref().map(|loss| (loss, s_t)),
+        w.as_ref(),
+    )?;
+
+    let mut losses = vec![("loss/task", task.f_double_value(&[])?)];
+    for (tag, loss) in [("loss/vision", &l_v), ("loss/text", &l_t), ("loss/tokens", &l_ts)] {
+        if let Some(loss) = loss {
+            losses.push((tag, loss.f_mean(Kind::Float)?.f_double_value(&[])?));
+        }
+    }
+    let total = match &distil {
+        Some(distil) => {
+            let lambda = state.balance.lambda(losses[0].1, distil.f_double_value(&[])?);
+            losses.push(("lambda", lambda));
+            task.f_add(&distil.f_mul_scalar(lambda)?)?
+        }
+        None => task,
+    };
+    let value = total.f_double_value(&[])?;
+    if !value.is_finite() {
+        let first: Vec<&str> = batch.ids_of_samples.iter().take(5).map(String::as_str).collect();
+        return Err(Error::NotFinite { step: state.step + 1, value, samples: first.join(", ") });
+    }
+    total.f_backward()?;
+    losses.insert(0, ("loss/total", value));
+    losses.push(("gradient_norm", adamw.step()?));
+    Ok(losses)
+}
+
+/// L_task of `logits` `[batch, classes]` or, of a choice, `[batch, K]`.
+fn task_loss(recipe: &Recipe, objective: Objective, logits: &Tensor, batch: &Batch) -> Result<Tensor> {
+    match (objective, &batch.targets) {
+        (Objective::Answers, Some(targets)) => vqa_loss(logits, targets),
+        (Objective::Choice(_), _) if recipe.task.choice_loss == ChoiceLoss::Binary => {
+            binary_choice_loss(logits, &batch.labels)
+        }
+        _ => class_loss(logits, &batch.labels),
+    }
+}
+
+/// `[texts, width]` to `[batch, width]`.
+fn mean_over_texts_of(features: &Tensor, texts: i64) -> Result<Tensor> {
+    let width = features.size2()?.1;
+    Ok(features.f_view([-1, texts, width])?.f_mean_dim([1_i64].as_slice(), false, Kind::Float)?)
+}
+
+fn both<'a, A, B>(a: &'a Option<A>, b: &'a Option<B>) -> Option<(&'a A, &'a B)> {
+    a.as_ref().zip(b.as_ref())
+}

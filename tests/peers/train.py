@@ -1,0 +1,190 @@
+"""What a step of training costs: retort's own, plain, with the whole method from the cache and with the same teachers in
+the loop, beside the plain step of the same student in PyTorch with transformers.
+
+    python tests/peers/train.py --retort target/release/retort --steps target/release/examples/steps
+                                [--shapes tiny base] [--rounds 3] [--work FOLDER] [--assets FOLDER]
+
+Data are the first images of easy-VQA (`make demo-data`). `tiny` is the demo's student and its teachers (a small CLIP, MiniLM);
+`base` is ViLT-B/32 on 384 pixels with a CLIP ViT-B/32 of random weights, made here, and MiniLM. All compute in f32 on the
+CPU, with a thread a core. A round is retort's three runs and PyTorch's, one after another; a run's step is the median of its
+steps without the first; the table has medians over the rounds.
+
+PyTorch's step is what people write: ViltForQuestionAnswering with its own loss, gradients clipped to 1, AdamW (fused or not, the
+faster counts), on tensors that are in memory already: it neither decodes nor tokenises, which retort's steps do beside.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+
+CORES = len(os.sched_getaffinity(0))
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+SHAPES = {
+    "tiny": {"hidden": 96, "layers": 3, "heads": 4, "image": 64, "patch": 16, "text": 24, "batch": 32, "steps": 60},
+    "base": {"hidden": 768, "layers": 12, "heads": 12, "image": 384, "patch": 32, "text": 40, "batch": 4, "steps": 12},
+}
+IMAGES = 400
+RECIPE = """
+[data]
+dataset = "{dataset}"
+[teachers]
+image = "clip"
+text = "text"
+[student]
+hidden = {hidden}
+layers = {layers}
+heads = {heads}
+image_size = {image}
+patch_size = {patch}
+text_tokens = {text}
+[optim]
+batch = {batch}
+lr = 1e-4
+[log]
+checkpoint_every = 1000000
+"""
+
+
+def run(*command):
+    print("$", *command, file=sys.stderr)
+    subprocess.run(list(map(str, command)), check=True, stdout=sys.stderr)
+
+
+def random_clip(folder):
+    """A CLIP ViT-B/32 of random weights with the small CLIP's vocabulary; `CLIPConfig()` has those sizes."""
+    import torch
+    import transformers
+
+    tiny = ROOT / "src/demo/tiny-clip"
+    text = json.loads((tiny / "config.json").read_text())["text_config"]
+    kept = {key: text[key] for key in ("vocab_size", "bos_token_id", "eos_token_id", "pad_token_id") if key in text}
+    torch.manual_seed(1)
+    transformers.CLIPModel(transformers.CLIPConfig(text_config=kept)).save_pretrained(folder)
+    settings = json.loads((tiny / "preprocessor_config.json").read_text())
+    settings |= {"size": {"shortest_edge": 224}, "crop_size": {"height": 224, "width": 224}}
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
+        shutil.copy(tiny / name, folder)
+
+
+def prepare(retort, work, assets, shape):
+    """Data set with features of both teachers, and the recipe."""
+    clip = ROOT / "src/demo/tiny-clip"
+    if shape == "base":
+        clip = work / "clip-b32"
+        if not (clip / "tokenizer.json").exists():
+            clip.mkdir(exist_ok=True)
+            random_clip(clip)
+    dataset = work / f"set-{shape}"
+    data = assets / "easy-vqa"
+    run(retort, "ingest", "vqa", "--questions", data / "v2_OpenEnded_easyvqa_train_questions.json",
+        "--annotations", data / "v2_easyvqa_train_annotations.json", "--images", data / "train", "--image-pattern", "{id}.png",
+        "--split", "train", "--limit", IMAGES, "--out", dataset)
+    run(retort, "teach", dataset, "--teacher", f"clip={clip}", "--teacher", f"text={assets / 'minilm'}", "--tokens", "--words",
+        "--device", "cpu")
+    recipe = work / f"{shape}.toml"
+    recipe.write_text(RECIPE.format(dataset=dataset, **SHAPES[shape]))
+    return recipe, clip, dataset
+
+
+def longest_texts(dataset, assets, shape):
+    """Tokens of the longest text of each batch, on average, and the number of answers."""
+    import pyarrow.parquet
+    import tokenizers
+
+    texts = pyarrow.parquet.read_table(next((dataset / "texts").glob("*.parquet")), columns=["text"])["text"].to_pylist()
+    tokenizer = tokenizers.Tokenizer.from_file(str(assets / "minilm/tokenizer.json"))
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    lengths = [len(tokenizer.encode(text).ids) for text in texts]
+    batch = SHAPES[shape]["batch"]
+    longest = [max(lengths[at:at + batch]) for at in range(0, len(lengths), batch)]
+    answers = len(json.loads((dataset / "dataset.json").read_text())["answers"]["answers"])
+    return round(statistics.mean(longest)), answers
+
+
+def torch_steps(shape, tokens, answers):
+    """Milliseconds of a plain step with PyTorch and transformers."""
+    import torch
+    import transformers
+
+    torch.set_num_threads(CORES)
+    torch.manual_seed(1)
+    size = SHAPES[shape]
+    config = transformers.ViltConfig(
+        vocab_size=30522, hidden_size=size["hidden"], num_hidden_layers=size["layers"], num_attention_heads=size["heads"],
+        intermediate_size=4 * size["hidden"], image_size=size["image"], patch_size=size["patch"],
+        max_position_embeddings=size["text"], num_labels=answers, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    best = {}
+    for fused in (False, True):
+        model = transformers.ViltForQuestionAnswering(config).train()
+        optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, betas=(0.9, 0.98), weight_decay=0.01, fused=fused)
+        times = []
+        for step in range(size["steps"]):
+            ids = torch.randint(5, 1000, (size["batch"], tokens))
+            batch = {
+                "input_ids": ids,
+                "attention_mask": torch.ones_like(ids),
+                "pixel_values": torch.randn(size["batch"], 3, size["image"], size["image"]),
+                "pixel_mask": torch.ones(size["batch"], size["image"], size["image"], dtype=torch.long),
+                "labels": torch.zeros(size["batch"], answers).index_fill_(1, torch.tensor([step % answers]), 1.0),
+            }
+            began = time.perf_counter()
+            model(**batch).loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+            times.append((time.perf_counter() - began) * 1e3)
+        best[fused] = statistics.median(times[6:])
+    return min(best.values())
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--retort", type=pathlib.Path, required=True)
+    parser.add_argument("--steps", type=pathlib.Path, required=True)
+    parser.add_argument("--shapes", nargs="+", default=list(SHAPES), choices=list(SHAPES))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--work", type=pathlib.Path, default=pathlib.Path("bench-train"))
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    parser.add_argument("--assets", type=pathlib.Path, default=pathlib.Path(cache) / "retort/demo")
+    parser.add_argument("--torch-only", nargs=3, metavar=("SHAPE", "TOKENS", "ANSWERS"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.torch_only:
+        shape, tokens, answers = options.torch_only
+        print(torch_steps(shape, int(tokens), int(answers)))
+        return
+    work = options.work.resolve()
+    work.mkdir(parents=True, exist_ok=True)
+    print(f"{CORES} cores, {platform.processor() or platform.machine()}")
+    print("| shape | plain, ms | full method from the cache, ms | ratio | teachers in the loop, ms | ratio | PyTorch plain, ms | ratio |")
+    print("|---|---:|---:|---:|---:|---:|---:|---:|")
+    for shape in options.shapes:
+        recipe, clip, dataset = prepare(options.retort.resolve(), work, options.assets, shape)
+        tokens, answers = longest_texts(dataset, options.assets, shape)
+        rounds = []
+        for _ in range(options.rounds):
+            said = subprocess.run(
+                [options.steps.resolve(), recipe, work / "runs", clip, options.assets / "minilm", str(SHAPES[shape]["steps"]), "1"],
+                check=True, capture_output=True, text=True).stdout
+            found = json.loads(said)
+            # Alone in its process, as the others are.
+            alone = [sys.executable, __file__, "--retort", options.retort, "--steps", options.steps,
+                     "--torch-only", shape, tokens, answers]
+            found["torch_ms"] = float(subprocess.run(list(map(str, alone)), check=True, capture_output=True, text=True).stdout)
+            print(json.dumps({"shape": shape, **found}), file=sys.stderr)
+            rounds.append(found)
+        plain, cached, online, torch = (statistics.median(r[k] for r in rounds)
+                                        for k in ("plain_ms", "cached_ms", "online_ms", "torch_ms"))
+        print(f"| {shape} | {plain:.1f} | {cached:.1f} | {cached / plain:.3f} | {online:.1f} | {online / cached:.2f} "
+              f"| {torch:.1f} | {torch / plain:.2f} |", flush=True)
+
+
+main()

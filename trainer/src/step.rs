@@ -14,7 +14,7 @@ use crate::stream::Part;
 use crate::students::{Student, Views};
 use crate::tasks::{Objective, in_rows_of_samples};
 use crate::zipped::Sources;
-use crate::{Error, Result, confidence};
+use crate::{Error, Result, adversarial, confidence};
 
 /// g_v, g_t, g_w: trained with the student, dropped at export.
 pub(crate) struct Heads {
@@ -64,10 +64,11 @@ pub(crate) fn step(
     adamw: &mut AdamW,
     state: &mut State,
 ) -> Result<Vec<(&'static str, f64)>> {
-    let Views { h_cls, h_text, r_img, logits } = student.forward(&batch.text, &batch.visual)?;
+    let embedded = student.embed(&batch.text, &batch.visual)?;
+    let Views { h_cls, h_text, r_img, logits: said } = student.encode(&embedded)?;
     let kind = recipe.distil.distance;
     let texts = objective.texts() as i64;
-    let logits = in_rows_of_samples(&logits, objective)?;
+    let logits = in_rows_of_samples(&said, objective)?;
     let task = task_loss(recipe, objective, &logits, batch)?;
 
     // Once per image: the whole-image token, seen with each candidate text.
@@ -116,6 +117,24 @@ pub(crate) fn step(
         let first: Vec<&str> = batch.ids_of_samples.iter().take(5).map(String::as_str).collect();
         return Err(Error::NotFinite { step: state.step + 1, value, samples: first.join(", ") });
     }
+    let pressed = match recipe.adversarial() {
+        Some(settings) => Some(adversarial::press(
+            settings,
+            (recipe.seed, state.step),
+            student,
+            (&embedded, &said),
+            &|said| task_loss(recipe, objective, &in_rows_of_samples(said, objective)?, batch),
+            &|said| predictions(recipe, objective, said),
+        )?),
+        None => None,
+    };
+    let total = match &pressed {
+        Some(pressed) => {
+            losses.extend([("loss/adversarial", pressed.task), ("loss/divergence", pressed.divergence)]);
+            total.f_add(&pressed.through_clean)?
+        }
+        None => total,
+    };
     total.f_backward()?;
     losses.insert(0, ("loss/total", value));
     losses.push(("gradient_norm", adamw.step()?));
@@ -130,6 +149,17 @@ fn task_loss(recipe: &Recipe, objective: Objective, logits: &Tensor, batch: &Bat
             binary_choice_loss(logits, &batch.labels)
         }
         _ => class_loss(logits, &batch.labels),
+    }
+}
+
+/// Logits of what is chosen from: the classes, answers or candidates of a sample or, of a choice that judges each
+/// candidate alone, right and wrong of a text.
+fn predictions(recipe: &Recipe, objective: Objective, said: &Tensor) -> Result<Tensor> {
+    match objective {
+        Objective::Choice(_) if recipe.task.choice_loss == ChoiceLoss::Binary => {
+            Ok(Tensor::f_cat(&[said, &said.f_zeros_like()?], -1)?)
+        }
+        _ => in_rows_of_samples(said, objective),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    Arm, Augment, Confidence, Data, Distil, Log, Optim, Recipe, Selection, Shots, Student, Task, Teachers, pool,
+    Adversarial, Arm, Augment, Confidence, Data, Distil, Log, Optim, Recipe, Selection, Shots, Student, Task, Teachers, pool,
     prefetch, train,
 };
 use crate::{Error, Result};
@@ -62,6 +62,40 @@ impl Recipe {
         if self.arm.text() && self.teachers.text.is_none() {
             return refuse("teachers.text", "is needed by this arm: name a teacher of the data set, such as \"text\"");
         }
+        self.check_regions()?;
+        self.check_adversarial()
+    }
+
+    fn check_regions(&self) -> Result<()> {
+        let refuse = |key, problem: &str| Err(Error::Setting { key, problem: problem.to_owned() });
+        if self.student.regions == 0 {
+            return refuse("student.regions", "is 0: a student needs at least one region of an image");
+        }
+        if self.student.kind.reads_regions() && self.augment != Augment::default() {
+            return refuse("augment", "changes pixels, and this student reads regions: leave it out");
+        }
+        if self.student.from.is_some() && !self.student.kind.reads_regions() {
+            return refuse("student.from", "is read by the students visualbert, uniter and villa");
+        }
+        Ok(())
+    }
+
+    fn check_adversarial(&self) -> Result<()> {
+        let Some(settings) = self.adversarial() else { return Ok(()) };
+        let refuse = |key, problem: &str| Err(Error::Setting { key, problem: problem.to_owned() });
+        if settings.steps == 0 {
+            return refuse("adversarial.steps", "is 0: leave adversarial.enabled out, and train uniter, not villa");
+        }
+        for (key, value) in [
+            ("adversarial.lr", settings.lr),
+            ("adversarial.kl", settings.kl),
+            ("adversarial.max_norm", settings.max_norm),
+            ("adversarial.initial_norm", settings.initial_norm),
+        ] {
+            if !(value.is_finite() && value >= 0.0) {
+                return refuse(key, &format!("is {value}, expected a number of at least 0"));
+            }
+        }
         Ok(())
     }
 }
@@ -99,7 +133,7 @@ fn known_keys() -> Vec<String> {
             pool_shards: pool(),
             prefetch_batches: prefetch(),
         },
-        student: Student { tokenizer: Some(PathBuf::new()), ..Student::default() },
+        student: Student { tokenizer: Some(PathBuf::new()), from: Some(PathBuf::new()), ..Student::default() },
         task: Task::default(),
         teachers: Teachers { image: Some(String::new()), text: Some(String::new()) },
         distil: Distil::default(),
@@ -108,6 +142,7 @@ fn known_keys() -> Vec<String> {
         optim: Optim::default(),
         augment: Augment::default(),
         log: Log::default(),
+        adversarial: Adversarial::default(),
     };
     let mut keys = Vec::new();
     if let Ok(toml::Value::Table(table)) = toml::Value::try_from(full) {

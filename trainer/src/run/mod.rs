@@ -1,5 +1,7 @@
 //! The training loop.
 
+#[cfg(test)]
+mod region_tests;
 mod setup;
 
 use std::path::Path;

@@ -112,11 +112,12 @@ pub(crate) fn step(
         }
         None => task,
     };
-    let value = total.f_double_value(&[])?;
-    if !value.is_finite() {
+    let finite = |value: f64| {
         let first: Vec<&str> = batch.ids_of_samples.iter().take(5).map(String::as_str).collect();
-        return Err(Error::NotFinite { step: state.step + 1, value, samples: first.join(", ") });
-    }
+        let error = || Error::NotFinite { step: state.step + 1, value, samples: first.join(", ") };
+        if value.is_finite() { Ok(value) } else { Err(error()) }
+    };
+    let value = finite(total.f_double_value(&[])?)?;
     let pressed = match recipe.adversarial() {
         Some(settings) => Some(adversarial::press(
             settings,
@@ -130,6 +131,7 @@ pub(crate) fn step(
     };
     let total = match &pressed {
         Some(pressed) => {
+            finite(pressed.task + pressed.divergence)?;
             losses.extend([("loss/adversarial", pressed.task), ("loss/divergence", pressed.divergence)]);
             total.f_add(&pressed.through_clean)?
         }

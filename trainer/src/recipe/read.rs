@@ -210,6 +210,43 @@ mod tests {
     }
 
     #[test]
+    fn every_recipe_that_comes_with_the_project_is_one() -> Result<()> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes");
+        let mut names = Vec::new();
+        for file in std::fs::read_dir(folder).unwrap() {
+            let path = file.unwrap().path();
+            let recipe = Recipe::read(&path, &[])?;
+            let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+            // Named after data set, student and size.
+            assert!(name.contains(&format!("-{}-", recipe.student.kind)), "{name} trains {}", recipe.student.kind);
+            names.push(name);
+        }
+        for known in ["vcr-uniter-base", "vcr-villa-base", "snli-ve-uniter-base", "vqa-uniter-base"] {
+            assert!(names.iter().any(|name| name == known), "no {known} in {names:?}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn settings_that_do_not_suit_a_student_are_refused_by_key() {
+        let regions = ["student.kind=uniter"];
+        for (settings, key, word) in [
+            (vec!["student.kind=uniter", "augment.flip=true"], "augment ", "reads regions"),
+            (vec!["student.kind=uniter", "student.regions=0"], "student.regions ", "at least one"),
+            (vec!["student.kind=vilt", "student.from=m"], "student.from ", "visualbert"),
+            (vec!["student.kind=villa", "adversarial.steps=0"], "adversarial.steps ", "uniter"),
+            (vec!["student.kind=villa", "adversarial.kl=-1"], "adversarial.kl ", "-1"),
+            (vec!["adversarial.enabled=true", "adversarial.lr=nan"], "adversarial.lr ", "NaN"),
+        ] {
+            let refusal = parse("[data]\ndataset = \"d\"", &settings).unwrap_err().to_string();
+            assert!(refusal.starts_with(key) && refusal.contains(word), "{refusal}");
+        }
+        let uniter = parse("[data]\ndataset = \"d\"", &regions).unwrap();
+        assert!(uniter.adversarial().is_none());
+        assert!(parse("[data]\ndataset = \"d\"", &["student.kind=villa"]).unwrap().adversarial().is_some());
+    }
+
+    #[test]
     fn an_arm_names_the_teachers_that_it_needs() {
         let refusal = parse("arm = \"kd\"\n[data]\ndataset = \"d\"", &[]).unwrap_err().to_string();
         assert!(refusal.contains("teachers.image is needed"), "{refusal}");

@@ -3,15 +3,16 @@
 use std::path::PathBuf;
 
 use arrow::array::{
-    ArrayRef, BinaryArray, FixedSizeBinaryArray, Float32Array, ListArray, RecordBatch, StringArray, StructArray,
+    ArrayRef, BinaryArray, FixedSizeBinaryArray, Float32Array, Float64Array, ListArray, RecordBatch, StringArray, StructArray,
     UInt32Array, UInt64Array, new_empty_array,
 };
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field};
-use retort_cache::{DatasetWriter, Quiet, SplitPlan, vectors};
+use retort_cache::{DatasetWriter, Quiet, SplitPlan, TeacherWriter, vectors};
 use retort_schemas::runs::{files, metrics};
 use retort_schemas::tables::samples::tasks;
-use retort_schemas::{Dtype, VectorType, tables};
+use retort_schemas::manifest::BatchPlan;
+use retort_schemas::{Dtype, VectorType, features, tables};
 use tempfile::tempdir;
 
 use super::*;
@@ -147,6 +148,41 @@ fn dataset(folder: &Path, has: Has) -> PathBuf {
     folder
 }
 
+/// A teacher that has seen all images and texts of a data set.
+fn teach(folder: &Path) {
+    let dataset = Dataset::open(folder).unwrap();
+    let plan = BatchPlan { images: 1, texts: 1 };
+    let mut teacher =
+        TeacherWriter::open(&dataset, "clip", true, Dtype::F16, serde_json::Value::Null, plan).unwrap();
+    let vector = VectorType { dtype: Dtype::F16, width: 4 };
+    for (at, shard) in dataset.split("train").unwrap().shards.iter().enumerate() {
+        let embed = |first: usize, rows: usize| -> ArrayRef {
+            let floats: Vec<f32> = (0..rows * 4).map(|x| ((first * 4 + x) as f32 * 0.7).sin()).collect();
+            Arc::new(vectors::encode(vector, &floats).unwrap())
+        };
+        let first = at * SHARD;
+        let images = vec![ids(first, SHARD), embed(first, SHARD)];
+        let texts = vec![ids(100, 3), embed(100, 3)];
+        let table = |schema, columns| RecordBatch::try_new(schema, columns).unwrap();
+        let tables = [
+            (features::images::NAME, table(features::images::schema(vector), images)),
+            (features::texts::NAME, table(features::texts::schema(vector), texts)),
+        ];
+        teacher.commit(&shard.name, &tables).unwrap();
+    }
+}
+
+/// First and last value of a run's metric.
+fn logged(run: &Path, tag: &str) -> Option<[f64; 2]> {
+    let table = retort_cache::read_plain_table(&run.join("metrics.parquet"), metrics::VERSION).unwrap();
+    let tags = retort_cache::column::<StringArray>(&table, metrics::TAG).unwrap();
+    let values = retort_cache::column::<Float64Array>(&table, metrics::VALUE).unwrap();
+    let of_tag = |row: &usize| tags.value(*row) == tag;
+    let mut rows = (0..table.num_rows()).filter(of_tag).map(|row| values.value(row));
+    let first = rows.next()?;
+    Some([first, rows.last().unwrap_or(first)])
+}
+
 fn recipe(dataset: &Path, settings: &[&str]) -> Recipe {
     let text = format!(
         "[data]\ndataset = {:?}\n[student]\nkind = \"visualbert\"\nhidden = 16\nlayers = 1\nheads = 2\nregions = 2\n\
@@ -195,10 +231,30 @@ fn region_students_learn_without_an_image_and_go_on_as_if_never_stopped() -> Res
         // Seven images are told apart by their regions; the eighth is a region of zeros.
         let scores = evaluate(&whole, "train", &Quiet, &Interrupt::default())?;
         assert!(scores.overall.accuracy > 0.8, "{kind}: {scores:?}");
-        let metrics = retort_cache::read_plain_table(&whole.join("metrics.parquet"), metrics::VERSION)?;
-        let tags = retort_cache::column::<StringArray>(&metrics, metrics::TAG)?;
-        let has = |tag: &str| tags.iter().flatten().any(|found| found == tag);
-        assert_eq!((has("loss/adversarial"), has("loss/divergence")), (kind == "villa", kind == "villa"));
+        for tag in ["loss/adversarial", "loss/divergence"] {
+            assert_eq!(logged(&whole, tag).is_some(), kind == "villa", "{kind} {tag}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn region_students_are_distilled_with_and_without_adversarial_training() -> Result<()> {
+    let folder = tempdir().unwrap();
+    let dataset = dataset(folder.path(), Has::Features);
+    teach(&dataset);
+    for (name, more) in [("visualbert", "adversarial.enabled=true"), ("uniter", "seed=1"), ("villa", "seed=1")] {
+        let kind = format!("student.kind={name}");
+        let settings = ["arm=kd", "optim.steps=150", "teachers.image=clip", "teachers.text=clip", "distil.kd_ratio=1", &kind, more];
+        let run = folder.path().join(name);
+        train(&recipe(&dataset, &settings), &run, &Quiet, &Interrupt::default())?;
+        for tag in ["loss/vision", "loss/text"] {
+            let [first, last] = logged(&run, tag).unwrap();
+            assert!(last < 0.7 * first, "{name} {tag}: {first} to {last}");
+        }
+        assert_eq!(logged(&run, "loss/adversarial").is_some(), name != "uniter", "{name}");
+        let scores = evaluate(&run, "train", &Quiet, &Interrupt::default())?;
+        assert!(scores.overall.accuracy > 0.8, "{name}: {scores:?}");
     }
     Ok(())
 }

@@ -35,7 +35,11 @@ pub(super) fn config<C: DeserializeOwned>(
     let Some(from) = &size.from else { return Ok(None) };
     let path = from.join("config.json");
     let malformed = |error: serde_json::Error| Error::Run { path: path.clone(), problem: error.to_string() };
-    let json: Value = serde_json::from_str(&retort_cache::read_text(&path)?).map_err(malformed)?;
+    let mut json: Value = serde_json::from_str(&retort_cache::read_text(&path)?).map_err(malformed)?;
+    // UNITER's own configs leave the width of a region to their code; the weights tell whether it is the data set's.
+    if let Some(json) = json.as_object_mut() {
+        json.entry(region.0).or_insert(region.1.into());
+    }
     let of = |name: &str| json.get(name).and_then(Value::as_i64);
     for (key, name, expected) in [
         ("student.hidden", "hidden_size", size.hidden),
@@ -43,10 +47,8 @@ pub(super) fn config<C: DeserializeOwned>(
         ("student.heads", "num_attention_heads", size.heads),
         ("student.from", region.0, region.1),
     ] {
-        let found = of(name);
-        // UNITER's own configs leave the region width to the code.
-        if found != Some(expected) && (found.is_some() || name != "img_dim") {
-            return Err(differs(key, &path, name, &format!("{expected}"), found));
+        if of(name) != Some(expected) {
+            return Err(differs(key, &path, name, &expected.to_string(), of(name)));
         }
     }
     for (key, name, least) in [
@@ -57,7 +59,7 @@ pub(super) fn config<C: DeserializeOwned>(
             return Err(differs(key, &path, name, &format!("at least {least}"), of(name)));
         }
     }
-    serde_json::from_value(json.clone()).map(Some).map_err(malformed)
+    serde_json::from_value(json).map(Some).map_err(malformed)
 }
 
 fn differs(key: &'static str, path: &Path, name: &str, expected: &str, found: Option<i64>) -> Error {

@@ -37,7 +37,6 @@ pub struct UniterConfig {
     /// Width of a token.
     pub hidden_size: i64,
     /// Width of a region's feature.
-    #[serde(default = "img_dim")]
     pub img_dim: i64,
     /// Layers.
     pub num_hidden_layers: i64,
@@ -57,9 +56,6 @@ pub struct UniterConfig {
     pub layer_norm_eps: f64,
 }
 
-fn img_dim() -> i64 {
-    2048
-}
 fn gelu() -> String {
     "gelu".to_owned()
 }

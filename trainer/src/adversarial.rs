@@ -27,7 +27,7 @@ use crate::{Error, Result};
 const LEAST_NORM: f64 = 1e-8;
 
 /// KL(p || q) + KL(q || p) = sum over classes of (p - q)(log p - log q), a mean over rows, of the softmax of two rows of
-/// logits `[rows, classes]`. A scalar; R_kl of VILLA, equation 5.
+/// logits `[rows, classes]`. A scalar; the divergence of VILLA's R_kl.
 ///
 /// # Errors
 /// If libtorch refuses the shapes.
@@ -79,7 +79,8 @@ pub fn initial(like: &Tensor, mask: &Tensor, size: f64, what: &str, seed: u64, s
     }
     let mut rng = generator("adversarial", seed, step, what);
     let values: Vec<f32> = (0..like.numel()).map(|_| rng.random_range(-1.0..=1.0)).collect();
-    let u = Tensor::f_from_slice(&values)?.f_reshape(like.size())?.f_to_device(like.device())?.f_to_kind(like.kind())?;
+    let u =
+        Tensor::f_from_slice(&values)?.f_reshape(like.size())?.f_to_device(like.device())?.f_to_kind(like.kind())?;
     let mask = mask.f_to_kind(like.kind())?.f_unsqueeze(-1)?;
     let width = like.size3()?.2 as f64;
     let elements = mask.f_sum_dim_intlist([1_i64].as_slice(), true, None::<Kind>)?.f_mul_scalar(width)?;

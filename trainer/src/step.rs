@@ -174,3 +174,26 @@ fn mean_over_texts_of(features: &Tensor, texts: i64) -> Result<Tensor> {
 fn both<'a, A, B>(a: &'a Option<A>, b: &'a Option<B>) -> Option<(&'a A, &'a B)> {
     a.as_ref().zip(b.as_ref())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn predictions_are_of_what_the_task_chooses_from() -> Result<()> {
+        let said = Tensor::from_slice(&[1.0_f32, 2.0, 3.0, 4.0]).reshape([4, 1]);
+        let predicted = |settings: &[String], objective, said: &Tensor| {
+            predictions(&Recipe::parse(Path::new("test"), "[data]\ndataset = \"d\"", settings)?, objective, said)
+        };
+        // One of two candidates; or right against wrong of each, by the log-odds that the score is.
+        let choice = predicted(&[], Objective::Choice(2), &said)?;
+        assert_eq!((choice.size(), Vec::<f32>::try_from(choice.view([-1]))?), (vec![2, 2], vec![1.0, 2.0, 3.0, 4.0]));
+        let binary = predicted(&["task.choice_loss=binary".to_owned()], Objective::Choice(2), &said)?;
+        let expected = vec![1.0, 0.0, 2.0, 0.0, 3.0, 0.0, 4.0, 0.0];
+        assert_eq!((binary.size(), Vec::<f32>::try_from(binary.view([-1]))?), (vec![4, 2], expected));
+        assert_eq!(predicted(&[], Objective::Class, &said.reshape([2, 2]))?.size(), [2, 2]);
+        Ok(())
+    }
+}

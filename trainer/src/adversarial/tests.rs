@@ -165,7 +165,8 @@ fn gradients_through_every_step_agree_with_differences() -> Result<()> {
     ]];
     let leaf = |x: &Tensor, d: &Tensor| -> Result<Tensor> { Ok(x.f_detach()?.f_add(d)?.f_set_requires_grad(true)?) };
     let (text, visual) = (leaf(&embedded.text, &deltas[0][0])?, leaf(&embedded.visual, &deltas[0][1])?);
-    let moved = Embedded { text: text.shallow_clone(), visual: visual.shallow_clone(), mask: embedded.mask.shallow_clone() };
+    let moved =
+        Embedded { text: text.shallow_clone(), visual: visual.shallow_clone(), mask: embedded.mask.shallow_clone() };
     let said = at.encode(&moved)?.logits;
     task(&said)?.f_add(&symmetric_kl(&clean, &said)?.f_mul_scalar(1.5)?)?.f_backward()?;
     deltas.push([ascend(&deltas[0][0], &text.grad(), 0.3, 0.0)?, ascend(&deltas[0][1], &visual.grad(), 0.3, 0.0)?]);

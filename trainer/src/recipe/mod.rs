@@ -7,7 +7,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-pub use words::{Arm, ChoiceLoss, ConfidenceForm, ConfidenceSource, Distance, SelectMode, Shots, Side, StudentKind, Target};
+pub use words::{
+    Arm, ChoiceLoss, ConfidenceForm, ConfidenceSource, Distance, SelectMode, Shots, Side, StudentKind, Target,
+};
 
 /// A run from beginning to end. Unknown keys are refused.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -302,15 +304,7 @@ pub struct Adversarial {
 
 impl Default for Adversarial {
     fn default() -> Self {
-        Self {
-            enabled: false,
-            steps: 3,
-            lr: 1e-2,
-            kl: 1.5,
-            max_norm: 0.0,
-            initial_norm: 0.0,
-            side: Side::Alternate,
-        }
+        Self { enabled: false, steps: 3, lr: 1e-2, kl: 1.5, max_norm: 0.0, initial_norm: 0.0, side: Side::Alternate }
     }
 }
 

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    Adversarial, Arm, Augment, Confidence, Data, Distil, Log, Optim, Recipe, Selection, Shots, Student, Task, Teachers, pool,
-    prefetch, train,
+    Adversarial, Arm, Augment, Confidence, Data, Distil, Log, Optim, Recipe, Selection, Shots, Student, Task, Teachers,
+    pool, prefetch, train,
 };
 use crate::{Error, Result};
 

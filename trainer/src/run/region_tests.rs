@@ -3,15 +3,15 @@
 use std::path::PathBuf;
 
 use arrow::array::{
-    ArrayRef, BinaryArray, FixedSizeBinaryArray, Float32Array, Float64Array, ListArray, RecordBatch, StringArray, StructArray,
-    UInt32Array, UInt64Array, new_empty_array,
+    ArrayRef, BinaryArray, FixedSizeBinaryArray, Float32Array, Float64Array, ListArray, RecordBatch, StringArray,
+    StructArray, UInt32Array, UInt64Array, new_empty_array,
 };
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field};
 use retort_cache::{DatasetWriter, Quiet, SplitPlan, TeacherWriter, vectors};
+use retort_schemas::manifest::BatchPlan;
 use retort_schemas::runs::{files, metrics};
 use retort_schemas::tables::samples::tasks;
-use retort_schemas::manifest::BatchPlan;
 use retort_schemas::{Dtype, VectorType, features, tables};
 use tempfile::tempdir;
 
@@ -152,8 +152,7 @@ fn dataset(folder: &Path, has: Has) -> PathBuf {
 fn teach(folder: &Path) {
     let dataset = Dataset::open(folder).unwrap();
     let plan = BatchPlan { images: 1, texts: 1 };
-    let mut teacher =
-        TeacherWriter::open(&dataset, "clip", true, Dtype::F16, serde_json::Value::Null, plan).unwrap();
+    let mut teacher = TeacherWriter::open(&dataset, "clip", true, Dtype::F16, serde_json::Value::Null, plan).unwrap();
     let vector = VectorType { dtype: Dtype::F16, width: 4 };
     for (at, shard) in dataset.split("train").unwrap().shards.iter().enumerate() {
         let embed = |first: usize, rows: usize| -> ArrayRef {
@@ -180,7 +179,7 @@ fn logged(run: &Path, tag: &str) -> Option<[f64; 2]> {
     let of_tag = |row: &usize| tags.value(*row) == tag;
     let mut rows = (0..table.num_rows()).filter(of_tag).map(|row| values.value(row));
     let first = rows.next()?;
-    Some([first, rows.last().unwrap_or(first)])
+    Some([first, rows.next_back().unwrap_or(first)])
 }
 
 fn recipe(dataset: &Path, settings: &[&str]) -> Recipe {
@@ -245,7 +244,15 @@ fn region_students_are_distilled_with_and_without_adversarial_training() -> Resu
     teach(&dataset);
     for (name, more) in [("visualbert", "adversarial.enabled=true"), ("uniter", "seed=1"), ("villa", "seed=1")] {
         let kind = format!("student.kind={name}");
-        let settings = ["arm=kd", "optim.steps=150", "teachers.image=clip", "teachers.text=clip", "distil.kd_ratio=1", &kind, more];
+        let settings = [
+            "arm=kd",
+            "optim.steps=150",
+            "teachers.image=clip",
+            "teachers.text=clip",
+            "distil.kd_ratio=1",
+            &kind,
+            more,
+        ];
         let run = folder.path().join(name);
         train(&recipe(&dataset, &settings), &run, &Quiet, &Interrupt::default())?;
         for tag in ["loss/vision", "loss/text"] {
@@ -255,6 +262,23 @@ fn region_students_are_distilled_with_and_without_adversarial_training() -> Resu
         assert_eq!(logged(&run, "loss/adversarial").is_some(), name != "uniter", "{name}");
         let scores = evaluate(&run, "train", &Quiet, &Interrupt::default())?;
         assert!(scores.overall.accuracy > 0.8, "{name}: {scores:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_perturbation_of_nothing_doubles_every_gradient() -> Result<()> {
+    let folder = tempdir().unwrap();
+    let dataset = dataset(folder.path(), Has::Features);
+    let norm = |kind: &str, enabled: &str| -> Result<f64> {
+        let settings = [kind, enabled, "adversarial.steps=1", "adversarial.kl=0", "optim.steps=2", "log.every=1"];
+        let run = folder.path().join(format!("{kind}-{enabled}"));
+        train(&recipe(&dataset, &settings), &run, &Quiet, &Interrupt::default())?;
+        Ok(logged(&run, "gradient_norm").unwrap()[0])
+    };
+    for kind in ["student.kind=visualbert", "student.kind=uniter"] {
+        let (clean, both) = (norm(kind, "adversarial.enabled=false")?, norm(kind, "adversarial.enabled=true")?);
+        assert!((both / clean - 2.0).abs() < 1e-4, "{kind}: {clean} and {both}");
     }
     Ok(())
 }

@@ -92,7 +92,8 @@ pub(super) fn tokenizer(recipe: &Recipe, run: &Path, sources: &Sources, plan: &R
         return Ok(TextTokenizer::open(&own, longest)?);
     }
     // Weights that are begun with know the ids of their own tokenizer alone.
-    let given = recipe.student.tokenizer.clone().or(recipe.student.from.as_ref().map(|from| from.join(record::TOKENIZER)));
+    let given =
+        recipe.student.tokenizer.clone().or(recipe.student.from.as_ref().map(|from| from.join(record::TOKENIZER)));
     let made = match &given {
         Some(path) => TextTokenizer::open(path, longest)?,
         None => {

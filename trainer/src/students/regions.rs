@@ -44,7 +44,7 @@ impl Head {
     }
 
     /// The name of this head among three in the order of the variants.
-    pub(super) fn name<'a>(self, names: [&'a str; 3]) -> &'a str {
+    pub(super) fn name(self, names: [&str; 3]) -> &str {
         match self {
             Self::Answers => names[0],
             Self::Class => names[1],

@@ -247,7 +247,10 @@ fn a_student_starts_from_a_folder_with_a_head_of_its_own() -> Result<()> {
     ] {
         let refusal = started(StudentKind::VisualBert, &[&setting, more], Head::Class, 3, 12).err().unwrap();
         let refusal = refusal.to_string();
-        assert!(refusal.starts_with(key) && refusal.contains(word) && refusal.contains("config.json says"), "{refusal}");
+        assert!(
+            refusal.starts_with(key) && refusal.contains(word) && refusal.contains("config.json says"),
+            "{refusal}"
+        );
     }
     let refusal = started(StudentKind::VisualBert, &[&setting], Head::Class, 3, 13).err().unwrap().to_string();
     assert!(refusal.contains("visual_embedding_dim 13") && refusal.contains("says 12"), "{refusal}");
@@ -361,8 +364,7 @@ fn each_region_student_learns_eight_samples_by_heart() -> Result<()> {
                         let alone = |logits: &Tensor| -> Result<Tensor> { Ok(logits.shallow_clone()) };
                         let clean = (&embedded, &logits);
                         let place = (1, step);
-                        let found =
-                            crate::adversarial::press(settings, place, student.as_ref(), clean, &task, &alone)?;
+                        let found = crate::adversarial::press(settings, place, student.as_ref(), clean, &task, &alone)?;
                         loss + found.through_clean
                     }
                     None => loss,

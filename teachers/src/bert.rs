@@ -1,6 +1,6 @@
 //! BERT, as in `transformers` (`BertModel`), with the poolings of sentence-transformers.
 
-use retort_nn::{Activation, Attention, Block, Embedding, LayerNorm, Linear, Mlp, NormOrder, Scope, attention_bias};
+use retort_nn::{Activation, BertEmbeddings, BertSizes, Block, Linear, Scope, attention_bias, bert_layers};
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
@@ -61,10 +61,7 @@ pub enum Pooling {
 /// BERT with its pooling.
 #[derive(Debug)]
 pub struct Bert {
-    words: Embedding,
-    positions: Embedding,
-    segments: Embedding,
-    norm: LayerNorm,
+    embeddings: BertEmbeddings,
     blocks: Vec<Block>,
     pooling: Pooling,
     pooler: Option<Linear>,
@@ -78,42 +75,25 @@ impl Bert {
     /// If a tensor is missing or does not fit the config.
     pub fn new(scope: &Scope<'_>, config: &BertConfig, pooling: Pooling, normalise: bool) -> Result<Self> {
         let scope = Self::base(scope);
-        let (width, epsilon) = (config.hidden_size, config.layer_norm_eps);
-        let embeddings = scope.sub("embeddings");
-        let act = Activation::named(&config.hidden_act)?;
-        let blocks = (0..config.num_hidden_layers)
-            .map(|layer| {
-                let scope = scope.sub("encoder").sub("layer").sub(&layer.to_string());
-                let (attention, inner) = (scope.sub("attention"), config.intermediate_size);
-                let projection = |name: &str| Linear::new(&attention.sub("self").sub(name), width, width);
-                Ok(Block {
-                    attention: Attention::new(
-                        projection("query")?,
-                        projection("key")?,
-                        projection("value")?,
-                        Linear::new(&attention.sub("output").sub("dense"), width, width)?,
-                        config.num_attention_heads,
-                    ),
-                    attention_norm: LayerNorm::new(&attention.sub("output").sub("LayerNorm"), width, epsilon)?,
-                    mlp: Mlp::new(
-                        Linear::new(&scope.sub("intermediate").sub("dense"), width, inner)?,
-                        Linear::new(&scope.sub("output").sub("dense"), inner, width)?,
-                        act,
-                    ),
-                    mlp_norm: LayerNorm::new(&scope.sub("output").sub("LayerNorm"), width, epsilon)?,
-                    order: NormOrder::After,
-                })
-            })
-            .collect::<Result<_>>()?;
+        let width = config.hidden_size;
+        let sizes = BertSizes {
+            vocabulary: config.vocab_size,
+            positions: config.max_position_embeddings,
+            segments: config.type_vocab_size,
+            width,
+            inner: config.intermediate_size,
+            layers: config.num_hidden_layers,
+            heads: config.num_attention_heads,
+            activation: Activation::named(&config.hidden_act)?,
+            epsilon: config.layer_norm_eps,
+        };
+        let blocks = bert_layers(&scope.sub("encoder"), &sizes)?;
         let pooler = match pooling {
             Pooling::Pooler => Some(Linear::new(&scope.sub("pooler").sub("dense"), width, width)?),
             Pooling::Mean | Pooling::First => None,
         };
         Ok(Self {
-            words: Embedding::new(&embeddings.sub("word_embeddings"), config.vocab_size, width)?,
-            positions: Embedding::new(&embeddings.sub("position_embeddings"), config.max_position_embeddings, width)?,
-            segments: Embedding::new(&embeddings.sub("token_type_embeddings"), config.type_vocab_size, width)?,
-            norm: LayerNorm::new(&embeddings.sub("LayerNorm"), width, epsilon)?,
+            embeddings: BertEmbeddings::new(&scope.sub("embeddings"), &sizes)?,
             blocks,
             pooling,
             pooler,
@@ -136,9 +116,7 @@ impl Bert {
     /// # Errors
     /// If libtorch refuses the shapes.
     pub fn forward(&self, ids: &Tensor, mask: &Tensor) -> Result<TextFeatures> {
-        let (_, tokens) = ids.size2()?;
-        let x = self.words.forward(ids)?.f_add(&self.segments.first(1)?)?.f_add(&self.positions.first(tokens)?)?;
-        let mut x = self.norm.forward(&x)?;
+        let mut x = self.embeddings.forward(ids, None)?;
         let bias = attention_bias(mask, x.kind())?;
         for block in &self.blocks {
             x = block.forward(&x, Some(&bias), false)?;

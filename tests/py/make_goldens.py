@@ -6,7 +6,7 @@ implementations (transformers, tokenizers, Pillow) answer for fixed texts and im
     python3 src/demo/fetch.py                         once: the easy-VQA images and the MiniLM model
     python3 tests/py/make_goldens.py                  make all of them
     python3 tests/py/make_goldens.py clip bert        only these (images, clip, clip-legacy, bert, minilm, preprocess,
-                                                      vilt)
+                                                      vilt, visualbert, uniter)
 
 Made with Python 3.11, torch 2.11.0, transformers 4.57.1, tokenizers 0.22.2, safetensors 0.8.0, pillow 13.0.0 and numpy
 2.4.6; anything else is refused, because the files are the word of these versions. tests/data/golden/README.md says what
@@ -24,7 +24,11 @@ from PIL import Image
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import (BertConfig, BertForSequenceClassification, BertModel, BertTokenizerFast, CLIPConfig,
-                          CLIPImageProcessor, CLIPModel, CLIPTokenizerFast, ViltConfig, ViltForQuestionAnswering)
+                          CLIPImageProcessor, CLIPModel, CLIPTokenizerFast, ViltConfig, ViltForQuestionAnswering,
+                          VisualBertConfig, VisualBertForMultipleChoice, VisualBertForQuestionAnswering,
+                          VisualBertForVisualReasoning)
+
+import uniter
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests/data/golden"
@@ -329,6 +333,73 @@ def make_vilt():
     write_tensors(folder / "expected.safetensors", **inputs, **expected)
 
 
+# ---- Region students -------------------------------------------------------------------------------------------------
+
+
+def region_inputs(seed):
+    """Three texts of at most 7 tokens in two segments, and of each an image of at most 5 regions."""
+    generator = torch.Generator().manual_seed(seed)
+    input_ids = torch.randint(4, 40, (3, 7), generator=generator)
+    attention_mask, regions_mask = torch.ones_like(input_ids), torch.ones(3, 5, dtype=torch.long)
+    input_ids[1, 4:], attention_mask[1, 4:] = 0, 0
+    regions_mask[2, 3:] = 0
+    corners = torch.rand(3, 5, 2, 2, generator=generator).sort(dim=2).values  # first left and top, then right and bottom
+    parts = torch.tensor([[0, 0, 0, 0, 1, 1, 1], [0, 0, 1, 1, 0, 0, 0], [0, 0, 1, 1, 1, 2, 2]])
+    return {"input_ids": input_ids, "attention_mask": attention_mask, "parts": parts,
+            "features": torch.randn(3, 5, 12, generator=generator), "boxes": corners.flatten(2),
+            "regions_mask": regions_mask}
+
+
+@torch.no_grad()
+def make_visualbert():
+    folder = fresh("visualbert")
+    answers = ["yes", "no", "red", "circle"]
+    config = VisualBertConfig(vocab_size=40, hidden_size=24, num_hidden_layers=2, num_attention_heads=2,
+                              intermediate_size=36, max_position_embeddings=9, visual_embedding_dim=12, pad_token_id=0,
+                              id2label=dict(enumerate(answers)), label2id={answer: n for n, answer in enumerate(answers)})
+    model = randomise(VisualBertForQuestionAnswering(config), seed=505)
+    save_model(model, folder)
+    inputs = region_inputs(506)
+    segments = inputs["parts"].clamp(max=1)
+    said = {"input_ids": inputs["input_ids"], "attention_mask": inputs["attention_mask"], "token_type_ids": segments,
+            "visual_embeds": inputs["features"], "visual_attention_mask": inputs["regions_mask"]}
+    # The same weights under the other heads; the score of a text is what the first answer's row of `cls` makes of it.
+    reasoning, choice = VisualBertForVisualReasoning(config).eval(), VisualBertForMultipleChoice(config).eval()
+    reasoning.load_state_dict(model.state_dict())
+    choice.load_state_dict({name: weight[:1] if name.startswith("cls.") else weight
+                            for name, weight in model.state_dict().items()})
+    write_tensors(folder / "expected.safetensors", **inputs, answers_logits=model(**said).logits,
+                  class_logits=reasoning(**said).logits,
+                  choice_logits=choice(**{name: value[:, None] for name, value in said.items()}).logits,
+                  last_hidden_state=model.visual_bert(**said).last_hidden_state)
+
+
+@torch.no_grad()
+def make_uniter():
+    folder = fresh("uniter")
+    config = {"architectures": ["UniterForVisualCommonsenseReasoning"], "model_type": "uniter", "vocab_size": 40,
+              "hidden_size": 24, "img_dim": 12, "num_hidden_layers": 2, "num_attention_heads": 2,
+              "intermediate_size": 36, "max_position_embeddings": 9, "type_vocab_size": 4, "hidden_act": "gelu",
+              "id2label": {"0": "score"}, "label2id": {"score": 0}}
+    write_json(folder / "config.json", config)
+    generator = torch.Generator().manual_seed(606)
+    weights = {name: 0.2 * torch.randn(shape, generator=generator)
+               for name, shape in uniter.shapes(config, {"vqa_output": 3, "vcr_output": 2}).items()}
+    for name in weights:
+        if name.endswith("norm.weight") or "LayerNorm.weight" in name or "output.2.weight" in name:
+            weights[name] += 1.0
+    write_tensors(folder / "model.safetensors", **weights)
+    inputs = region_inputs(607)
+    types = torch.tensor([0, 2, 3])[inputs["parts"]]  # question, answer, rationale; 1 is the image
+    x = torch.cat([uniter.embed_text(weights, inputs["input_ids"], types),
+                   uniter.embed_regions(weights, inputs["features"], inputs["boxes"])], dim=1)
+    mask = torch.cat([inputs["attention_mask"], inputs["regions_mask"]], dim=1)
+    states = uniter.encode(weights, x, mask, config["num_hidden_layers"], config["num_attention_heads"])
+    two_way = uniter.head(weights, "vcr_output", states)
+    write_tensors(folder / "expected.safetensors", **inputs, class_logits=uniter.head(weights, "vqa_output", states),
+                  choice_logits=two_way[:, 1:] - two_way[:, :1], last_hidden_state=states)
+
+
 MAKERS = {
     "images": make_images,
     "preprocess": make_preprocess,
@@ -337,6 +408,8 @@ MAKERS = {
     "bert": make_bert,
     "minilm": make_minilm,
     "vilt": make_vilt,
+    "visualbert": make_visualbert,
+    "uniter": make_uniter,
 }
 
 

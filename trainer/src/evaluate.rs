@@ -69,7 +69,9 @@ pub fn evaluate(run: &Path, split: &str, progress: &dyn Progress, interrupt: &In
         confidence: None,
         device: Device::Cpu,
     };
-    let sources = Sources { dataset: dataset.clone(), image_teacher: None, text_teacher: None, with_tokens: false };
+    let with_regions = preparer.recipe.student.kind.reads_regions();
+    let (image_teacher, text_teacher) = (None, None);
+    let sources = Sources { dataset: dataset.clone(), image_teacher, text_teacher, with_tokens: false, with_regions };
     let total = tested.shards.iter().map(|shard| shard.rows(tables::samples::NAME)).sum();
     progress.begin(&format!("eval {split}"), total, "samples");
     let mut rows = Vec::new();

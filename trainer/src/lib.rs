@@ -17,6 +17,7 @@
 //! stopped and started again ends, on the CPU, with the same bits as one that was not.
 
 mod adamw;
+pub mod adversarial;
 mod balance;
 mod checkpoint;
 pub mod confidence;
@@ -29,6 +30,7 @@ mod prepare;
 mod probe;
 mod recipe;
 mod record;
+mod regions;
 mod run;
 mod sampling;
 mod seeds;
@@ -43,7 +45,7 @@ mod zipped;
 pub use error::{Error, Result};
 pub use evaluate::evaluate;
 pub use recipe::{
-    Arm, ChoiceLoss, ConfidenceForm, ConfidenceSource, Distance, Recipe, SelectMode, Shots, StudentKind, Target,
+    Arm, ChoiceLoss, ConfidenceForm, ConfidenceSource, Distance, Recipe, SelectMode, Shots, Side, StudentKind, Target,
 };
 pub use run::{Outcome, train};
 pub use sampling::{Candidate, draw};

@@ -14,7 +14,7 @@ use crate::stream::Part;
 use crate::students::{Student, Views};
 use crate::tasks::{Objective, in_rows_of_samples};
 use crate::zipped::Sources;
-use crate::{Error, Result, confidence};
+use crate::{Error, Result, adversarial, confidence};
 
 /// g_v, g_t, g_w: trained with the student, dropped at export.
 pub(crate) struct Heads {
@@ -64,10 +64,11 @@ pub(crate) fn step(
     adamw: &mut AdamW,
     state: &mut State,
 ) -> Result<Vec<(&'static str, f64)>> {
-    let Views { h_cls, h_text, r_img, logits } = student.forward(&batch.text, &batch.visual)?;
+    let embedded = student.embed(&batch.text, &batch.visual)?;
+    let Views { h_cls, h_text, r_img, logits: said } = student.encode(&embedded)?;
     let kind = recipe.distil.distance;
     let texts = objective.texts() as i64;
-    let logits = in_rows_of_samples(&logits, objective)?;
+    let logits = in_rows_of_samples(&said, objective)?;
     let task = task_loss(recipe, objective, &logits, batch)?;
 
     // Once per image: the whole-image token, seen with each candidate text.
@@ -111,11 +112,31 @@ pub(crate) fn step(
         }
         None => task,
     };
-    let value = total.f_double_value(&[])?;
-    if !value.is_finite() {
+    let finite = |value: f64| {
         let first: Vec<&str> = batch.ids_of_samples.iter().take(5).map(String::as_str).collect();
-        return Err(Error::NotFinite { step: state.step + 1, value, samples: first.join(", ") });
-    }
+        let error = || Error::NotFinite { step: state.step + 1, value, samples: first.join(", ") };
+        if value.is_finite() { Ok(value) } else { Err(error()) }
+    };
+    let value = finite(total.f_double_value(&[])?)?;
+    let pressed = match recipe.adversarial() {
+        Some(settings) => Some(adversarial::press(
+            settings,
+            (recipe.seed, state.step),
+            student,
+            (&embedded, &said),
+            &|said| task_loss(recipe, objective, &in_rows_of_samples(said, objective)?, batch),
+            &|said| predictions(recipe, objective, said),
+        )?),
+        None => None,
+    };
+    let total = match &pressed {
+        Some(pressed) => {
+            finite(pressed.task + pressed.divergence)?;
+            losses.extend([("loss/adversarial", pressed.task), ("loss/divergence", pressed.divergence)]);
+            total.f_add(&pressed.through_clean)?
+        }
+        None => total,
+    };
     total.f_backward()?;
     losses.insert(0, ("loss/total", value));
     losses.push(("gradient_norm", adamw.step()?));
@@ -133,6 +154,17 @@ fn task_loss(recipe: &Recipe, objective: Objective, logits: &Tensor, batch: &Bat
     }
 }
 
+/// Logits of what is chosen from: the classes, answers or candidates of a sample or, of a choice that judges each
+/// candidate alone, right and wrong of a text.
+fn predictions(recipe: &Recipe, objective: Objective, said: &Tensor) -> Result<Tensor> {
+    match objective {
+        Objective::Choice(_) if recipe.task.choice_loss == ChoiceLoss::Binary => {
+            Ok(Tensor::f_cat(&[said, &said.f_zeros_like()?], -1)?)
+        }
+        _ => in_rows_of_samples(said, objective),
+    }
+}
+
 /// `[texts, width]` to `[batch, width]`.
 fn mean_over_texts_of(features: &Tensor, texts: i64) -> Result<Tensor> {
     let width = features.size2()?.1;
@@ -141,4 +173,27 @@ fn mean_over_texts_of(features: &Tensor, texts: i64) -> Result<Tensor> {
 
 fn both<'a, A, B>(a: &'a Option<A>, b: &'a Option<B>) -> Option<(&'a A, &'a B)> {
     a.as_ref().zip(b.as_ref())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn predictions_are_of_what_the_task_chooses_from() -> Result<()> {
+        let said = Tensor::from_slice(&[1.0_f32, 2.0, 3.0, 4.0]).reshape([4, 1]);
+        let predicted = |settings: &[String], objective, said: &Tensor| {
+            predictions(&Recipe::parse(Path::new("test"), "[data]\ndataset = \"d\"", settings)?, objective, said)
+        };
+        // One of two candidates; or right against wrong of each, by the log-odds that the score is.
+        let choice = predicted(&[], Objective::Choice(2), &said)?;
+        assert_eq!((choice.size(), Vec::<f32>::try_from(choice.view([-1]))?), (vec![2, 2], vec![1.0, 2.0, 3.0, 4.0]));
+        let binary = predicted(&["task.choice_loss=binary".to_owned()], Objective::Choice(2), &said)?;
+        let expected = vec![1.0, 0.0, 2.0, 0.0, 3.0, 0.0, 4.0, 0.0];
+        assert_eq!((binary.size(), Vec::<f32>::try_from(binary.view([-1]))?), (vec![4, 2], expected));
+        assert_eq!(predicted(&[], Objective::Class, &said.reshape([2, 2]))?.size(), [2, 2]);
+        Ok(())
+    }
 }

@@ -10,6 +10,7 @@ use retort_schemas::manifest::Shard;
 use retort_schemas::{features, tables};
 
 use crate::Result;
+use crate::regions::Regions;
 
 /// One sample as ingest wrote it.
 #[derive(Debug, Clone, Default)]
@@ -83,7 +84,12 @@ pub(crate) struct Zipped {
     pub(crate) texts: StringArray,
     /// Where texts name objects of the image.
     objects: ListArray,
+    /// Where the second and further parts of texts begin; data sets before texts/1.1 do not say.
+    parts: Option<ListArray>,
+    /// Encoded images; none where the student reads regions.
     pub(crate) images: BinaryArray,
+    /// Where the student reads regions.
+    pub(crate) regions: Option<Regions>,
     /// z_v by image row.
     pub(crate) z_v: Option<Pooled>,
     /// z_t by text row.
@@ -92,6 +98,13 @@ pub(crate) struct Zipped {
 }
 
 impl Zipped {
+    /// Byte offsets at which the second and further parts of text `row` begin.
+    pub(crate) fn parts(&self, row: usize) -> Vec<usize> {
+        let parts = self.parts.as_ref().map(|parts| parts.value(row));
+        let parts = parts.as_ref().and_then(|parts| parts.as_any().downcast_ref::<UInt32Array>());
+        parts.map(|parts| parts.values().iter().map(|at| *at as usize).collect()).unwrap_or_default()
+    }
+
     /// Whether text `row` names an object of the image anywhere in `start..end`.
     pub(crate) fn names_object(&self, row: usize, start: usize, end: usize) -> bool {
         let objects = self.objects.value(row);
@@ -113,14 +126,21 @@ pub(crate) struct Sources {
     pub(crate) image_teacher: Option<TeacherCache>,
     pub(crate) text_teacher: Option<TeacherCache>,
     pub(crate) with_tokens: bool,
+    /// Detected regions instead of encoded images.
+    pub(crate) with_regions: bool,
 }
 
 impl Sources {
     /// Reads and zips a shard; every feature row is matched by id.
     pub(crate) fn load(&self, shard: &Shard) -> Result<Zipped> {
-        let columns = Columns::Named(&[tables::texts::TEXT, tables::texts::OBJECTS]);
+        let columns = Columns::Named(&[tables::texts::TEXT, tables::texts::OBJECTS, tables::texts::PARTS]);
         let texts = self.dataset.read(shard, tables::texts::NAME, columns)?;
-        let images = self.dataset.read(shard, tables::images::NAME, Columns::Named(&[tables::images::BYTES]))?;
+        let (images, regions) = if self.with_regions {
+            (BinaryArray::new_null(0), Some(Regions::read(&self.dataset, shard)?))
+        } else {
+            let images = self.dataset.read(shard, tables::images::NAME, Columns::Named(&[tables::images::BYTES]))?;
+            (column::<BinaryArray>(&images, tables::images::BYTES)?.clone(), None)
+        };
         let features = |teacher: &Option<TeacherCache>, table: &str| -> Result<Option<RecordBatch>> {
             Ok(teacher.as_ref().map(|teacher| teacher.read(&self.dataset, shard, table)).transpose()?)
         };
@@ -132,7 +152,9 @@ impl Sources {
             samples: samples(&self.dataset, shard)?,
             texts: column::<StringArray>(&texts, tables::texts::TEXT)?.clone(),
             objects: column::<ListArray>(&texts, tables::texts::OBJECTS)?.clone(),
-            images: column::<BinaryArray>(&images, tables::images::BYTES)?.clone(),
+            parts: texts.column_by_name(tables::texts::PARTS).and_then(|parts| parts.as_list_opt::<i32>()).cloned(),
+            images,
+            regions,
             z_v: z_v.as_ref().map(|batch| pooled(batch, features::EMBEDDING)).transpose()?,
             z_t: z_t.as_ref().map(|batch| pooled(batch, features::EMBEDDING)).transpose()?,
             tokens: tokens.as_ref().map(token_rows).transpose()?,
@@ -141,6 +163,12 @@ impl Sources {
 }
 
 impl Sources {
+    /// Elements of a region's feature, where the student reads regions.
+    pub(crate) fn region_width(&self, first: Option<&Shard>) -> Result<Option<usize>> {
+        let first = first.filter(|_| self.with_regions);
+        first.map(|shard| Ok(Regions::read(&self.dataset, shard)?.width())).transpose()
+    }
+
     /// Whether the image teacher embeds texts into the same space, and has those of all these shards.
     pub(crate) fn has_joint_texts<'a>(&self, mut shards: impl Iterator<Item = &'a Shard>) -> bool {
         let joint = self.image_teacher.as_ref().filter(|teacher| teacher.manifest().joint);

@@ -12,6 +12,7 @@
 //! A model is a plain struct of layers, built from a [`Scope`] by the names of the Hugging Face layout. The same code
 //! reads a checkpoint, makes fresh weights, and names the tensors that are trained or saved.
 
+mod bert;
 mod checkpoint;
 mod error;
 mod layers;
@@ -19,6 +20,7 @@ pub mod pixels;
 mod tokens;
 mod weights;
 
+pub use bert::{BertEmbeddings, BertSizes, bert_layers};
 pub use checkpoint::{Checkpoint, file_hash, save};
 pub use error::{Error, Result};
 pub use layers::{Activation, Attention, Block, Embedding, LayerNorm, Linear, Mlp, NormOrder, attention_bias};

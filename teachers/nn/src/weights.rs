@@ -23,6 +23,8 @@ pub enum Init {
 enum Source {
     Checkpoint(Checkpoint),
     Seed(u64),
+    /// A checkpoint, and a seed for what is new: names that begin with one of the words.
+    Both(Checkpoint, u64, Vec<String>),
 }
 
 /// Hands out tensors by name and remembers them.
@@ -51,6 +53,33 @@ impl Weights {
         Self { source, device, kind: Kind::Float, trained: true, taken: RefCell::default() }
     }
 
+    /// Weights of a checkpoint to be trained further in another task: tensors whose names begin with one of the words
+    /// `new` start afresh where the checkpoint has none of their name and shape, as a head for other answers does.
+    pub fn started_from(checkpoint: Checkpoint, seed: u64, new: &[&str], device: Device) -> Self {
+        let new = new.iter().map(|&word| word.to_owned()).collect();
+        let source = Source::Both(checkpoint, seed, new);
+        Self { source, device, kind: Kind::Float, trained: true, taken: RefCell::default() }
+    }
+
+    /// Puts a tensor in the place of the one that a checkpoint has under this name, before a layer asks for it.
+    ///
+    /// # Errors
+    /// [`Error::Torch`].
+    pub fn replace(&self, name: &str, tensor: &Tensor) -> Result<()> {
+        let tensor = tensor.f_detach()?.f_to_device(self.device)?.f_to_kind(self.kind)?;
+        let tensor = if self.trained { tensor.f_set_requires_grad(true)? } else { tensor };
+        self.taken.borrow_mut().insert(name.to_owned(), tensor);
+        Ok(())
+    }
+
+    /// The checkpoint that the weights come from, if they do.
+    pub fn checkpoint(&self) -> Option<&Checkpoint> {
+        match &self.source {
+            Source::Checkpoint(checkpoint) | Source::Both(checkpoint, ..) => Some(checkpoint),
+            Source::Seed(_) => None,
+        }
+    }
+
     /// Where names start.
     pub fn root(&self) -> Scope<'_> {
         Scope { weights: self, path: String::new() }
@@ -67,29 +96,36 @@ impl Weights {
         }
         let tensor = match &self.source {
             Source::Seed(seed) => fresh(*seed, name, shape, init)?,
-            Source::Checkpoint(checkpoint) => {
-                let path = || checkpoint.path().to_owned();
-                if !checkpoint.has(name) {
-                    let (name, expected) = (name.to_owned(), shape.to_vec());
-                    return Err(Error::MissingTensor { path: path(), name, expected });
-                }
-                let tensor = checkpoint.tensor(name)?;
-                if tensor.size() != shape {
-                    return Err(Error::TensorShape {
-                        path: path(),
-                        name: name.to_owned(),
-                        expected: shape.to_vec(),
-                        found: tensor.size(),
-                    });
-                }
-                tensor
+            Source::Both(checkpoint, seed, new)
+                if new.iter().any(|word| name.starts_with(word)) && !fits(checkpoint, name, shape)? =>
+            {
+                fresh(*seed, name, shape, init)?
             }
+            Source::Checkpoint(checkpoint) | Source::Both(checkpoint, ..) => of_checkpoint(checkpoint, name, shape)?,
         };
         let tensor = tensor.f_to_device(self.device)?.f_to_kind(self.kind)?;
         let tensor = if self.trained { tensor.f_set_requires_grad(true)? } else { tensor };
         self.taken.borrow_mut().insert(name.to_owned(), tensor.shallow_clone());
         Ok(tensor)
     }
+}
+
+/// A checkpoint's tensor, of this shape or none.
+fn of_checkpoint(checkpoint: &Checkpoint, name: &str, shape: &[i64]) -> Result<Tensor> {
+    let (path, expected) = (|| checkpoint.path().to_owned(), shape.to_vec());
+    if !checkpoint.has(name) {
+        return Err(Error::MissingTensor { path: path(), name: name.to_owned(), expected });
+    }
+    let tensor = checkpoint.tensor(name)?;
+    if tensor.size() != shape {
+        let found = tensor.size();
+        return Err(Error::TensorShape { path: path(), name: name.to_owned(), expected, found });
+    }
+    Ok(tensor)
+}
+
+fn fits(checkpoint: &Checkpoint, name: &str, shape: &[i64]) -> Result<bool> {
+    Ok(checkpoint.has(name) && checkpoint.tensor(name)?.size() == shape)
 }
 
 /// Fresh values: a pure function of seed and name, so that adding a layer changes no other.
@@ -138,7 +174,7 @@ impl Scope<'_> {
     /// Whether the checkpoint has `path.name`; fresh weights have everything.
     pub fn has(&self, name: &str) -> bool {
         match &self.weights.source {
-            Source::Checkpoint(checkpoint) => checkpoint.has(&self.full_name(name)),
+            Source::Checkpoint(checkpoint) | Source::Both(checkpoint, ..) => checkpoint.has(&self.full_name(name)),
             Source::Seed(_) => true,
         }
     }

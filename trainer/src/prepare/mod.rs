@@ -6,7 +6,7 @@ mod words;
 use std::collections::HashMap;
 
 use rayon::prelude::*;
-use retort_nn::TextTokenizer;
+use retort_nn::{Encoded, TextTokenizer};
 use retort_schemas::words::Word;
 use tch::{Device, Tensor};
 
@@ -64,6 +64,8 @@ struct Prepared {
 
 struct PreparedText {
     ids: Vec<i64>,
+    /// Part of the text that each token belongs to.
+    segments: Vec<i64>,
     words: Vec<PreparedWord>,
 }
 
@@ -88,10 +90,12 @@ impl Preparer {
         let longest = texts.iter().map(|text| text.ids.len()).max().unwrap_or(0);
         let mut ids = vec![0_i64; texts.len() * longest];
         let mut mask = vec![0_i64; ids.len()];
+        let mut segments = vec![0_i64; ids.len()];
         for (row, text) in texts.iter().enumerate() {
             let at = row * longest;
             ids[at..at + text.ids.len()].copy_from_slice(&text.ids);
             mask[at..at + text.ids.len()].fill(1);
+            segments[at..at + text.ids.len()].copy_from_slice(&text.segments);
         }
         let labels: Vec<i64> = samples.iter().map(|sample| sample.label.map_or(-1, i64::from)).collect();
         let arm = self.recipe.arm;
@@ -100,6 +104,7 @@ impl Preparer {
             text: Text {
                 ids: self.tensor(&ids, &[text_count, longest as i64])?,
                 mask: self.tensor(&mask, &[text_count, longest as i64])?,
+                segments: Some(self.tensor(&segments, &[text_count, longest as i64])?),
             },
             visual: self.collate_visual(prepared.iter().map(|sample| &sample.visual))?,
             targets: self.soft_targets(&samples)?,
@@ -179,6 +184,39 @@ impl Preparer {
                 }
             }
         }
-        Ok(PreparedText { ids: encoded.ids.iter().map(|id| i64::from(*id)).collect(), words: chosen })
+        let ids = encoded.ids.iter().map(|id| i64::from(*id)).collect();
+        Ok(PreparedText { ids, segments: segments(&encoded, &shard.parts(text)), words: chosen })
+    }
+}
+
+/// Which part of its text a token belongs to, where the second and further parts begin at the bytes `parts`; a special
+/// token belongs to the part of the token before it.
+fn segments(encoded: &Encoded, parts: &[usize]) -> Vec<i64> {
+    let mut current = 0;
+    let of_token = |(span, special): (&(u32, u32), &bool)| {
+        if !special {
+            current = parts.iter().filter(|begin| **begin <= span.0 as usize).count() as i64;
+        }
+        current
+    };
+    encoded.spans.iter().zip(&encoded.special).map(of_token).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_belongs_to_the_part_in_which_it_begins() {
+        // [CLS] why ? he ran [SEP], the answer from byte 5.
+        let encoded = Encoded {
+            ids: vec![2, 9, 8, 7, 6, 3],
+            spans: vec![(0, 0), (0, 3), (3, 4), (5, 7), (8, 11), (0, 0)],
+            special: vec![true, false, false, false, false, true],
+            truncated: false,
+        };
+        assert_eq!(segments(&encoded, &[5]), [0, 0, 0, 1, 1, 1]);
+        assert_eq!(segments(&encoded, &[3, 8]), [0, 0, 1, 1, 2, 2]);
+        assert_eq!(segments(&encoded, &[]), [0; 6]);
     }
 }

@@ -5,6 +5,7 @@ use retort_nn::pixels::{self, Preprocessing, Resize, Rgb};
 
 use super::Preparer;
 use crate::Result;
+use crate::regions::Seen;
 use crate::seeds::generator;
 use crate::students::Visual;
 use crate::zipped::{SampleRow, Zipped};
@@ -13,6 +14,8 @@ use crate::zipped::{SampleRow, Zipped};
 pub(super) enum PreparedVisual {
     /// `[3, side, side]`, normalised.
     Pixels(Vec<f32>),
+    /// Detected regions.
+    Regions(Seen),
 }
 
 /// How a student of this size sees pixels: ViLT's mean and standard deviation.
@@ -35,6 +38,9 @@ impl Preparer {
         sample: &SampleRow,
         epoch: Option<u64>,
     ) -> Result<PreparedVisual> {
+        if let Some(regions) = &shard.regions {
+            return Ok(PreparedVisual::Regions(regions.of_image(sample.image, self.recipe.student.regions)?));
+        }
         let image = pixels::decode(shard.images.value(sample.image))?;
         let preprocessing = student_preprocessing(self.recipe.student.image_size);
         let mut image = preprocessing.fit(&image)?;
@@ -47,12 +53,40 @@ impl Preparer {
     /// The images of a batch as one tensor.
     pub(super) fn collate_visual<'a>(&self, images: impl Iterator<Item = &'a PreparedVisual>) -> Result<Visual> {
         let (mut values, mut count) = (Vec::new(), 0);
-        for PreparedVisual::Pixels(pixels) in images {
-            values.extend_from_slice(pixels);
+        let mut regions = Vec::new();
+        for image in images {
+            match image {
+                PreparedVisual::Pixels(pixels) => values.extend_from_slice(pixels),
+                PreparedVisual::Regions(seen) => regions.push(seen),
+            }
             count += 1;
+        }
+        if !regions.is_empty() {
+            return self.collate_regions(&regions);
         }
         let side = self.recipe.student.image_size;
         Ok(Visual::Pixels(self.tensor(&values, &[count, 3, side, side])?))
+    }
+
+    /// Regions, padded to the most of an image.
+    fn collate_regions(&self, images: &[&Seen]) -> Result<Visual> {
+        let most = images.iter().map(|seen| seen.boxes.len()).max().unwrap_or(0);
+        let width = images.iter().map(|seen| seen.features.len() / seen.boxes.len().max(1)).max().unwrap_or(0);
+        let mut features = vec![0.0_f32; images.len() * most * width];
+        let mut boxes = vec![[0.0_f32; 4]; images.len() * most];
+        let mut mask = vec![0_i64; images.len() * most];
+        for (row, seen) in images.iter().enumerate() {
+            let (at, count) = (row * most, seen.boxes.len());
+            features[at * width..at * width + seen.features.len()].copy_from_slice(&seen.features);
+            boxes[at..at + count].copy_from_slice(&seen.boxes);
+            mask[at..at + count].fill(1);
+        }
+        let (count, most) = (images.len() as i64, most as i64);
+        Ok(Visual::Regions {
+            features: self.tensor(&features, &[count, most, width as i64])?,
+            boxes: self.tensor(boxes.as_flattened(), &[count, most, 4])?,
+            mask: self.tensor(&mask, &[count, most])?,
+        })
     }
 
     fn augment(&self, image: Rgb, epoch: u64, sample: &str) -> Rgb {

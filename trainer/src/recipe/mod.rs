@@ -7,7 +7,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-pub use words::{Arm, ChoiceLoss, ConfidenceForm, ConfidenceSource, Distance, SelectMode, Shots, StudentKind, Target};
+pub use words::{
+    Arm, ChoiceLoss, ConfidenceForm, ConfidenceSource, Distance, SelectMode, Shots, Side, StudentKind, Target,
+};
 
 /// A run from beginning to end. Unknown keys are refused.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -48,6 +50,9 @@ pub struct Recipe {
     /// What is logged and kept.
     #[serde(default)]
     pub log: Log,
+    /// Adversarial training (VILLA).
+    #[serde(default)]
+    pub adversarial: Adversarial,
 }
 
 fn one() -> u64 {
@@ -88,7 +93,7 @@ fn prefetch() -> usize {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Student {
-    /// `vilt`.
+    /// `vilt`, `visualbert`, `uniter` or `villa`.
     pub kind: StudentKind,
     /// Width of a token.
     pub hidden: i64,
@@ -105,6 +110,12 @@ pub struct Student {
     /// A tokenizer.json; without one, a WordPiece vocabulary is made of the training texts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokenizer: Option<PathBuf>,
+    /// Most regions of an image, for students that read regions: those of the highest scores, the first where the
+    /// detector gave none.
+    pub regions: usize,
+    /// A folder in Hugging Face layout to start from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<PathBuf>,
 }
 
 impl Default for Student {
@@ -119,6 +130,8 @@ impl Default for Student {
             patch_size: 8,
             text_tokens: 24,
             tokenizer: None,
+            regions: 36,
+            from: None,
         }
     }
 }
@@ -266,5 +279,38 @@ pub struct Log {
 impl Default for Log {
     fn default() -> Self {
         Self { every: 10, checkpoint_every: 250, keep: 2, selection_samples: 32 }
+    }
+}
+
+/// Adversarial training of the embeddings, as VILLA (Gan et al. 2020). Any student can be trained so; `villa` always is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Adversarial {
+    /// Whether it is on; `student.kind = "villa"` turns it on whatever this says.
+    pub enabled: bool,
+    /// Steps of gradient ascent for each step of training; each costs an encoder pass, forward and backward.
+    pub steps: u64,
+    /// Length of a step of ascent, in the L2 norm over all embeddings of a text or image.
+    pub lr: f64,
+    /// Weight of the divergence between clean and perturbed predictions.
+    pub kl: f64,
+    /// Largest L2 norm of a perturbation; 0 for no bound.
+    pub max_norm: f64,
+    /// Size of the random perturbation that ascent begins with; 0 to begin with none.
+    pub initial_norm: f64,
+    /// `text`, `image`, `both` or `alternate`.
+    pub side: Side,
+}
+
+impl Default for Adversarial {
+    fn default() -> Self {
+        Self { enabled: false, steps: 3, lr: 1e-2, kl: 1.5, max_norm: 0.0, initial_norm: 0.0, side: Side::Alternate }
+    }
+}
+
+impl Recipe {
+    /// The settings of adversarial training, where it is on.
+    pub fn adversarial(&self) -> Option<&Adversarial> {
+        Some(&self.adversarial).filter(|settings| settings.enabled || self.student.kind == StudentKind::Villa)
     }
 }

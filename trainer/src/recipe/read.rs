@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    Arm, Augment, Confidence, Data, Distil, Log, Optim, Recipe, Selection, Shots, Student, Task, Teachers, pool,
-    prefetch, train,
+    Adversarial, Arm, Augment, Confidence, Data, Distil, Log, Optim, Recipe, Selection, Shots, Student, Task, Teachers,
+    pool, prefetch, train,
 };
 use crate::{Error, Result};
 
@@ -62,6 +62,40 @@ impl Recipe {
         if self.arm.text() && self.teachers.text.is_none() {
             return refuse("teachers.text", "is needed by this arm: name a teacher of the data set, such as \"text\"");
         }
+        self.check_regions()?;
+        self.check_adversarial()
+    }
+
+    fn check_regions(&self) -> Result<()> {
+        let refuse = |key, problem: &str| Err(Error::Setting { key, problem: problem.to_owned() });
+        if self.student.regions == 0 {
+            return refuse("student.regions", "is 0: a student needs at least one region of an image");
+        }
+        if self.student.kind.reads_regions() && self.augment != Augment::default() {
+            return refuse("augment", "changes pixels, and this student reads regions: leave it out");
+        }
+        if self.student.from.is_some() && !self.student.kind.reads_regions() {
+            return refuse("student.from", "is read by the students visualbert, uniter and villa");
+        }
+        Ok(())
+    }
+
+    fn check_adversarial(&self) -> Result<()> {
+        let Some(settings) = self.adversarial() else { return Ok(()) };
+        let refuse = |key, problem: &str| Err(Error::Setting { key, problem: problem.to_owned() });
+        if settings.steps == 0 {
+            return refuse("adversarial.steps", "is 0: leave adversarial.enabled out, and train uniter, not villa");
+        }
+        for (key, value) in [
+            ("adversarial.lr", settings.lr),
+            ("adversarial.kl", settings.kl),
+            ("adversarial.max_norm", settings.max_norm),
+            ("adversarial.initial_norm", settings.initial_norm),
+        ] {
+            if !(value.is_finite() && value >= 0.0) {
+                return refuse(key, &format!("is {value}, expected a number of at least 0"));
+            }
+        }
         Ok(())
     }
 }
@@ -99,7 +133,7 @@ fn known_keys() -> Vec<String> {
             pool_shards: pool(),
             prefetch_batches: prefetch(),
         },
-        student: Student { tokenizer: Some(PathBuf::new()), ..Student::default() },
+        student: Student { tokenizer: Some(PathBuf::new()), from: Some(PathBuf::new()), ..Student::default() },
         task: Task::default(),
         teachers: Teachers { image: Some(String::new()), text: Some(String::new()) },
         distil: Distil::default(),
@@ -108,6 +142,7 @@ fn known_keys() -> Vec<String> {
         optim: Optim::default(),
         augment: Augment::default(),
         log: Log::default(),
+        adversarial: Adversarial::default(),
     };
     let mut keys = Vec::new();
     if let Ok(toml::Value::Table(table)) = toml::Value::try_from(full) {
@@ -172,6 +207,43 @@ mod tests {
             let refusal = parse(text, &settings).unwrap_err().to_string();
             assert!(refusal.contains(&format!("did you mean {near:?}")), "{refusal}");
         }
+    }
+
+    #[test]
+    fn every_recipe_that_comes_with_the_project_is_one() -> Result<()> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes");
+        let mut names = Vec::new();
+        for file in std::fs::read_dir(folder).unwrap() {
+            let path = file.unwrap().path();
+            let recipe = Recipe::read(&path, &[])?;
+            let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+            // Named after data set, student and size.
+            assert!(name.contains(&format!("-{}-", recipe.student.kind)), "{name} trains {}", recipe.student.kind);
+            names.push(name);
+        }
+        for known in ["vcr-uniter-base", "vcr-villa-base", "snli-ve-uniter-base", "vqa-uniter-base"] {
+            assert!(names.iter().any(|name| name == known), "no {known} in {names:?}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn settings_that_do_not_suit_a_student_are_refused_by_key() {
+        let regions = ["student.kind=uniter"];
+        for (settings, key, word) in [
+            (vec!["student.kind=uniter", "augment.flip=true"], "augment ", "reads regions"),
+            (vec!["student.kind=uniter", "student.regions=0"], "student.regions ", "at least one"),
+            (vec!["student.kind=vilt", "student.from=m"], "student.from ", "visualbert"),
+            (vec!["student.kind=villa", "adversarial.steps=0"], "adversarial.steps ", "uniter"),
+            (vec!["student.kind=villa", "adversarial.kl=-1"], "adversarial.kl ", "-1"),
+            (vec!["adversarial.enabled=true", "adversarial.lr=nan"], "adversarial.lr ", "NaN"),
+        ] {
+            let refusal = parse("[data]\ndataset = \"d\"", &settings).unwrap_err().to_string();
+            assert!(refusal.starts_with(key) && refusal.contains(word), "{refusal}");
+        }
+        let uniter = parse("[data]\ndataset = \"d\"", &regions).unwrap();
+        assert!(uniter.adversarial().is_none());
+        assert!(parse("[data]\ndataset = \"d\"", &["student.kind=villa"]).unwrap().adversarial().is_some());
     }
 
     #[test]

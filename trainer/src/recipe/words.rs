@@ -73,6 +73,33 @@ words! {
     StudentKind {
         /// Pixels through a linear patch projection.
         Vilt = "vilt",
+        /// Detected regions, in BERT after the text.
+        VisualBert = "visualbert",
+        /// Detected regions with their boxes, each embedded in its own way.
+        Uniter = "uniter",
+        /// `uniter`, trained with adversarial perturbation.
+        Villa = "villa",
+    }
+}
+
+impl StudentKind {
+    /// Whether it reads a detector's regions instead of pixels.
+    pub fn reads_regions(self) -> bool {
+        matches!(self, Self::VisualBert | Self::Uniter | Self::Villa)
+    }
+}
+
+words! {
+    /// What adversarial training perturbs.
+    Side {
+        /// The embeddings of the text.
+        Text = "text",
+        /// The embeddings of the image.
+        Image = "image",
+        /// Both at once.
+        Both = "both",
+        /// The text's in one step, the image's in the next, as VILLA: never both at once.
+        Alternate = "alternate",
     }
 }
 

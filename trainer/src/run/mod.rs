@@ -1,5 +1,7 @@
 //! The training loop.
 
+#[cfg(test)]
+mod region_tests;
 mod setup;
 
 use std::path::Path;
@@ -7,7 +9,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use retort_cache::{Dataset, Interrupt, Progress};
-use retort_nn::Weights;
 use retort_schemas::runs::{RUN_VERSION, RunInfo};
 use tch::Device;
 
@@ -37,7 +38,7 @@ pub struct Outcome {
 /// Trains a student as the recipe says, into a run folder; called again on the same folder, it continues.
 ///
 /// # Errors
-/// Of the recipe, the data set, the cache, libtorch; [`Error::NotFinite`] when the loss diverges;
+/// Of the recipe, the data set, the cache, libtorch; [`crate::Error::NotFinite`] when the loss diverges;
 /// [`retort_cache::Error::Interrupted`] when asked to stop, after a checkpoint.
 pub fn train(recipe: &Recipe, run: &Path, progress: &dyn Progress, interrupt: &Interrupt) -> Result<Outcome> {
     let dataset = Dataset::open(&recipe.data.dataset)?;
@@ -49,8 +50,9 @@ pub fn train(recipe: &Recipe, run: &Path, progress: &dyn Progress, interrupt: &I
     let device = Device::Cpu;
     let sources = sources(recipe, &dataset)?;
     let tokenizer = tokenizer(recipe, run, &sources, &plan)?;
-    let weights = Weights::fresh(recipe.seed, device);
-    let student = students::fresh(recipe, &weights, &tokenizer, answers.len())?;
+    let weights = students::first_weights(recipe, device)?;
+    let region_width = sources.region_width(plan.stream.parts.first().map(|part| &part.shard))?;
+    let student = students::first(recipe, &weights, &tokenizer, objective, answers.len(), region_width)?;
     let heads = Heads::new(recipe, &weights, &sources, &plan.stream.parts)?;
     let named = weights.into_named();
     let parameters = named.iter().filter(|(name, _)| student.exports(name)).map(|(_, t)| t.numel() as u64).sum();

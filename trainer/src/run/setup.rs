@@ -79,6 +79,7 @@ pub(super) fn sources(recipe: &Recipe, dataset: &Dataset) -> Result<Sources> {
         image_teacher: open(recipe.arm.vision() || recipe.arm.tokens(), &recipe.teachers.image)?,
         text_teacher: open(recipe.arm.text(), &recipe.teachers.text)?,
         with_tokens: recipe.arm.tokens() && recipe.selection.target == Target::Token,
+        with_regions: recipe.student.kind.reads_regions(),
         dataset: dataset.clone(),
     })
 }
@@ -90,7 +91,10 @@ pub(super) fn tokenizer(recipe: &Recipe, run: &Path, sources: &Sources, plan: &R
     if own.is_file() {
         return Ok(TextTokenizer::open(&own, longest)?);
     }
-    let made = match &recipe.student.tokenizer {
+    // Weights that are begun with know the ids of their own tokenizer alone.
+    let given =
+        recipe.student.tokenizer.clone().or(recipe.student.from.as_ref().map(|from| from.join(record::TOKENIZER)));
+    let made = match &given {
         Some(path) => TextTokenizer::open(path, longest)?,
         None => {
             let mut texts: BTreeSet<String> = BTreeSet::new();

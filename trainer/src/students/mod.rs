@@ -1,4 +1,5 @@
-//! Students: cross-modal encoders that are trained. One trait, one module each; to add one, read `vilt.rs`.
+//! Students: cross-modal encoders that are trained. One trait, one module each; to add one, read `vilt.rs`, or
+//! `visualbert.rs` for one that reads regions.
 //!
 //! ```text
 //! ids, mask -----\                                       /--> h_cls, h_text, r_img   (what the losses see)
@@ -6,7 +7,13 @@
 //! pixels, ... ---/          one sequence                 \--> logits                  (what the task sees)
 //! ```
 
+mod begun;
+mod regions;
+#[cfg(test)]
+mod tests;
+mod uniter;
 mod vilt;
+mod visualbert;
 
 use std::path::Path;
 
@@ -14,9 +21,14 @@ use retort_nn::{Checkpoint, TextTokenizer, Weights};
 use tch::{Device, Kind, Tensor};
 
 use crate::recipe::{Recipe, StudentKind};
+use crate::tasks::Objective;
 use crate::{Error, Result};
 
+pub(crate) use begun::first_weights;
+pub use regions::{Head, mean_of_regions};
+pub use uniter::{Uniter, UniterConfig, p7};
 pub use vilt::{Vilt, ViltConfig};
+pub use visualbert::{VisualBert, VisualBertConfig};
 
 /// The text side of a batch: of each image one text or several candidates, one after another.
 #[derive(Debug)]
@@ -25,6 +37,9 @@ pub struct Text {
     pub ids: Tensor,
     /// 1 for a token, 0 for padding, `[texts, tokens]`.
     pub mask: Tensor,
+    /// Which part of its text a token belongs to, `[texts, tokens]`: of VCR 0 the question, 1 the answer, 2 the rationale.
+    /// Students that tell segments apart read it; without it every token belongs to part 0.
+    pub segments: Option<Tensor>,
 }
 
 /// The visual side of a batch. Of `batch` images; `texts` is a multiple of it.
@@ -32,6 +47,15 @@ pub struct Text {
 pub enum Visual {
     /// `[batch, 3, side, side]`, normalised.
     Pixels(Tensor),
+    /// Detected regions.
+    Regions {
+        /// `[batch, regions, d]`.
+        features: Tensor,
+        /// Left, top, right, bottom as fractions of the source image's width and height, `[batch, regions, 4]`.
+        boxes: Tensor,
+        /// 1 for a region, 0 for padding, `[batch, regions]`.
+        mask: Tensor,
+    },
 }
 
 /// Text and image as one sequence: where adversarial training perturbs it.
@@ -91,18 +115,29 @@ pub trait Student {
     fn write_config(&self, folder: &Path, answers: &[String]) -> Result<()>;
 }
 
-/// The recipe's student with fresh weights and a head of so many outputs.
-pub(crate) fn fresh(
+/// The recipe's student with a head of so many outputs; `region_width` is that of the data set's region features.
+pub(crate) fn first(
     recipe: &Recipe,
     weights: &Weights,
     tokenizer: &TextTokenizer,
+    objective: Objective,
     outputs: usize,
+    region_width: Option<usize>,
 ) -> Result<Box<dyn Student>> {
-    let vocabulary = tokenizer.vocabulary_size() as i64;
-    Ok(match recipe.student.kind {
-        StudentKind::Vilt => {
-            let config = ViltConfig::of(&recipe.student, vocabulary);
-            Box::new(Vilt::new(&weights.root(), config, outputs as i64)?)
+    let (vocabulary, outputs) = (tokenizer.vocabulary_size() as i64, outputs as i64);
+    let (size, root) = (&recipe.student, weights.root());
+    let (head, region_width) = (Head::of(objective), region_width.unwrap_or(0) as i64);
+    Ok(match size.kind {
+        StudentKind::Vilt => Box::new(Vilt::new(&root, ViltConfig::of(size, vocabulary), outputs)?),
+        StudentKind::VisualBert => {
+            let known = begun::config(size, vocabulary, ("visual_embedding_dim", region_width))?;
+            let config = known.unwrap_or_else(|| VisualBertConfig::of(size, vocabulary, region_width));
+            Box::new(VisualBert::new(&root, config, head, outputs)?)
+        }
+        StudentKind::Uniter | StudentKind::Villa => {
+            let known: Option<UniterConfig> = begun::config(size, vocabulary, ("img_dim", region_width))?;
+            let config = known.unwrap_or_else(|| UniterConfig::of(size, vocabulary, region_width, head));
+            Box::new(Uniter::new(&root, config.grown(weights, head)?, head, outputs)?)
         }
     })
 }
@@ -116,11 +151,29 @@ pub(crate) fn open(folder: &Path, kind: StudentKind, weights: &Path) -> Result<(
     let label = |id: usize| labels.and_then(|labels| labels.get(&id.to_string())?.as_str());
     let outputs: Vec<String> = (0..).map_while(label).map(str::to_owned).collect();
     let weights = Weights::frozen(Checkpoint::open_file(weights)?, Device::Cpu, Kind::Float);
+    let (root, count) = (weights.root(), outputs.len() as i64);
     let student: Box<dyn Student> = match kind {
         StudentKind::Vilt => {
             let config = serde_json::from_value(json.clone()).map_err(malformed)?;
-            Box::new(Vilt::new(&weights.root(), config, outputs.len() as i64)?)
+            Box::new(Vilt::new(&root, config, count)?)
+        }
+        StudentKind::VisualBert => {
+            let config = serde_json::from_value(json.clone()).map_err(malformed)?;
+            Box::new(VisualBert::new(&root, config, VisualBert::head_of(&json, &path)?, count)?)
+        }
+        StudentKind::Uniter | StudentKind::Villa => {
+            let config = serde_json::from_value(json.clone()).map_err(malformed)?;
+            Box::new(Uniter::new(&root, config, Uniter::head_of(&json, &path)?, count)?)
         }
     };
     Ok((student, outputs))
+}
+
+/// A student that reads `wanted` was given something else.
+fn unread(wanted: &str, visual: &Visual) -> Error {
+    let found = match visual {
+        Visual::Pixels(_) => "pixels",
+        Visual::Regions { .. } => "regions",
+    };
+    Error::Setting { key: "student.kind", problem: format!("names a student that reads {wanted}, given {found}") }
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tch::Tensor;
 
-use super::{Embedded, Student, Text, Views, Visual};
+use super::{Embedded, Student, Text, Views, Visual, unread};
 use crate::recipe;
 use crate::{Error, Result};
 
@@ -161,7 +161,7 @@ impl Vilt {
 
 impl Student for Vilt {
     fn embed(&self, text: &Text, visual: &Visual) -> Result<Embedded> {
-        let Visual::Pixels(pixels) = visual;
+        let Visual::Pixels(pixels) = visual else { return Err(unread("pixels", visual)) };
         let (tokens, image) = (self.embed_text(&text.ids)?, self.embed_image(pixels)?);
         let (texts, (batch, places, _)) = (tokens.size3()?.0, image.size3()?);
         let image = if texts > batch { image.f_repeat_interleave_self_int(texts / batch, 0, None)? } else { image };

@@ -34,5 +34,5 @@ pub fn run(options: &Train, terminal: &Terminal) -> Result<ExitCode> {
 
 fn default_run(path: &Path, recipe: &Recipe) -> PathBuf {
     let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or("run");
-    PathBuf::from("runs").join(format!("{name}-{}-seed{}", recipe.arm, recipe.seed))
+    PathBuf::from("runs").join(format!("{name}-{}-seed{}", recipe.label(), recipe.seed))
 }

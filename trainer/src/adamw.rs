@@ -95,6 +95,17 @@ impl AdamW {
         state
     }
 
+    /// Takes over those weights that another stage had too; the moments stay fresh.
+    pub(crate) fn start_from(&mut self, tensor: impl Fn(&str) -> Result<Option<Tensor>>) -> Result<()> {
+        let _guard = tch::no_grad_guard();
+        for (name, target) in &mut self.parameters {
+            if let Some(adapted) = tensor(&format!("weight/{name}"))? {
+                target.f_copy_(&adapted)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Takes over weights and moments of a checkpoint.
     pub(crate) fn restore(&mut self, step: u64, tensor: impl Fn(&str) -> Result<Tensor>) -> Result<()> {
         let _guard = tch::no_grad_guard();

@@ -8,6 +8,7 @@ use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, UInt64Array
 use retort_cache::{column, read_plain_table, write_plain_table};
 use retort_schemas::runs::metrics as names;
 
+use crate::adapt::Stage;
 use crate::events;
 use crate::{Error, Result};
 
@@ -26,8 +27,8 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    /// Those of a run up to a step: what a stopped run logged after its last checkpoint will be logged again.
-    pub(crate) fn read(run: &Path, step: u64) -> Result<Self> {
+    /// Those of a run up to a step of a stage: what a stopped run logged after its last checkpoint will be logged again.
+    pub(crate) fn read(run: &Path, stage: Stage, step: u64) -> Result<Self> {
         let path = file(run);
         if !path.is_file() {
             return Ok(Self::default());
@@ -43,7 +44,12 @@ impl Metrics {
             value: values.value(row),
             unix_secs: times.value(row),
         });
-        Ok(Self { rows: rows.filter(|row| row.step <= step).collect() })
+        let kept = |row: &Metric| match (stage, row.tag.starts_with(Stage::Adapt.prefix())) {
+            (Stage::Adapt, true) | (Stage::Task, false) => row.step <= step,
+            (Stage::Task, true) => true,
+            (Stage::Adapt, false) => false,
+        };
+        Ok(Self { rows: rows.filter(kept).collect() })
     }
 
     pub(crate) fn push(&mut self, step: u64, tag: &str, value: f64) {

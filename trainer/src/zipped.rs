@@ -10,6 +10,7 @@ use retort_schemas::manifest::Shard;
 use retort_schemas::{features, tables};
 
 use crate::Result;
+use crate::controls::RandomTeacher;
 
 /// One sample as ingest wrote it.
 #[derive(Debug, Clone, Default)]
@@ -39,6 +40,17 @@ pub(crate) struct Pooled {
 impl Pooled {
     pub(crate) fn row(&self, row: usize) -> &[f32] {
         &self.vectors[row * self.width..(row + 1) * self.width]
+    }
+
+    /// The same rows of a teacher that knows nothing; `items` says whose feature a row is.
+    pub(crate) fn replaced<T: AsRef<str>>(
+        &self,
+        random: &RandomTeacher,
+        of: &str,
+        items: impl Iterator<Item = T>,
+    ) -> Self {
+        let vectors = items.flat_map(|item| random.feature(of, item.as_ref(), self.width)).collect();
+        Self { width: self.width, vectors }
     }
 }
 
@@ -84,6 +96,7 @@ pub(crate) struct Zipped {
     /// Where texts name objects of the image.
     objects: ListArray,
     pub(crate) images: BinaryArray,
+    pub(crate) image_ids: FixedSizeBinaryArray,
     /// z_v by image row.
     pub(crate) z_v: Option<Pooled>,
     /// z_t by text row.
@@ -113,6 +126,8 @@ pub(crate) struct Sources {
     pub(crate) image_teacher: Option<TeacherCache>,
     pub(crate) text_teacher: Option<TeacherCache>,
     pub(crate) with_tokens: bool,
+    /// Says something else in the place of the teachers.
+    pub(crate) random: Option<RandomTeacher>,
 }
 
 impl Sources {
@@ -120,23 +135,31 @@ impl Sources {
     pub(crate) fn load(&self, shard: &Shard) -> Result<Zipped> {
         let columns = Columns::Named(&[tables::texts::TEXT, tables::texts::OBJECTS]);
         let texts = self.dataset.read(shard, tables::texts::NAME, columns)?;
-        let images = self.dataset.read(shard, tables::images::NAME, Columns::Named(&[tables::images::BYTES]))?;
+        let columns = Columns::Named(&[tables::images::IMAGE_ID, tables::images::BYTES]);
+        let images = self.dataset.read(shard, tables::images::NAME, columns)?;
         let features = |teacher: &Option<TeacherCache>, table: &str| -> Result<Option<RecordBatch>> {
             Ok(teacher.as_ref().map(|teacher| teacher.read(&self.dataset, shard, table)).transpose()?)
         };
         let z_v = features(&self.image_teacher, features::images::NAME)?;
         let z_t = features(&self.text_teacher, features::texts::NAME)?;
         let tokens = if self.with_tokens { features(&self.text_teacher, features::tokens::NAME)? } else { None };
-        Ok(Zipped {
+        let mut zipped = Zipped {
             shard: shard.name.clone(),
             samples: samples(&self.dataset, shard)?,
             texts: column::<StringArray>(&texts, tables::texts::TEXT)?.clone(),
             objects: column::<ListArray>(&texts, tables::texts::OBJECTS)?.clone(),
             images: column::<BinaryArray>(&images, tables::images::BYTES)?.clone(),
+            image_ids: column::<FixedSizeBinaryArray>(&images, tables::images::IMAGE_ID)?.clone(),
             z_v: z_v.as_ref().map(|batch| pooled(batch, features::EMBEDDING)).transpose()?,
             z_t: z_t.as_ref().map(|batch| pooled(batch, features::EMBEDDING)).transpose()?,
             tokens: tokens.as_ref().map(token_rows).transpose()?,
-        })
+        };
+        if let Some(random) = &self.random {
+            let images = zipped.image_ids.iter().flatten().map(hex);
+            zipped.z_v = zipped.z_v.map(|z_v| z_v.replaced(random, "image", images));
+            zipped.z_t = zipped.z_t.map(|z_t| z_t.replaced(random, "text", zipped.texts.iter().flatten()));
+        }
+        Ok(zipped)
     }
 }
 
@@ -154,7 +177,11 @@ impl Sources {
     pub(crate) fn joint_texts(&self, shard: &Shard) -> Result<Option<Pooled>> {
         let Some(teacher) = &self.image_teacher else { return Ok(None) };
         let batch = teacher.read(&self.dataset, shard, features::texts::NAME)?;
-        Ok(Some(pooled(&batch, features::EMBEDDING)?))
+        let z_t = pooled(&batch, features::EMBEDDING)?;
+        let Some(random) = &self.random else { return Ok(Some(z_t)) };
+        let texts = self.dataset.read(shard, tables::texts::NAME, Columns::Named(&[tables::texts::TEXT]))?;
+        let texts = column::<StringArray>(&texts, tables::texts::TEXT)?;
+        Ok(Some(z_t.replaced(random, "joint-text", texts.iter().flatten())))
     }
 }
 
@@ -222,6 +249,10 @@ fn token_rows(batch: &RecordBatch) -> Result<Tokens> {
     let vectors = Rows::of(batch, features::tokens::TOKENS)?;
     let spans = column::<ListArray>(batch, features::tokens::TOKEN_SPANS)?.clone();
     Ok(Tokens { vectors, spans })
+}
+
+fn hex(id: &[u8]) -> String {
+    id.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Scales a vector to length 1; a zero vector stays.

@@ -9,6 +9,7 @@ use retort_schemas::features;
 use retort_schemas::manifest::Split;
 use retort_schemas::runs::files;
 
+use crate::controls::RandomTeacher;
 use crate::prepare::{Preparer, WordFeatures};
 use crate::recipe::{Recipe, Target};
 use crate::sampling::{Candidate, draw};
@@ -79,6 +80,7 @@ pub(super) fn sources(recipe: &Recipe, dataset: &Dataset) -> Result<Sources> {
         image_teacher: open(recipe.arm.vision() || recipe.arm.tokens(), &recipe.teachers.image)?,
         text_teacher: open(recipe.arm.text(), &recipe.teachers.text)?,
         with_tokens: recipe.arm.tokens() && recipe.selection.target == Target::Token,
+        random: RandomTeacher::of(recipe),
         dataset: dataset.clone(),
     })
 }

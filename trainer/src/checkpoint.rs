@@ -58,7 +58,9 @@ fn name_of(stage: Stage) -> &'static str {
 
 /// Whether a run has a checkpoint of this stage.
 pub(crate) fn has_reached(run: &Path, stage: Stage) -> bool {
-    let is_of = |path: &PathBuf| path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(name_of(stage)));
+    let is_of = |path: &PathBuf| {
+        path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(name_of(stage)))
+    };
     list(&run.join(files::CHECKPOINTS)).iter().any(is_of)
 }
 

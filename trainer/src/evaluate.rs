@@ -70,13 +70,8 @@ pub fn evaluate(run: &Path, split: &str, progress: &dyn Progress, interrupt: &In
         extra: Extra::None,
         device: Device::Cpu,
     };
-    let sources = Sources {
-        dataset: dataset.clone(),
-        image_teacher: None,
-        text_teacher: None,
-        with_tokens: false,
-        random: None,
-    };
+    let sources =
+        Sources { dataset: dataset.clone(), image_teacher: None, text_teacher: None, with_tokens: false, random: None };
     let total = tested.shards.iter().map(|shard| shard.rows(tables::samples::NAME)).sum();
     progress.begin(&format!("eval {split}"), total, "samples");
     let mut rows = Vec::new();

@@ -200,11 +200,9 @@ fn confidence_weights() -> Result<()> {
     let c_s = student_confidence(&logits, &case.integers("labels"))?;
     case.expects("student", &c_s);
     let (c_t, right) = (case.tensor("teacher"), case.tensor("right"));
-    for (form, name) in [
-        (ConfidenceForm::Ratio, "ratio"),
-        (ConfidenceForm::Teacher, "teacher_form"),
-        (ConfidenceForm::Gate, "gate"),
-    ] {
+    for (form, name) in
+        [(ConfidenceForm::Ratio, "ratio"), (ConfidenceForm::Teacher, "teacher_form"), (ConfidenceForm::Gate, "gate")]
+    {
         let w = weights(form, &c_t, &c_s, &right)?;
         case.expects(name, &w);
         assert!(!w.requires_grad(), "{name} is not detached");

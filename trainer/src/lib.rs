@@ -28,6 +28,8 @@ mod error;
 mod evaluate;
 mod events;
 #[cfg(test)]
+mod fixture;
+#[cfg(test)]
 mod formulas;
 pub mod losses;
 mod masking;

@@ -96,9 +96,8 @@ mod tests {
         assert_eq!(Masking::of(&own).map(|masking| masking.mask), own.id_of("[MASK]").map(i64::from));
         assert!(own.id_of("[MASK]").is_some());
         let json = own.to_json()?.replace("[MASK]", "[HOLE]");
-        let without = json.parse().map(|tokenizer| {
-            retort_nn::TextTokenizer::new(std::path::Path::new("without"), tokenizer, 8)
-        });
+        let without =
+            json.parse().map(|tokenizer| retort_nn::TextTokenizer::new(std::path::Path::new("without"), tokenizer, 8));
         assert_eq!(without.unwrap().map(|tokenizer| Masking::of(&tokenizer))?, None);
         Ok(())
     }

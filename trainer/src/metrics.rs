@@ -52,6 +52,12 @@ impl Metrics {
         Ok(Self { rows: rows.filter(kept).collect() })
     }
 
+    /// Every value, in the order in which it was logged.
+    #[cfg(test)]
+    pub(crate) fn rows(&self) -> &[Metric] {
+        &self.rows
+    }
+
     pub(crate) fn push(&mut self, step: u64, tag: &str, value: f64) {
         let unix_secs = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
         self.rows.push(Metric { step, tag: tag.to_owned(), value, unix_secs });

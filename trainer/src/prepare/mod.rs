@@ -189,9 +189,10 @@ impl Preparer {
     }
 
     fn collate_masks(&self, texts: &[&PreparedText], longest: usize) -> Result<MaskedTokens> {
-        let masked = texts.iter().enumerate().flat_map(|(row, text)| {
-            text.masked.iter().map(move |(at, truth)| ((row * longest + at) as i64, *truth))
-        });
+        let masked = texts
+            .iter()
+            .enumerate()
+            .flat_map(|(row, text)| text.masked.iter().map(move |(at, truth)| ((row * longest + at) as i64, *truth)));
         let (places, truth): (Vec<i64>, Vec<i64>) = masked.unzip();
         let chosen = [places.len() as i64];
         Ok(MaskedTokens { places: self.tensor(&places, &chosen)?, truth: self.tensor(&truth, &chosen)? })

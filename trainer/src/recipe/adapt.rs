@@ -69,12 +69,16 @@ impl Recipe {
         let refuse = |key, problem: String| Err(Error::Setting { key, problem });
         let (arm, mode) = (self.arm, self.adaptation());
         if arm == Arm::Mad && mode != AdaptMode::Aft {
-            return refuse("adapt.mode", format!("is {mode}, and the arm mad is kd+ts+cw after aft: set arm = \"kd+ts+cw\""));
+            return refuse(
+                "adapt.mode",
+                format!("is {mode}, and the arm mad is kd+ts+cw after aft: set arm = \"kd+ts+cw\""),
+            );
         }
         if arm == Arm::ClipGrid {
             let kind = self.student.kind.to_string();
             if kind != Arm::ClipGrid.to_string() {
-                let problem = format!("clip-grid needs a student that reads the patch grid, and student.kind is {kind}");
+                let problem =
+                    format!("clip-grid needs a student that reads the patch grid, and student.kind is {kind}");
                 return refuse("arm", format!("{problem}: set student.kind = \"clip-grid\""));
             }
             if mode == AdaptMode::Aft {
@@ -82,7 +86,10 @@ impl Recipe {
             }
         }
         if mode != AdaptMode::None && self.adapt.steps == 0 {
-            return refuse("adapt.steps", format!("is 0: {mode} needs at least one step, or set adapt.mode = \"none\""));
+            return refuse(
+                "adapt.steps",
+                format!("is 0: {mode} needs at least one step, or set adapt.mode = \"none\""),
+            );
         }
         if self.adapt.tau_c.is_nan() || self.adapt.tau_c <= 0.0 {
             return refuse("adapt.tau_c", format!("is {}: a temperature is above 0", self.adapt.tau_c));
@@ -94,7 +101,8 @@ impl Recipe {
             Control::RandomTeacher => (arm.vision() || arm.text() || mode == AdaptMode::Aft, "teachers"),
         };
         if !effective {
-            let problem = format!("is {}, which changes nothing for the arm {}: it has no {needs}", self.control, self.label());
+            let problem =
+                format!("is {}, which changes nothing for the arm {}: it has no {needs}", self.control, self.label());
             return refuse("control", problem);
         }
         Ok(())

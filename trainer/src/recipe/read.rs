@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    Adapt, AdaptMode, Arm, Augment, Confidence, Control, Data, Distil, Log, Optim, Recipe, Selection, Shots, Student, Task, Teachers, pool,
-    prefetch, train,
+    Adapt, AdaptMode, Arm, Augment, Confidence, Control, Data, Distil, Log, Optim, Recipe, Selection, Shots, Student,
+    Task, Teachers, pool, prefetch, train,
 };
 use crate::{Error, Result};
 

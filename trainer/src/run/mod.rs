@@ -1,6 +1,8 @@
 //! The training loop.
 
 mod setup;
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
 use std::sync::Arc;

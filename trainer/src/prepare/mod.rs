@@ -1,5 +1,7 @@
 //! From zipped rows to a batch of tensors: tokenise, decode, augment, choose words, collate.
 
+#[cfg(test)]
+mod tests;
 mod visual;
 mod words;
 
@@ -258,15 +260,4 @@ impl Preparer {
 fn numbers_of<'a>(items: impl Iterator<Item = &'a [u8]>) -> Vec<i64> {
     let mut known = HashMap::new();
     items.enumerate().map(|(at, item)| *known.entry(item).or_insert(at as i64)).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn equal_items_have_the_number_of_the_first() {
-        let items = ["a", "b", "a", "c", "b"].map(str::as_bytes);
-        assert_eq!(numbers_of(items.into_iter()), [0, 1, 0, 3, 1]);
-    }
 }

@@ -199,7 +199,8 @@ fn confidence_weights() -> Result<()> {
     let logits = case.tensor("logits").set_requires_grad(true);
     let c_s = student_confidence(&logits, &case.integers("labels"))?;
     case.expects("student", &c_s);
-    let (c_t, right) = (case.tensor("teacher"), case.tensor("right"));
+    assert!(!c_s.requires_grad(), "c_S is not detached");
+    let (c_t, right) = (case.tensor("teacher").set_requires_grad(true), case.tensor("right"));
     for (form, name) in
         [(ConfidenceForm::Ratio, "ratio"), (ConfidenceForm::Teacher, "teacher_form"), (ConfidenceForm::Gate, "gate")]
     {

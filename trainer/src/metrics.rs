@@ -81,3 +81,27 @@ impl Metrics {
 fn file(run: &Path) -> std::path::PathBuf {
     run.join(format!("{}.parquet", names::NAME))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_logged_after_a_checkpoint_is_forgotten() -> Result<()> {
+        let folder = tempfile::tempdir().map_err(retort_cache::Error::io("make", Path::new("a folder")))?;
+        let mut all = Metrics::default();
+        for (step, tag) in [(1, "adapt/lr"), (2, "adapt/lr"), (1, "lr"), (2, "lr"), (3, "lr")] {
+            all.push(step, tag, 0.5);
+        }
+        all.write(folder.path())?;
+        let read = |stage, step| -> Result<Vec<(u64, String)>> {
+            let rows = Metrics::read(folder.path(), stage, step)?.rows;
+            Ok(rows.into_iter().map(|row| (row.step, row.tag)).collect())
+        };
+        let rows = |all: &[(u64, &str)]| all.iter().map(|(step, tag)| (*step, (*tag).to_owned())).collect::<Vec<_>>();
+        assert_eq!(read(Stage::Adapt, 1)?, rows(&[(1, "adapt/lr")]));
+        assert_eq!(read(Stage::Task, 0)?, rows(&[(1, "adapt/lr"), (2, "adapt/lr")]));
+        assert_eq!(read(Stage::Task, 2)?, rows(&[(1, "adapt/lr"), (2, "adapt/lr"), (1, "lr"), (2, "lr")]));
+        Ok(())
+    }
+}

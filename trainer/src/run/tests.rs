@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use retort_cache::{Interrupt, Quiet};
+use retort_cache::{Interrupt, Progress, Quiet};
 use retort_nn::Checkpoint;
 use retort_schemas::runs::{RunInfo, files};
 use tempfile::tempdir;
@@ -62,11 +62,18 @@ fn adaptive_finetuning_lowers_each_of_its_losses_and_hands_its_weights_on() -> R
         let info = trained(&recipe(&dataset, &["arm=mad", "adapt.steps=120"])?, &mad)?;
         assert_eq!((info.arm.as_str(), info.adapt.as_str()), ("mad", "aft"));
         assert_eq!((info.adapt_steps, info.steps, info.complete), (120, 8, true));
+        let mut parts = Vec::new();
         for tag in ["vision", "text", "tokens", "contrast_images", "contrast_texts"] {
             let found = curve(&mad, &format!("adapt/loss/{tag}"))?;
             assert_eq!(found.len(), 120);
             let (first, last) = ends(&found);
             assert!(last < 0.8 * first, "{asked:?}: {tag} went from {first} to {last}");
+            parts.push(found);
+        }
+        // The objective is their sum, with no weights.
+        for (step, total) in curve(&mad, "adapt/loss/total")?.iter().enumerate() {
+            let sum: f64 = parts.iter().map(|part| part[step]).sum();
+            assert!((sum - total).abs() < 1e-4, "step {}: {total}, parts {sum}", step + 1);
         }
         // The task stage goes on from there, with its own warm-up and without labels' losses before it.
         trained(&recipe(&dataset, &["arm=kd+ts+cw"])?, &plain)?;
@@ -142,18 +149,69 @@ fn a_kill_at_any_moment_ends_with_the_same_bits() -> Result {
     Ok(())
 }
 
+/// Asks to stop when a stage begins whose name starts so.
+struct StopAt(&'static str, Interrupt);
+
+impl Progress for StopAt {
+    fn begin(&self, stage: &str, _: u64, _: &'static str) {
+        if stage.starts_with(self.0) {
+            self.1.request();
+        }
+    }
+    fn advance(&self, _: u64) {}
+    fn note(&self, _: &str) {}
+    fn end(&self) {}
+}
+
 #[test]
-fn a_run_is_asked_to_stop_in_the_stage_before() -> Result {
+fn a_run_that_is_asked_to_stop_in_either_stage_is_not_complete() -> Result {
     let folder = tempdir()?;
     let dataset = write(folder.path(), Asked::Answers)?;
     let run = folder.path().join("run");
     let recipe = recipe(&dataset, &["arm=mad"])?;
-    let interrupt = Interrupt::default();
-    interrupt.request();
-    let stopped = train(&recipe, &run, &Quiet, &interrupt);
-    assert!(matches!(stopped, Err(Error::Cache(retort_cache::Error::Interrupted))), "{stopped:?}");
-    assert!(run.join("checkpoints/adapt-00000000.safetensors").is_file());
+    for (stage, checkpoint) in [("aft", "adapt-00000000"), ("train mad", "step-00000000")] {
+        let interrupt = Interrupt::default();
+        let stopped = train(&recipe, &run, &StopAt(stage, interrupt.clone()), &interrupt);
+        assert!(matches!(stopped, Err(Error::Cache(retort_cache::Error::Interrupted))), "{stopped:?}");
+        assert!(run.join(files::CHECKPOINTS).join(format!("{checkpoint}.safetensors")).is_file(), "{checkpoint}");
+        let info: RunInfo = serde_json::from_str(&fs::read_to_string(run.join(files::RUN))?)?;
+        assert!(!info.complete && !run.join("student/model.safetensors").exists(), "{stage}: {info:?}");
+    }
     assert!(trained(&recipe, &run)?.complete);
+    Ok(())
+}
+
+#[test]
+fn each_arm_has_its_terms_after_each_stage() -> Result {
+    let folder = tempdir()?;
+    let dataset = write(folder.path(), Asked::Answers)?;
+    let all = ["loss/vision", "loss/text", "loss/tokens"];
+    for (arm, terms) in [
+        ("base", &[][..]),
+        ("kd-v", &all[..1]),
+        ("kd-t", &all[1..2]),
+        ("kd", &all[..2]),
+        ("kd+ts", &all),
+        ("kd+ts+cw", &all),
+        ("mad", &all),
+    ] {
+        for mode in ["none", "aft", "mlm"] {
+            if arm == "mad" && mode != "aft" {
+                continue;
+            }
+            let run = folder.path().join(format!("{arm}-{mode}"));
+            let (arm_is, mode_is) = (format!("arm={arm}"), format!("adapt.mode={mode}"));
+            let recipe = recipe(&dataset, &[&arm_is, &mode_is, "adapt.steps=2", "optim.steps=2"])?;
+            assert_eq!(trained(&recipe, &run)?.adapt, mode);
+            let has = |tag: &str| -> Result<bool> { Ok(curve(&run, tag)?.len() == 2) };
+            assert!(has("loss/task")? && has("adapt/loss/total")? == (mode != "none"), "{arm} {mode}");
+            for term in all {
+                assert_eq!(has(term)?, terms.contains(&term), "{arm} {mode}: {term}");
+                assert_eq!(has(&format!("adapt/{term}"))?, mode == "aft", "{arm} {mode}: {term} before the task");
+            }
+            assert_eq!(run.join("confidence.parquet").is_file(), arm == "kd+ts+cw" || arm == "mad", "{arm} {mode}");
+        }
+    }
     Ok(())
 }
 

@@ -59,6 +59,9 @@ impl Made {
     }
 }
 
+/// What is predicted, by text and token.
+type Places = BTreeMap<(usize, usize), i64>;
+
 fn masks(tokenizer: &TextTokenizer) -> Extra {
     Masking::of(tokenizer).map_or(Extra::None, Extra::Masks)
 }
@@ -112,7 +115,7 @@ fn holes_depend_on_seed_epoch_and_sample_alone() -> Result {
     let whole = Made::of(Asked::Choice, &[], |_| Extra::None)?;
     let rows = made.rows();
     /// Ids, and what is predicted, by text.
-    fn holes(batch: &Batch) -> (Vec<Vec<i64>>, BTreeMap<(usize, usize), i64>) {
+    fn holes(batch: &Batch) -> (Vec<Vec<i64>>, Places) {
         let (_, tokens) = batch.text.ids.size2().unwrap();
         let ids = integers(&batch.text.ids).chunks(tokens as usize).map(<[i64]>::to_vec).collect();
         let Some(masked) = &batch.masked else { return (ids, BTreeMap::new()) };
@@ -191,6 +194,14 @@ fn a_random_teacher_takes_the_place_of_every_feature() -> Result {
         let all = made.preparer.candidates(shard, sample, 0, Some(0));
         all.iter().map(|candidate| (candidate.visual.unwrap(), candidate.semantic)).collect()
     };
+    let (shard, teacher) = (&random.shards[0], RandomTeacher::of(&random.preparer.recipe).unwrap());
+    let (z_v, z_t) = (shard.z_v.as_ref().unwrap(), shard.z_t.as_ref().unwrap());
+    for candidate in random.preparer.candidates(shard, &shard.samples[1], 0, Some(0)) {
+        let word = |of, width| teacher.feature(of, &candidate.word.lower, width);
+        let (visual, semantic) = (word("prompt", IMAGE_WIDTH), word("isolated", TEXT_WIDTH));
+        assert_eq!(candidate.visual, Some(relevance(&visual, z_v.row(shard.samples[1].image))));
+        assert_eq!(candidate.semantic, relevance(&semantic, z_t.row(shard.samples[1].texts[0])));
+    }
     let (plain, random) = (seen(&plain), seen(&random));
     assert!(
         plain.len() == 2 && plain.iter().zip(&random).all(|(a, b)| a.0 != b.0 && a.1 != b.1),

@@ -40,7 +40,7 @@ pub struct Outcome {
 /// Trains a student as the recipe says, into a run folder; called again on the same folder, it continues.
 ///
 /// # Errors
-/// Of the recipe, the data set, the cache, libtorch; [`Error::NotFinite`] when the loss diverges;
+/// Of the recipe, the data set, the cache, libtorch; [`crate::Error::NotFinite`] when the loss diverges;
 /// [`retort_cache::Error::Interrupted`] when asked to stop, after a checkpoint.
 pub fn train(recipe: &Recipe, run: &Path, progress: &dyn Progress, interrupt: &Interrupt) -> Result<Outcome> {
     let Some(adapting) = recipe.of_adaptation() else {

@@ -18,10 +18,10 @@ pub fn run(options: &Train, terminal: &Terminal) -> Result<ExitCode> {
     let from = if outcome.began_at > 0 { format!(", continued at step {}", outcome.began_at) } else { String::new() };
     let before = match info.adapt_steps {
         0 => String::new(),
-        steps => format!(" after {steps} of {}", info.adapt),
+        steps => format!(", after {steps} of {}", info.adapt),
     };
     print(&format!(
-        "{}: arm {}, seed {}, {} ({} parameters), {} steps{before} of {} on {} samples of {} images{from}; waited for data {:.1} % of the time\n",
+        "{}: arm {}, seed {}, {} ({} parameters), {} steps of {} on {} samples of {} images{before}{from}; waited for data {:.1} % of the time\n",
         run.display(),
         info.arm,
         info.seed,

@@ -48,6 +48,7 @@ golden: demo-data
 	$(PYTHON) -m venv $(CACHE)/golden-venv
 	$(CACHE)/golden-venv/bin/pip install --quiet --requirement tests/py/requirements.txt
 	$(CACHE)/golden-venv/bin/python tests/py/make_goldens.py
+	$(CACHE)/golden-venv/bin/python tests/py/make_losses.py
 
 ## every benchmark, beside what people use; docs/benchmarks.md holds the results
 bench: bench-ingest bench-cache

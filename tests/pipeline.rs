@@ -50,6 +50,9 @@ patch_size = 16
 steps = 60
 batch = 4
 lr = 0.003
+[adapt]
+steps = 20
+lr = 0.003
 [log]
 checkpoint_every = 30
 "#;
@@ -66,17 +69,18 @@ fn every_arm_trains_from_the_cache_and_is_scored_beside_the_floors() -> Result {
     let dataset = taught(folder.path())?;
     let recipe = recipe(folder.path(), &dataset)?;
     let mut runs = Vec::new();
-    for arm in ["base", "kd-v", "kd-t", "kd", "kd+ts", "kd+ts+cw"] {
+    for arm in ["base", "kd-v", "kd-t", "kd", "kd+ts", "kd+ts+cw", "mad"] {
         let run = folder.path().join(arm);
         let setting = format!("arm={arm}");
         let said = succeed(&["train", text(&recipe), "--set", &setting, "--run", text(&run)])?;
         assert!(said.contains(&format!("arm {arm}, seed 1")) && said.contains("24 samples of 12 images"), "{said}");
         let tags = succeed(&["sql", text(&run), "-c", "SELECT DISTINCT tag FROM metrics", "--format", "csv"])?;
         for (tag, arms) in [
-            ("loss/vision", &["kd-v", "kd", "kd+ts", "kd+ts+cw"][..]),
-            ("loss/text", &["kd-t", "kd", "kd+ts", "kd+ts+cw"]),
-            ("loss/tokens", &["kd+ts", "kd+ts+cw"]),
-            ("loss/task", &["base", "kd-v", "kd-t", "kd", "kd+ts", "kd+ts+cw"]),
+            ("loss/vision", &["kd-v", "kd", "kd+ts", "kd+ts+cw", "mad"][..]),
+            ("loss/text", &["kd-t", "kd", "kd+ts", "kd+ts+cw", "mad"]),
+            ("loss/tokens", &["kd+ts", "kd+ts+cw", "mad"]),
+            ("loss/task", &["base", "kd-v", "kd-t", "kd", "kd+ts", "kd+ts+cw", "mad"]),
+            ("adapt/loss/contrast_images", &["mad"]),
         ] {
             assert_eq!(tags.lines().any(|line| line == tag), arms.contains(&arm), "{arm}: {tags}");
         }
@@ -170,17 +174,18 @@ fn training_killed_and_run_again_ends_with_the_same_weights() -> Result {
     let recipe = recipe(folder.path(), &dataset)?;
     let (whole, broken) = (folder.path().join("whole"), folder.path().join("broken"));
     let often = "log.checkpoint_every=4";
-    let arguments = |run| ["train", text(&recipe), "--set", "arm=kd+ts+cw", "--set", often, "--run", text(run)];
+    let arguments = |run| ["train", text(&recipe), "--set", "arm=mad", "--set", often, "--run", text(run)];
     succeed(&arguments(&whole))?;
     let checkpoints = broken.join("checkpoints");
-    let beyond = |step: usize| {
+    let beyond = |place: &str| {
         let name = |entry: fs::DirEntry| entry.file_name().into_string().unwrap_or_default();
         let names = fs::read_dir(&checkpoints).into_iter().flatten().flatten().map(name);
-        names.filter(|name| name.ends_with(".safetensors")).max() >= Some(format!("step-{step:08}.safetensors"))
+        names.filter(|name| name.ends_with(".safetensors")).max() >= Some(format!("{place}.safetensors"))
     };
     let mut killed = 0;
-    for step in [4, 20, 36] {
-        killed += usize::from(kill_when(&arguments(&broken), || beyond(step))?);
+    // In the stage before task finetuning, and in it.
+    for place in ["adapt-00000008", "step-00000004", "step-00000020", "step-00000036"] {
+        killed += usize::from(kill_when(&arguments(&broken), || beyond(place))?);
     }
     assert!(killed >= 1, "no kill came in time");
     let said = succeed(&arguments(&broken))?;

@@ -191,7 +191,7 @@ pub struct RunInfo {
     /// Version, `run/<major>.<minor>`.
     #[serde(rename = "retort:schema")]
     pub schema: String,
-    /// Arm of the method, such as `kd+ts+cw`.
+    /// Arm of the method, such as `kd+ts+cw`, with what is unusual about it, such as `base+mlm`.
     pub arm: String,
     /// Student and size, such as `vilt tiny`.
     pub student: String,
@@ -205,8 +205,17 @@ pub struct RunInfo {
     pub images: u64,
     /// Samples trained on.
     pub samples: u64,
-    /// Optimiser steps of the whole run.
+    /// Optimiser steps of task finetuning.
     pub steps: u64,
+    /// What came before it: `aft`, `mlm` or `none`. Since 1.1.
+    #[serde(default = "none")]
+    pub adapt: String,
+    /// Optimiser steps of that. Since 1.1.
+    #[serde(default)]
+    pub adapt_steps: u64,
+    /// Which part of the method was replaced by chance, or `none`. Since 1.1.
+    #[serde(default = "none")]
+    pub control: String,
     /// Samples a step.
     pub batch: u64,
     /// Trained parameters of the student.
@@ -215,11 +224,15 @@ pub struct RunInfo {
     pub complete: bool,
 }
 
+fn none() -> String {
+    "none".to_owned()
+}
+
 /// Version of [`RunInfo`] written by this build.
-pub const RUN_VERSION: SchemaVersion = SchemaVersion::new("run", 1, 0);
+pub const RUN_VERSION: SchemaVersion = SchemaVersion::new("run", 1, 1);
 
 /// Version of a run's checkpoints written by this build.
-pub const CHECKPOINT_VERSION: SchemaVersion = SchemaVersion::new("checkpoint", 1, 0);
+pub const CHECKPOINT_VERSION: SchemaVersion = SchemaVersion::new("checkpoint", 1, 1);
 
 /// `evaluation-<split>.json`: scores of a run on a split, beside the floors. Accuracies are from 0 to 1.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

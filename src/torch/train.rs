@@ -16,8 +16,12 @@ pub fn run(options: &Train, terminal: &Terminal) -> Result<ExitCode> {
     let outcome = train(&recipe, &run, terminal, terminal.interrupt())?;
     let info = &outcome.info;
     let from = if outcome.began_at > 0 { format!(", continued at step {}", outcome.began_at) } else { String::new() };
+    let before = match info.adapt_steps {
+        0 => String::new(),
+        steps => format!(", after {steps} of {}", info.adapt),
+    };
     print(&format!(
-        "{}: arm {}, seed {}, {} ({} parameters), {} steps of {} on {} samples of {} images{from}; waited for data {:.1} % of the time\n",
+        "{}: arm {}, seed {}, {} ({} parameters), {} steps of {} on {} samples of {} images{before}{from}; waited for data {:.1} % of the time\n",
         run.display(),
         info.arm,
         info.seed,
@@ -34,5 +38,5 @@ pub fn run(options: &Train, terminal: &Terminal) -> Result<ExitCode> {
 
 fn default_run(path: &Path, recipe: &Recipe) -> PathBuf {
     let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or("run");
-    PathBuf::from("runs").join(format!("{name}-{}-seed{}", recipe.arm, recipe.seed))
+    PathBuf::from("runs").join(format!("{name}-{}-seed{}", recipe.label(), recipe.seed))
 }

@@ -95,6 +95,17 @@ impl AdamW {
         state
     }
 
+    /// Takes over those weights that another stage had too; the moments stay fresh.
+    pub(crate) fn start_from(&mut self, tensor: impl Fn(&str) -> Result<Option<Tensor>>) -> Result<()> {
+        let _guard = tch::no_grad_guard();
+        for (name, target) in &mut self.parameters {
+            if let Some(adapted) = tensor(&format!("weight/{name}"))? {
+                target.f_copy_(&adapted)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Takes over weights and moments of a checkpoint.
     pub(crate) fn restore(&mut self, step: u64, tensor: impl Fn(&str) -> Result<Tensor>) -> Result<()> {
         let _guard = tch::no_grad_guard();
@@ -106,7 +117,22 @@ impl AdamW {
             }
         }
         self.step = step;
-        Ok(())
+        self.define_gradients()
+    }
+
+    /// A parameter that had a gradient once has one ever after, if only of zeros, and goes on by its moments; after a
+    /// restart it must too, even if the next batches do not touch it (texts without words, and the words' projection).
+    fn define_gradients(&self) -> Result<()> {
+        tch::with_grad(|| {
+            for (name, parameter) in &self.parameters {
+                let Some(second) = self.second.get(name) else { continue };
+                let moved = second.f_count_nonzero(None::<i64>)?.f_int64_value(&[])? > 0;
+                if moved {
+                    parameter.f_sum(Kind::Float)?.f_mul_scalar(0.0)?.f_backward()?;
+                }
+            }
+            Ok(())
+        })
     }
 }
 
@@ -148,6 +174,33 @@ mod tests {
         }
         let found: Vec<f32> = Vec::try_from(w.detach().view([-1])).map_err(Error::from)?;
         assert!(found.iter().zip(expected).all(|(a, b)| (f64::from(*a) - b).abs() < 1e-5), "{found:?} {expected:?}");
+        Ok(())
+    }
+
+    #[test]
+    fn a_parameter_that_is_not_always_used_goes_on_as_if_never_stopped() -> Result<()> {
+        let fresh = || -> Result<(Tensor, Tensor, AdamW)> {
+            let tensor = |x: f32| Tensor::from_slice(&[x, -x]).reshape([1, 2]).set_requires_grad(true);
+            let (always, once) = (tensor(1.0), tensor(2.0));
+            let named = [("always", &always), ("once", &once)].map(|(name, w)| (name.to_owned(), w.shallow_clone()));
+            let adamw = AdamW::new(BTreeMap::from(named), &Optim::default())?;
+            Ok((always, once, adamw))
+        };
+        let (always, once, mut whole) = fresh()?;
+        (always.f_square()?.f_sum(Kind::Float)? + once.f_square()?.f_sum(Kind::Float)?).f_backward()?;
+        whole.step()?;
+        let saved: BTreeMap<String, Tensor> =
+            whole.state().into_iter().map(|(name, tensor)| (name, tensor.detach().copy())).collect();
+        always.f_square()?.f_sum(Kind::Float)?.f_backward()?;
+        whole.step()?;
+
+        let (always_again, once_again, mut restored) = fresh()?;
+        restored.restore(1, |name| Ok(saved[name].shallow_clone()))?;
+        always_again.f_square()?.f_sum(Kind::Float)?.f_backward()?;
+        restored.step()?;
+        assert_eq!(always, always_again);
+        assert_eq!(once, once_again);
+        assert_ne!(once, saved["weight/once"]);
         Ok(())
     }
 

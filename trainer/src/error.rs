@@ -82,9 +82,10 @@ impl Error {
             Self::Model(error) => error.hint(),
             Self::Cache(error) => error.hint(),
             Self::Run { .. } => Some("choose another folder with --run, or remove this one".to_owned()),
-            Self::NotFinite { .. } => {
-                Some("lower optim.lr, or set optim.clip; the last checkpoint is from before".to_owned())
-            }
+            Self::NotFinite { .. } => Some(
+                "lower optim.lr (before the task, adapt.lr), or set optim.clip; the last checkpoint is from before"
+                    .to_owned(),
+            ),
             _ => None,
         }
     }

@@ -13,7 +13,7 @@ use retort_schemas::runs::{EVALUATION_VERSION, Evaluation, Score, files, predict
 use retort_schemas::tables;
 use tch::{Device, Kind};
 
-use crate::prepare::Preparer;
+use crate::prepare::{Extra, Preparer};
 use crate::recipe::{Arm, Recipe};
 use crate::record::{TOKENIZER, WEIGHTS};
 use crate::students::{self, Student};
@@ -67,11 +67,17 @@ pub fn evaluate(run: &Path, split: &str, progress: &dyn Progress, interrupt: &In
         visual_words: None,
         semantic_words: None,
         confidence: None,
+        extra: Extra::None,
         device: Device::Cpu,
     };
-    let with_regions = preparer.recipe.student.kind.reads_regions();
-    let (image_teacher, text_teacher) = (None, None);
-    let sources = Sources { dataset: dataset.clone(), image_teacher, text_teacher, with_tokens: false, with_regions };
+    let sources = Sources {
+        dataset: dataset.clone(),
+        image_teacher: None,
+        text_teacher: None,
+        with_tokens: false,
+        with_regions: preparer.recipe.student.kind.reads_regions(),
+        random: None,
+    };
     let total = tested.shards.iter().map(|shard| shard.rows(tables::samples::NAME)).sum();
     progress.begin(&format!("eval {split}"), total, "samples");
     let mut rows = Vec::new();

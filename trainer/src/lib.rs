@@ -10,6 +10,8 @@
 //!                        AdamW --> checkpoint (weights, moments, step) --> RUN/
 //! ```
 //!
+//! Before it there may be a stage without labels (`adapt.rs`): adaptive finetuning, or masked-language modelling.
+//!
 //! Read [`losses`], [`selection`] and [`confidence`] beside the paper: each formula is one function. [`train`] is the
 //! loop, [`evaluate()`] the scoring; [`students`] holds one module a student.
 //!
@@ -17,14 +19,21 @@
 //! stopped and started again ends, on the CPU, with the same bits as one that was not.
 
 mod adamw;
+mod adapt;
 pub mod adversarial;
 mod balance;
 mod checkpoint;
 pub mod confidence;
+mod controls;
 mod error;
 mod evaluate;
 mod events;
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod formulas;
 pub mod losses;
+mod masking;
 mod metrics;
 mod prepare;
 mod probe;
@@ -45,7 +54,8 @@ mod zipped;
 pub use error::{Error, Result};
 pub use evaluate::evaluate;
 pub use recipe::{
-    Arm, ChoiceLoss, ConfidenceForm, ConfidenceSource, Distance, Recipe, SelectMode, Shots, Side, StudentKind, Target,
+    AdaptMode, Arm, ChoiceLoss, ConfidenceForm, ConfidenceSource, Control, Distance, Recipe, SelectMode, Shots, Side,
+    StudentKind, Target,
 };
 pub use run::{Outcome, train};
 pub use sampling::{Candidate, draw};

@@ -8,6 +8,7 @@ use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, UInt64Array
 use retort_cache::{column, read_plain_table, write_plain_table};
 use retort_schemas::runs::metrics as names;
 
+use crate::adapt::Stage;
 use crate::events;
 use crate::{Error, Result};
 
@@ -26,8 +27,8 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    /// Those of a run up to a step: what a stopped run logged after its last checkpoint will be logged again.
-    pub(crate) fn read(run: &Path, step: u64) -> Result<Self> {
+    /// Those of a run up to a step of a stage: what a stopped run logged after its last checkpoint will be logged again.
+    pub(crate) fn read(run: &Path, stage: Stage, step: u64) -> Result<Self> {
         let path = file(run);
         if !path.is_file() {
             return Ok(Self::default());
@@ -43,7 +44,18 @@ impl Metrics {
             value: values.value(row),
             unix_secs: times.value(row),
         });
-        Ok(Self { rows: rows.filter(|row| row.step <= step).collect() })
+        let kept = |row: &Metric| match (stage, row.tag.starts_with(Stage::Adapt.prefix())) {
+            (Stage::Adapt, true) | (Stage::Task, false) => row.step <= step,
+            (Stage::Task, true) => true,
+            (Stage::Adapt, false) => false,
+        };
+        Ok(Self { rows: rows.filter(kept).collect() })
+    }
+
+    /// Every value, in the order in which it was logged.
+    #[cfg(test)]
+    pub(crate) fn rows(&self) -> &[Metric] {
+        &self.rows
     }
 
     pub(crate) fn push(&mut self, step: u64, tag: &str, value: f64) {
@@ -68,4 +80,28 @@ impl Metrics {
 
 fn file(run: &Path) -> std::path::PathBuf {
     run.join(format!("{}.parquet", names::NAME))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_logged_after_a_checkpoint_is_forgotten() -> Result<()> {
+        let folder = tempfile::tempdir().map_err(retort_cache::Error::io("make", Path::new("a folder")))?;
+        let mut all = Metrics::default();
+        for (step, tag) in [(1, "adapt/lr"), (2, "adapt/lr"), (1, "lr"), (2, "lr"), (3, "lr")] {
+            all.push(step, tag, 0.5);
+        }
+        all.write(folder.path())?;
+        let read = |stage, step| -> Result<Vec<(u64, String)>> {
+            let rows = Metrics::read(folder.path(), stage, step)?.rows;
+            Ok(rows.into_iter().map(|row| (row.step, row.tag)).collect())
+        };
+        let rows = |all: &[(u64, &str)]| all.iter().map(|(step, tag)| (*step, (*tag).to_owned())).collect::<Vec<_>>();
+        assert_eq!(read(Stage::Adapt, 1)?, rows(&[(1, "adapt/lr")]));
+        assert_eq!(read(Stage::Task, 0)?, rows(&[(1, "adapt/lr"), (2, "adapt/lr")]));
+        assert_eq!(read(Stage::Task, 2)?, rows(&[(1, "adapt/lr"), (2, "adapt/lr"), (1, "lr"), (2, "lr")]));
+        Ok(())
+    }
 }

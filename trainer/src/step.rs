@@ -4,24 +4,28 @@ use retort_nn::{Linear, Weights};
 use tch::{Kind, Tensor};
 
 use crate::adamw::AdamW;
+use crate::adversarial::Pressed;
 use crate::checkpoint::State;
 use crate::losses::{
     binary_choice_loss, class_loss, distillation, mean_over_texts, text_loss, token_loss, vision_loss, vqa_loss,
 };
 use crate::prepare::Batch;
-use crate::recipe::{ChoiceLoss, Recipe, Target};
+use crate::recipe::{ChoiceLoss, Control, Recipe, Target};
 use crate::stream::Part;
 use crate::students::{Student, Views};
 use crate::tasks::{Objective, in_rows_of_samples};
 use crate::zipped::Sources;
-use crate::{Error, Result, adversarial, confidence};
+use crate::{Error, Result, adversarial, confidence, controls};
 
 /// g_v, g_t, g_w: trained with the student, dropped at export.
 pub(crate) struct Heads {
-    vision: Option<Linear>,
-    text: Option<Linear>,
-    words: Option<Linear>,
+    pub(crate) vision: Option<Linear>,
+    pub(crate) text: Option<Linear>,
+    pub(crate) words: Option<Linear>,
 }
+
+/// What is logged of a step, by tag.
+pub(crate) type Losses = Vec<(&'static str, f64)>;
 
 impl Heads {
     /// The heads that the arm needs, as wide as the features of the first shard.
@@ -50,6 +54,48 @@ impl Heads {
     }
 }
 
+/// The distillation terms of a batch, `[batch]` each; absent where the arm has none.
+pub(crate) struct Terms {
+    pub(crate) l_v: Option<Tensor>,
+    pub(crate) l_t: Option<Tensor>,
+    pub(crate) l_ts: Option<Tensor>,
+}
+
+impl Terms {
+    /// Of what the student saw. `r_img` is `[batch, width]` already: once per image, over its candidate texts.
+    pub(crate) fn of(
+        recipe: &Recipe,
+        objective: Objective,
+        heads: &Heads,
+        batch: &Batch,
+        Views { h_cls, h_text, r_img, .. }: &Views,
+    ) -> Result<Self> {
+        let (kind, texts) = (recipe.distil.distance, objective.texts() as i64);
+        let l_v = both(&heads.vision, &batch.z_v).map(|(g_v, z_v)| vision_loss(g_v, r_img, z_v, kind)).transpose()?;
+        let l_t = both(&heads.text, &batch.z_t)
+            .map(|(g_t, z_t)| mean_over_texts(&text_loss(g_t, h_cls, z_t, kind)?, texts))
+            .transpose()?;
+        let l_ts = both(&heads.words, &batch.words)
+            .map(|(g_w, words)| {
+                let each = token_loss(g_w, h_text, &words.members, &words.present, &words.target, kind)?;
+                mean_over_texts(&each, texts)
+            })
+            .transpose()?;
+        Ok(Self { l_v, l_t, l_ts })
+    }
+
+    /// Their means over the batch, by tag.
+    pub(crate) fn means(&self) -> Result<Losses> {
+        let mut means = Vec::new();
+        for (tag, loss) in [("loss/vision", &self.l_v), ("loss/text", &self.l_t), ("loss/tokens", &self.l_ts)] {
+            if let Some(loss) = loss {
+                means.push((tag, loss.f_mean(Kind::Float)?.f_double_value(&[])?));
+            }
+        }
+        Ok(means)
+    }
+}
+
 /// One step: the whole objective in the order of the formula.
 ///
 /// ```text
@@ -63,47 +109,36 @@ pub(crate) fn step(
     batch: &Batch,
     adamw: &mut AdamW,
     state: &mut State,
-) -> Result<Vec<(&'static str, f64)>> {
+) -> Result<Losses> {
     let embedded = student.embed(&batch.text, &batch.visual)?;
-    let Views { h_cls, h_text, r_img, logits: said } = student.encode(&embedded)?;
-    let kind = recipe.distil.distance;
-    let texts = objective.texts() as i64;
-    let logits = in_rows_of_samples(&said, objective)?;
+    let mut views = student.encode(&embedded)?;
+    let logits = in_rows_of_samples(&views.logits, objective)?;
     let task = task_loss(recipe, objective, &logits, batch)?;
 
     // Once per image: the whole-image token, seen with each candidate text.
-    let r_img = mean_over_texts_of(&r_img, texts)?;
-    let l_v = both(&heads.vision, &batch.z_v).map(|(g_v, z_v)| vision_loss(g_v, &r_img, z_v, kind)).transpose()?;
-    let l_t = both(&heads.text, &batch.z_t)
-        .map(|(g_t, z_t)| mean_over_texts(&text_loss(g_t, &h_cls, z_t, kind)?, texts))
-        .transpose()?;
-    let l_ts = both(&heads.words, &batch.words)
-        .map(|(g_w, words)| {
-            let each = token_loss(g_w, &h_text, &words.members, &words.present, &words.target, kind)?;
-            mean_over_texts(&each, texts)
-        })
-        .transpose()?;
+    views.r_img = mean_over_texts_of(&views.r_img, objective.texts() as i64)?;
+    let terms = Terms::of(recipe, objective, heads, batch, &views)?;
     let w = match &batch.confidence {
         Some((c_t, right)) => {
             let c_s = confidence::student_confidence(&logits, &batch.labels)?;
-            Some(confidence::weights(recipe.confidence.form, c_t, &c_s, right)?)
+            let w = confidence::weights(recipe.confidence.form, c_t, &c_s, right)?;
+            Some(match (recipe.control, batch.ids_of_samples.first()) {
+                (Control::ShuffledWeights, Some(first)) => controls::shuffled(&w, recipe.seed, state.step, first)?,
+                _ => w,
+            })
         }
         None => None,
     };
     let (s_v, s_t) = (recipe.distil.vision, recipe.distil.text);
     let distil = distillation(
-        l_v.as_ref().map(|loss| (loss, s_v)),
-        l_t.as_ref().map(|loss| (loss, s_t)),
-        l_ts.as_ref().map(|loss| (loss, s_t)),
+        terms.l_v.as_ref().map(|loss| (loss, s_v)),
+        terms.l_t.as_ref().map(|loss| (loss, s_t)),
+        terms.l_ts.as_ref().map(|loss| (loss, s_t)),
         w.as_ref(),
     )?;
 
     let mut losses = vec![("loss/task", task.f_double_value(&[])?)];
-    for (tag, loss) in [("loss/vision", &l_v), ("loss/text", &l_t), ("loss/tokens", &l_ts)] {
-        if let Some(loss) = loss {
-            losses.push((tag, loss.f_mean(Kind::Float)?.f_double_value(&[])?));
-        }
-    }
+    losses.extend(terms.means()?);
     let total = match &distil {
         Some(distil) => {
             let lambda = state.balance.lambda(losses[0].1, distil.f_double_value(&[])?);
@@ -112,32 +147,44 @@ pub(crate) fn step(
         }
         None => task,
     };
-    let finite = |value: f64| {
-        let first: Vec<&str> = batch.ids_of_samples.iter().take(5).map(String::as_str).collect();
-        let error = || Error::NotFinite { step: state.step + 1, value, samples: first.join(", ") };
-        if value.is_finite() { Ok(value) } else { Err(error()) }
-    };
-    let value = finite(total.f_double_value(&[])?)?;
     let pressed = match recipe.adversarial() {
         Some(settings) => Some(adversarial::press(
             settings,
             (recipe.seed, state.step),
             student,
-            (&embedded, &said),
+            (&embedded, &views.logits),
             &|said| task_loss(recipe, objective, &in_rows_of_samples(said, objective)?, batch),
             &|said| predictions(recipe, objective, said),
         )?),
         None => None,
     };
-    let total = match &pressed {
+    descend(&total, pressed.as_ref(), batch, adamw, state.step, losses)
+}
+
+/// The end of every step: sees that the loss is finite, and goes down its gradient. `done` steps were before. Perturbed
+/// passes have left their own gradients.
+pub(crate) fn descend(
+    total: &Tensor,
+    pressed: Option<&Pressed>,
+    batch: &Batch,
+    adamw: &mut AdamW,
+    done: u64,
+    mut losses: Losses,
+) -> Result<Losses> {
+    let finite = |value: f64| {
+        let first: Vec<&str> = batch.ids_of_samples.iter().take(5).map(String::as_str).collect();
+        let error = || Error::NotFinite { step: done + 1, value, samples: first.join(", ") };
+        if value.is_finite() { Ok(value) } else { Err(error()) }
+    };
+    let value = finite(total.f_double_value(&[])?)?;
+    match pressed {
         Some(pressed) => {
             finite(pressed.task + pressed.divergence)?;
             losses.extend([("loss/adversarial", pressed.task), ("loss/divergence", pressed.divergence)]);
-            total.f_add(&pressed.through_clean)?
+            total.f_add(&pressed.through_clean)?.f_backward()?;
         }
-        None => total,
-    };
-    total.f_backward()?;
+        None => total.f_backward()?,
+    }
     losses.insert(0, ("loss/total", value));
     losses.push(("gradient_norm", adamw.step()?));
     Ok(losses)
@@ -166,7 +213,7 @@ fn predictions(recipe: &Recipe, objective: Objective, said: &Tensor) -> Result<T
 }
 
 /// `[texts, width]` to `[batch, width]`.
-fn mean_over_texts_of(features: &Tensor, texts: i64) -> Result<Tensor> {
+pub(crate) fn mean_over_texts_of(features: &Tensor, texts: i64) -> Result<Tensor> {
     let width = features.size2()?.1;
     Ok(features.f_view([-1, texts, width])?.f_mean_dim([1_i64].as_slice(), false, Kind::Float)?)
 }

@@ -10,6 +10,7 @@ use retort_schemas::manifest::Shard;
 use retort_schemas::{features, tables};
 
 use crate::Result;
+use crate::controls::RandomTeacher;
 use crate::regions::Regions;
 
 /// One sample as ingest wrote it.
@@ -40,6 +41,17 @@ pub(crate) struct Pooled {
 impl Pooled {
     pub(crate) fn row(&self, row: usize) -> &[f32] {
         &self.vectors[row * self.width..(row + 1) * self.width]
+    }
+
+    /// The same rows of a teacher that knows nothing; `items` says whose feature a row is.
+    pub(crate) fn replaced<T: AsRef<str>>(
+        &self,
+        random: &RandomTeacher,
+        of: &str,
+        items: impl Iterator<Item = T>,
+    ) -> Self {
+        let vectors = items.flat_map(|item| random.feature(of, item.as_ref(), self.width)).collect();
+        Self { width: self.width, vectors }
     }
 }
 
@@ -90,6 +102,7 @@ pub(crate) struct Zipped {
     pub(crate) images: BinaryArray,
     /// Where the student reads regions.
     pub(crate) regions: Option<Regions>,
+    pub(crate) image_ids: FixedSizeBinaryArray,
     /// z_v by image row.
     pub(crate) z_v: Option<Pooled>,
     /// z_t by text row.
@@ -128,6 +141,8 @@ pub(crate) struct Sources {
     pub(crate) with_tokens: bool,
     /// Detected regions instead of encoded images.
     pub(crate) with_regions: bool,
+    /// Says something else in the place of the teachers.
+    pub(crate) random: Option<RandomTeacher>,
 }
 
 impl Sources {
@@ -135,11 +150,13 @@ impl Sources {
     pub(crate) fn load(&self, shard: &Shard) -> Result<Zipped> {
         let columns = Columns::Named(&[tables::texts::TEXT, tables::texts::OBJECTS, tables::texts::PARTS]);
         let texts = self.dataset.read(shard, tables::texts::NAME, columns)?;
+        let ids = tables::images::IMAGE_ID;
+        let wanted = if self.with_regions { vec![ids] } else { vec![ids, tables::images::BYTES] };
+        let table = self.dataset.read(shard, tables::images::NAME, Columns::Named(&wanted))?;
         let (images, regions) = if self.with_regions {
             (BinaryArray::new_null(0), Some(Regions::read(&self.dataset, shard)?))
         } else {
-            let images = self.dataset.read(shard, tables::images::NAME, Columns::Named(&[tables::images::BYTES]))?;
-            (column::<BinaryArray>(&images, tables::images::BYTES)?.clone(), None)
+            (column::<BinaryArray>(&table, tables::images::BYTES)?.clone(), None)
         };
         let features = |teacher: &Option<TeacherCache>, table: &str| -> Result<Option<RecordBatch>> {
             Ok(teacher.as_ref().map(|teacher| teacher.read(&self.dataset, shard, table)).transpose()?)
@@ -147,7 +164,7 @@ impl Sources {
         let z_v = features(&self.image_teacher, features::images::NAME)?;
         let z_t = features(&self.text_teacher, features::texts::NAME)?;
         let tokens = if self.with_tokens { features(&self.text_teacher, features::tokens::NAME)? } else { None };
-        Ok(Zipped {
+        let mut zipped = Zipped {
             shard: shard.name.clone(),
             samples: samples(&self.dataset, shard)?,
             texts: column::<StringArray>(&texts, tables::texts::TEXT)?.clone(),
@@ -155,10 +172,17 @@ impl Sources {
             parts: texts.column_by_name(tables::texts::PARTS).and_then(|parts| parts.as_list_opt::<i32>()).cloned(),
             images,
             regions,
+            image_ids: column::<FixedSizeBinaryArray>(&table, tables::images::IMAGE_ID)?.clone(),
             z_v: z_v.as_ref().map(|batch| pooled(batch, features::EMBEDDING)).transpose()?,
             z_t: z_t.as_ref().map(|batch| pooled(batch, features::EMBEDDING)).transpose()?,
             tokens: tokens.as_ref().map(token_rows).transpose()?,
-        })
+        };
+        if let Some(random) = &self.random {
+            let images = zipped.image_ids.iter().flatten().map(hex);
+            zipped.z_v = zipped.z_v.map(|z_v| z_v.replaced(random, "image", images));
+            zipped.z_t = zipped.z_t.map(|z_t| z_t.replaced(random, "text", zipped.texts.iter().flatten()));
+        }
+        Ok(zipped)
     }
 }
 
@@ -182,7 +206,11 @@ impl Sources {
     pub(crate) fn joint_texts(&self, shard: &Shard) -> Result<Option<Pooled>> {
         let Some(teacher) = &self.image_teacher else { return Ok(None) };
         let batch = teacher.read(&self.dataset, shard, features::texts::NAME)?;
-        Ok(Some(pooled(&batch, features::EMBEDDING)?))
+        let z_t = pooled(&batch, features::EMBEDDING)?;
+        let Some(random) = &self.random else { return Ok(Some(z_t)) };
+        let texts = self.dataset.read(shard, tables::texts::NAME, Columns::Named(&[tables::texts::TEXT]))?;
+        let texts = column::<StringArray>(&texts, tables::texts::TEXT)?;
+        Ok(Some(z_t.replaced(random, "joint-text", texts.iter().flatten())))
     }
 }
 
@@ -250,6 +278,10 @@ fn token_rows(batch: &RecordBatch) -> Result<Tokens> {
     let vectors = Rows::of(batch, features::tokens::TOKENS)?;
     let spans = column::<ListArray>(batch, features::tokens::TOKEN_SPANS)?.clone();
     Ok(Tokens { vectors, spans })
+}
+
+fn hex(id: &[u8]) -> String {
+    id.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Scales a vector to length 1; a zero vector stays.

@@ -286,6 +286,12 @@ fn tag_title(tag: &str) -> (usize, String) {
         ("lr", "Learning rate"),
         ("samples_per_sec", "Samples a second"),
         ("data_wait", "Waiting for data"),
+        ("adapt/loss/total", "Before the task: loss, all terms"),
+        ("adapt/loss/vision", "Before the task: vision"),
+        ("adapt/loss/text", "Before the task: text"),
+        ("adapt/loss/tokens", "Before the task: selected tokens"),
+        ("adapt/loss/contrast_images", "Before the task: contrast of images"),
+        ("adapt/loss/contrast_texts", "Before the task: contrast of texts"),
     ];
     let found = known.iter().enumerate().find(|(_, (name, _))| *name == tag);
     found.map_or((known.len(), String::new()), |(at, (_, title))| (at, (*title).to_owned()))

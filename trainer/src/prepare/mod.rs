@@ -1,19 +1,26 @@
 //! From zipped rows to a batch of tensors: tokenise, decode, augment, choose words, collate.
 
+mod segments;
+#[cfg(test)]
+mod tests;
 mod visual;
 mod words;
 
 use std::collections::HashMap;
 
 use rayon::prelude::*;
-use retort_nn::{Encoded, TextTokenizer};
+use retort_nn::TextTokenizer;
 use retort_schemas::words::Word;
 use tch::{Device, Tensor};
 
+use self::segments::segments;
 use self::visual::PreparedVisual;
-use self::words::PreparedWord;
+use self::words::{PreparedWord, place_of};
 use crate::Result;
+use crate::controls::RandomTeacher;
+use crate::masking::Masking;
 use crate::recipe::{Recipe, Target};
+use crate::seeds::generator;
 use crate::students::{Text, Visual};
 use crate::tasks::Objective;
 use crate::zipped::{SampleRow, Zipped};
@@ -37,6 +44,35 @@ pub(crate) struct Batch {
     pub(crate) words: Option<WordBatch>,
     /// c_T and whether the teachers are right, `[batch]` each.
     pub(crate) confidence: Option<(Tensor, Tensor)>,
+    /// What is equal, for [`Extra::Contrast`].
+    pub(crate) contrast: Option<Equals>,
+    /// What is to be predicted, for [`Extra::Masks`].
+    pub(crate) masked: Option<MaskedTokens>,
+}
+
+/// Numbers of images, `[batch]`, and of texts, `[texts]`: equal where the image (by id) or the text is the same.
+pub(crate) struct Equals {
+    pub(crate) images: Tensor,
+    pub(crate) texts: Tensor,
+}
+
+/// The tokens of a batch that are to be predicted.
+pub(crate) struct MaskedTokens {
+    /// Places among all tokens of the batch, padding included, `[chosen]`.
+    pub(crate) places: Tensor,
+    /// The ids that stood there, `[chosen]`.
+    pub(crate) truth: Tensor,
+}
+
+/// What batches carry beside what the arm needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Extra {
+    /// Nothing.
+    None,
+    /// Which images and texts are equal.
+    Contrast,
+    /// Texts with holes, and what stood there.
+    Masks(Masking),
 }
 
 /// c_T of a sample, and whether the teachers are right about it.
@@ -54,6 +90,7 @@ pub(crate) struct Preparer {
     /// E_text(w).
     pub(crate) semantic_words: Option<WordFeatures>,
     pub(crate) confidence: Option<ConfidenceOf>,
+    pub(crate) extra: Extra,
     pub(crate) device: Device,
 }
 
@@ -66,6 +103,8 @@ struct PreparedText {
     ids: Vec<i64>,
     /// Part of the text that each token belongs to.
     segments: Vec<i64>,
+    /// Places that are to be predicted, and what stood there.
+    masked: Vec<(usize, i64)>,
     words: Vec<PreparedWord>,
 }
 
@@ -113,6 +152,8 @@ impl Preparer {
             z_t: self.gather(arm.text(), rows.iter().flat_map(|(shard, row)| text_features(shard, *row)))?,
             words: if arm.tokens() { self.collate_words(&texts, longest)? } else { None },
             confidence: self.confidences(&samples)?,
+            contrast: if self.extra == Extra::Contrast { Some(self.equals(rows)?) } else { None },
+            masked: if let Extra::Masks(_) = self.extra { Some(self.collate_masks(&texts, longest)?) } else { None },
         })
     }
 
@@ -146,6 +187,26 @@ impl Preparer {
         }
     }
 
+    fn equals(&self, rows: &[(&Zipped, usize)]) -> Result<Equals> {
+        let images = rows.iter().map(|(shard, row)| shard.image_ids.value(shard.samples[*row].image));
+        let texts = rows.iter().flat_map(|(shard, row)| {
+            let texts = &shard.samples[*row].texts;
+            texts.iter().map(|text| shard.texts.value(*text).as_bytes())
+        });
+        let tensor = |numbers: Vec<i64>| self.tensor(&numbers, &[numbers.len() as i64]);
+        Ok(Equals { images: tensor(numbers_of(images))?, texts: tensor(numbers_of(texts))? })
+    }
+
+    fn collate_masks(&self, texts: &[&PreparedText], longest: usize) -> Result<MaskedTokens> {
+        let masked = texts
+            .iter()
+            .enumerate()
+            .flat_map(|(row, text)| text.masked.iter().map(move |(at, truth)| ((row * longest + at) as i64, *truth)));
+        let (places, truth): (Vec<i64>, Vec<i64>) = masked.unzip();
+        let chosen = [places.len() as i64];
+        Ok(MaskedTokens { places: self.tensor(&places, &chosen)?, truth: self.tensor(&truth, &chosen)? })
+    }
+
     fn confidences(&self, samples: &[&SampleRow]) -> Result<Option<(Tensor, Tensor)>> {
         let Some(known) = &self.confidence else { return Ok(None) };
         // A sample without a label was not seen by the probe: neither side is sure.
@@ -166,15 +227,29 @@ impl Preparer {
     fn prepare_text(&self, shard: &Zipped, sample: &SampleRow, at: usize, epoch: Option<u64>) -> Result<PreparedText> {
         let text = sample.texts[at];
         let encoded = self.tokenizer.encode(shard.texts.value(text))?;
+        let mut ids: Vec<i64> = encoded.ids.iter().map(|id| i64::from(*id)).collect();
+        let masked = match (self.extra, epoch) {
+            (Extra::Masks(masking), Some(epoch)) => {
+                let mut rng = generator("mlm", self.recipe.seed, epoch, &place_of(sample, at));
+                masking.hide(&mut ids, &encoded.special, &mut rng)
+            }
+            _ => Vec::new(),
+        };
         let mut chosen = Vec::new();
         if self.recipe.arm.tokens() {
             for candidate in self.candidates(shard, sample, at, epoch).into_iter().filter(|c| c.selected) {
-                let Word { start, end, .. } = candidate.word;
+                let Word { start, end, ref lower } = candidate.word;
                 let overlaps = |(from, to): &(u32, u32)| (*from as usize) < end && (*to as usize) > start;
                 let inside = |at: &usize| !encoded.special[*at] && overlaps(&encoded.spans[*at]);
                 let tokens: Vec<usize> = (0..encoded.ids.len()).filter(inside).collect();
                 let target = match self.recipe.selection.target {
-                    Target::Token => shard.tokens.as_ref().and_then(|tokens| tokens.mean(text, start, end)),
+                    Target::Token => {
+                        let taught = shard.tokens.as_ref().and_then(|tokens| tokens.mean(text, start, end));
+                        match (RandomTeacher::of(&self.recipe), taught) {
+                            (Some(random), Some(mean)) => Some(random.feature("token", lower, mean.len())),
+                            (_, taught) => taught,
+                        }
+                    }
                     Target::Sentence => shard.z_t.as_ref().map(|z_t| z_t.row(text).to_vec()),
                     Target::Image => shard.z_v.as_ref().map(|z_v| z_v.row(sample.image).to_vec()),
                 };
@@ -184,39 +259,13 @@ impl Preparer {
                 }
             }
         }
-        let ids = encoded.ids.iter().map(|id| i64::from(*id)).collect();
-        Ok(PreparedText { ids, segments: segments(&encoded, &shard.parts(text)), words: chosen })
+        let segments = segments(&encoded, &shard.parts(text));
+        Ok(PreparedText { ids, segments, masked, words: chosen })
     }
 }
 
-/// Which part of its text a token belongs to, where the second and further parts begin at the bytes `parts`; a special
-/// token belongs to the part of the token before it.
-fn segments(encoded: &Encoded, parts: &[usize]) -> Vec<i64> {
-    let mut current = 0;
-    let of_token = |(span, special): (&(u32, u32), &bool)| {
-        if !special {
-            current = parts.iter().filter(|begin| **begin <= span.0 as usize).count() as i64;
-        }
-        current
-    };
-    encoded.spans.iter().zip(&encoded.special).map(of_token).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_token_belongs_to_the_part_in_which_it_begins() {
-        // [CLS] why ? he ran [SEP], the answer from byte 5.
-        let encoded = Encoded {
-            ids: vec![2, 9, 8, 7, 6, 3],
-            spans: vec![(0, 0), (0, 3), (3, 4), (5, 7), (8, 11), (0, 0)],
-            special: vec![true, false, false, false, false, true],
-            truncated: false,
-        };
-        assert_eq!(segments(&encoded, &[5]), [0, 0, 0, 1, 1, 1]);
-        assert_eq!(segments(&encoded, &[3, 8]), [0, 0, 1, 1, 2, 2]);
-        assert_eq!(segments(&encoded, &[]), [0; 6]);
-    }
+/// A number an item, that of the first equal one.
+fn numbers_of<'a>(items: impl Iterator<Item = &'a [u8]>) -> Vec<i64> {
+    let mut known = HashMap::new();
+    items.enumerate().map(|(at, item)| *known.entry(item).or_insert(at as i64)).collect()
 }

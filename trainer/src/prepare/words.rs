@@ -8,7 +8,8 @@ use retort_schemas::words::{Word, words};
 use tch::Tensor;
 
 use super::{PreparedText, Preparer};
-use crate::recipe::SelectMode;
+use crate::controls::random_words;
+use crate::recipe::{Control, SelectMode};
 use crate::seeds::generator;
 use crate::selection::{probabilities, relevance, select_sample, select_top};
 use crate::zipped::{Pooled, SampleRow, Sources, Zipped, pooled};
@@ -50,7 +51,11 @@ impl WordFeatures {
             let names = retort_cache::column::<arrow::array::StringArray>(&batch, features::words::WORD)?;
             let table = read.tables.len();
             read.rows.extend(names.iter().flatten().enumerate().map(|(row, word)| (word.to_owned(), (table, row))));
-            read.tables.push(pooled(&batch, name)?);
+            let features = pooled(&batch, name)?;
+            read.tables.push(match &sources.random {
+                Some(random) => features.replaced(random, name, names.iter().flatten()),
+                None => features,
+            });
         }
         Ok(read)
     }
@@ -74,6 +79,11 @@ pub(crate) struct Candidate {
 pub(super) struct PreparedWord {
     pub(super) tokens: Vec<usize>,
     pub(super) target: Vec<f32>,
+}
+
+/// Text `at` of a sample, as a seed names it.
+pub(super) fn place_of(sample: &SampleRow, at: usize) -> String {
+    if at == 0 { sample.id.clone() } else { format!("{}/{at}", sample.id) }
 }
 
 impl Preparer {
@@ -106,13 +116,15 @@ impl Preparer {
         let visual = visual.filter(|_| self.visual_words.is_some());
         let semantic: Vec<f32> = found.iter().map(|candidate| candidate.semantic).collect();
         let p = probabilities(visual.as_deref(), &semantic, settings.alpha, settings.tau_a, settings.tau_b);
-        let chosen = match (settings.mode, epoch) {
-            (SelectMode::Sample, Some(epoch)) => {
-                let place = if at == 0 { sample.id.clone() } else { format!("{}/{at}", sample.id) };
-                let mut rng = generator("selection", self.recipe.seed, epoch, &place);
-                select_sample(&p, settings.words, &mut rng)
+        let (seed, place) = (self.recipe.seed, place_of(sample, at));
+        // What stands in for a choice changes over epochs if the choice would.
+        let drawn = epoch.filter(|_| settings.mode == SelectMode::Sample);
+        let chosen = match (self.recipe.control, drawn) {
+            (Control::RandomWords, epoch) => {
+                random_words(p.len(), settings.words, seed, epoch.unwrap_or_default(), &place)
             }
-            _ => select_top(&p, settings.words),
+            (_, Some(epoch)) => select_sample(&p, settings.words, &mut generator("selection", seed, epoch, &place)),
+            (_, None) => select_top(&p, settings.words),
         };
         for (at, candidate) in found.iter_mut().enumerate() {
             candidate.probability = p[at];

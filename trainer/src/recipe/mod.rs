@@ -1,5 +1,6 @@
 //! Recipes: everything that decides a run, in one TOML file, every key with its default here.
 
+mod adapt;
 mod read;
 mod words;
 
@@ -7,17 +8,23 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use adapt::Adapt;
 pub use words::{
-    Arm, ChoiceLoss, ConfidenceForm, ConfidenceSource, Distance, SelectMode, Shots, Side, StudentKind, Target,
+    AdaptMode, Arm, ChoiceLoss, ConfidenceForm, ConfidenceSource, Control, Distance, SelectMode, Shots, Side,
+    StudentKind, Target,
 };
 
 /// A run from beginning to end. Unknown keys are refused.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
-    /// Which parts of the method are on: `base`, `kd-v`, `kd-t`, `kd`, `kd+ts`, `kd+ts+cw`.
+    /// Which parts of the method are on: `base`, `kd-v`, `kd-t`, `kd`, `kd+ts`, `kd+ts+cw`, `mad`; or
+    /// `clip-grid`.
     #[serde(default)]
     pub arm: Arm,
+    /// Which part of the method is replaced by chance: `none`, `random-words`, `shuffled-weights`, `random-teacher`.
+    #[serde(default = "no_control")]
+    pub control: Control,
     /// Seed of initialisation, low-shot sampling, order and augmentation.
     #[serde(default = "one")]
     pub seed: u64,
@@ -41,6 +48,9 @@ pub struct Recipe {
     /// Confidence weighting (CW).
     #[serde(default)]
     pub confidence: Confidence,
+    /// What comes before task finetuning.
+    #[serde(default)]
+    pub adapt: Adapt,
     /// Optimiser and schedule.
     #[serde(default)]
     pub optim: Optim,
@@ -57,6 +67,9 @@ pub struct Recipe {
 
 fn one() -> u64 {
     1
+}
+fn no_control() -> Control {
+    Control::None
 }
 
 /// What is trained on.

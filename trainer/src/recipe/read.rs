@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    Adversarial, Arm, Augment, Confidence, Data, Distil, Log, Optim, Recipe, Selection, Shots, Student, Task, Teachers,
-    pool, prefetch, train,
+    Adapt, AdaptMode, Adversarial, Arm, Augment, Confidence, Control, Data, Distil, Log, Optim, Recipe, Selection,
+    Shots, Student, Task, Teachers, pool, prefetch, train,
 };
 use crate::{Error, Result};
 
@@ -56,14 +56,16 @@ impl Recipe {
         if self.optim.batch == 0 || self.optim.steps == 0 {
             return refuse("optim", "needs at least one step of one sample");
         }
-        if self.arm.vision() && self.teachers.image.is_none() {
+        let adapted = self.adaptation() == AdaptMode::Aft;
+        if (self.arm.vision() || adapted) && self.teachers.image.is_none() {
             return refuse("teachers.image", "is needed by this arm: name a teacher of the data set, such as \"clip\"");
         }
-        if self.arm.text() && self.teachers.text.is_none() {
+        if (self.arm.text() || adapted) && self.teachers.text.is_none() {
             return refuse("teachers.text", "is needed by this arm: name a teacher of the data set, such as \"text\"");
         }
         self.check_regions()?;
-        self.check_adversarial()
+        self.check_adversarial()?;
+        self.check_adaptation()
     }
 
     fn check_regions(&self) -> Result<()> {
@@ -125,6 +127,7 @@ fn set(table: &mut toml::Table, key: &str, value: &str) -> Result<(), String> {
 fn known_keys() -> Vec<String> {
     let full = Recipe {
         arm: Arm::Base,
+        control: Control::None,
         seed: 1,
         data: Data {
             dataset: PathBuf::new(),
@@ -139,6 +142,7 @@ fn known_keys() -> Vec<String> {
         distil: Distil::default(),
         selection: Selection::default(),
         confidence: Confidence::default(),
+        adapt: Adapt::default(),
         optim: Optim::default(),
         augment: Augment::default(),
         log: Log::default(),

@@ -35,6 +35,10 @@ words! {
         KdTs = "kd+ts",
         /// With token selection and confidence weighting.
         KdTsCw = "kd+ts+cw",
+        /// The whole method: as `kd+ts+cw`, after adaptive finetuning.
+        Mad = "mad",
+        /// The task alone, on a student whose visual input is the image teacher's patch grid: no distillation.
+        ClipGrid = "clip-grid",
     }
 }
 
@@ -49,22 +53,22 @@ impl Default for Arm {
 impl Arm {
     /// L_v.
     pub fn vision(self) -> bool {
-        !matches!(self, Self::Base | Self::KdT)
+        !matches!(self, Self::Base | Self::ClipGrid | Self::KdT)
     }
 
     /// L_t.
     pub fn text(self) -> bool {
-        !matches!(self, Self::Base | Self::KdV)
+        !matches!(self, Self::Base | Self::ClipGrid | Self::KdV)
     }
 
     /// L_TS.
     pub fn tokens(self) -> bool {
-        matches!(self, Self::KdTs | Self::KdTsCw)
+        matches!(self, Self::KdTs | Self::KdTsCw | Self::Mad)
     }
 
     /// w(x).
     pub fn confidence(self) -> bool {
-        self == Self::KdTsCw
+        matches!(self, Self::KdTsCw | Self::Mad)
     }
 }
 
@@ -168,6 +172,34 @@ words! {
         Softmax = "softmax",
         /// Two-way cross-entropy a candidate, as UNITER.
         Binary = "binary",
+    }
+}
+
+words! {
+    /// What comes before task finetuning.
+    AdaptMode {
+        /// `aft` for the arm `mad`, `none` for all others.
+        Auto = "auto",
+        /// Adaptive finetuning: L_v + L_t + L_TS + L_con, no labels.
+        Aft = "aft",
+        /// The compute-matched baseline: as many steps of masked-language modelling on the same data.
+        Mlm = "mlm",
+        /// Nothing.
+        None = "none",
+    }
+}
+
+words! {
+    /// A control of the protocol: one part of the method replaced by chance.
+    Control {
+        /// The method as it is.
+        None = "none",
+        /// As many random words of each text instead of the selected ones.
+        RandomWords = "random-words",
+        /// w(x) shuffled within the batch.
+        ShuffledWeights = "shuffled-weights",
+        /// Random vectors of the same widths for everything that the teachers say.
+        RandomTeacher = "random-teacher",
     }
 }
 

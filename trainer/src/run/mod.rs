@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod region_tests;
 mod setup;
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,6 +16,7 @@ use tch::Device;
 
 use self::setup::{claim, plan, prepare_words, sources, tokenizer};
 use crate::adamw::AdamW;
+use crate::adapt::{Goal, Stage, contrast_step, masked_step};
 use crate::balance::Balance;
 use crate::checkpoint::{self, State};
 use crate::metrics::Metrics;
@@ -29,7 +32,7 @@ use crate::{Result, record, students};
 pub struct Outcome {
     /// What the run is.
     pub info: RunInfo,
-    /// Step at which this call began: 0, or that of a checkpoint; the last if there was nothing left to do.
+    /// Steps done before this call, those of the stage before task finetuning included: 0, or those of a checkpoint.
     pub began_at: u64,
     /// Share of the time that steps waited for data.
     pub data_wait: f64,
@@ -41,9 +44,31 @@ pub struct Outcome {
 /// Of the recipe, the data set, the cache, libtorch; [`crate::Error::NotFinite`] when the loss diverges;
 /// [`retort_cache::Error::Interrupted`] when asked to stop, after a checkpoint.
 pub fn train(recipe: &Recipe, run: &Path, progress: &dyn Progress, interrupt: &Interrupt) -> Result<Outcome> {
+    let Some(adapting) = recipe.of_adaptation() else {
+        return train_stage(recipe, recipe, Stage::Task, run, progress, interrupt);
+    };
+    let before = if checkpoint::has_reached(run, Stage::Task) {
+        None
+    } else {
+        Some(train_stage(recipe, &adapting, Stage::Adapt, run, progress, interrupt)?.began_at)
+    };
+    let outcome = train_stage(recipe, recipe, Stage::Task, run, progress, interrupt)?;
+    Ok(Outcome { began_at: before.unwrap_or(adapting.optim.steps + outcome.began_at), ..outcome })
+}
+
+/// One stage of a run: `recipe` is the stage's, `whole` the run's. A stage starts from the last checkpoint of the one
+/// before, whether that was written a moment ago or before a kill, so that both end with the same bits.
+fn train_stage(
+    whole: &Recipe,
+    recipe: &Recipe,
+    stage: Stage,
+    run: &Path,
+    progress: &dyn Progress,
+    interrupt: &Interrupt,
+) -> Result<Outcome> {
     let dataset = Dataset::open(&recipe.data.dataset)?;
     let split = dataset.split(&recipe.data.split)?;
-    claim(run, recipe)?;
+    claim(run, whole)?;
     let plan = plan(recipe, &dataset, split)?;
     let objective = plan.objective;
     let answers = outputs_of(objective, &dataset)?;
@@ -54,18 +79,22 @@ pub fn train(recipe: &Recipe, run: &Path, progress: &dyn Progress, interrupt: &I
     let region_width = sources.region_width(plan.stream.parts.first().map(|part| &part.shard))?;
     let student = students::first(recipe, &weights, &tokenizer, objective, answers.len(), region_width)?;
     let heads = Heads::new(recipe, &weights, &sources, &plan.stream.parts)?;
+    let goal = Goal::of(whole, stage, &weights, &tokenizer)?;
     let named = weights.into_named();
     let parameters = named.iter().filter(|(name, _)| student.exports(name)).map(|(_, t)| t.numel() as u64).sum();
     let mut info = RunInfo {
         schema: RUN_VERSION.to_string(),
-        arm: recipe.arm.to_string(),
+        arm: whole.label(),
         student: format!("{} {}x{}", recipe.student.kind, recipe.student.layers, recipe.student.hidden),
         seed: recipe.seed,
         dataset: recipe.data.dataset.display().to_string(),
         split: split.name.clone(),
         images: plan.groups,
         samples: plan.stream.samples() as u64,
-        steps: recipe.optim.steps,
+        steps: whole.optim.steps,
+        adapt: whole.adaptation().to_string(),
+        adapt_steps: whole.of_adaptation().map_or(0, |adapting| adapting.optim.steps),
+        control: whole.control.to_string(),
         batch: recipe.optim.batch.min(plan.stream.samples()) as u64,
         parameters,
         complete: false,
@@ -79,6 +108,7 @@ pub fn train(recipe: &Recipe, run: &Path, progress: &dyn Progress, interrupt: &I
         visual_words: None,
         semantic_words: None,
         confidence: None,
+        extra: goal.extra(),
         device,
     };
     prepare_words(recipe, &sources, &mut preparer)?;
@@ -90,15 +120,16 @@ pub fn train(recipe: &Recipe, run: &Path, progress: &dyn Progress, interrupt: &I
         record::write_selection(recipe, run, &sources, &plan.stream.parts, &preparer)?;
     }
     let mut adamw = AdamW::new(named, &recipe.optim)?;
-    let restored = checkpoint::restore(run, &mut adamw)?;
-    let fresh = State { step: 0, balance: Balance::new(recipe.distil.kd_ratio, recipe.distil.balance_steps) };
+    let restored = checkpoint::restore(run, stage, &mut adamw)?;
+    let fresh = State { stage, step: 0, balance: Balance::new(recipe.distil.kd_ratio, recipe.distil.balance_steps) };
     let mut state = restored.unwrap_or(fresh);
     let began_at = state.step;
-    let mut metrics = Metrics::read(run, state.step)?;
+    let mut metrics = Metrics::read(run, stage, state.step)?;
     let (steps, ahead) = (recipe.optim.steps, recipe.data.prefetch_batches);
     let preparer = Arc::new(preparer);
     let mut stream = Stream::start(plan.stream, sources, preparer.clone(), state.step, steps, ahead);
-    progress.begin(&format!("train {}", recipe.arm), steps, "steps");
+    let doing = if stage == Stage::Adapt { info.adapt.clone() } else { format!("train {}", info.arm) };
+    progress.begin(&doing, steps, "steps");
     progress.advance(state.step);
     let mut clock = Clock::default();
     while state.step < steps {
@@ -114,17 +145,21 @@ pub fn train(recipe: &Recipe, run: &Path, progress: &dyn Progress, interrupt: &I
         let batch = stream.next()?;
         clock.waited += waited.elapsed().as_secs_f64();
         let rate = adamw.rate();
-        let losses = step(recipe, objective, student.as_ref(), &heads, &batch, &mut adamw, &mut state)?;
+        let losses = match &goal {
+            Goal::Task => step(recipe, objective, student.as_ref(), &heads, &batch, &mut adamw, &mut state)?,
+            Goal::Contrast => {
+                contrast_step(recipe, objective, student.as_ref(), &heads, &batch, &mut adamw, state.step)?
+            }
+            Goal::Masked(head, _) => masked_step(student.as_ref(), head, &batch, &mut adamw, state.step)?,
+        };
         state.step = adamw.steps_done();
         clock.samples += batch.ids_of_samples.len() as u64;
         progress.advance(1);
         if state.step.is_multiple_of(recipe.log.every.max(1)) || state.step == steps {
-            for (tag, value) in &losses {
-                metrics.push(state.step, tag, *value);
+            let speed = [("lr", rate), ("samples_per_sec", clock.rate()), ("data_wait", clock.wait_share())];
+            for (tag, value) in losses.iter().chain(&speed) {
+                metrics.push(state.step, &format!("{}{tag}", stage.prefix()), *value);
             }
-            metrics.push(state.step, "lr", rate);
-            metrics.push(state.step, "samples_per_sec", clock.rate());
-            metrics.push(state.step, "data_wait", clock.wait_share());
             progress.note(&losses.first().map_or(String::new(), |(_, total)| format!("loss {total:.4}")));
         }
     }
@@ -134,9 +169,11 @@ pub fn train(recipe: &Recipe, run: &Path, progress: &dyn Progress, interrupt: &I
         metrics.write(run)?;
         checkpoint::write(run, state, &adamw, recipe.log.keep)?;
     }
-    record::export(run, student.as_ref(), &adamw, &preparer.tokenizer, &answers)?;
-    info.complete = true;
-    record::write_info(run, &info)?;
+    if stage == Stage::Task {
+        record::export(run, student.as_ref(), &adamw, &preparer.tokenizer, &answers)?;
+        info.complete = true;
+        record::write_info(run, &info)?;
+    }
     Ok(Outcome { info, began_at, data_wait: clock.wait_share() })
 }
 

@@ -9,6 +9,7 @@ use retort_schemas::features;
 use retort_schemas::manifest::Split;
 use retort_schemas::runs::files;
 
+use crate::controls::RandomTeacher;
 use crate::prepare::{Preparer, WordFeatures};
 use crate::recipe::{Recipe, Target};
 use crate::sampling::{Candidate, draw};
@@ -80,6 +81,7 @@ pub(super) fn sources(recipe: &Recipe, dataset: &Dataset) -> Result<Sources> {
         text_teacher: open(recipe.arm.text(), &recipe.teachers.text)?,
         with_tokens: recipe.arm.tokens() && recipe.selection.target == Target::Token,
         with_regions: recipe.student.kind.reads_regions(),
+        random: RandomTeacher::of(recipe),
         dataset: dataset.clone(),
     })
 }

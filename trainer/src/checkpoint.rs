@@ -40,7 +40,7 @@ pub(crate) fn write(run: &Path, state: State, adamw: &AdamW, keep: usize) -> Res
     let saved = serde_json::to_string(&Saved { schema: CHECKPOINT_VERSION.to_string(), state }).map_err(malformed)?;
     let folder = run.join(files::CHECKPOINTS);
     let path = folder.join(format!("{}-{:08}.safetensors", name_of(state.stage), state.step));
-    retort_cache::write_atomic(&path, &save(&adamw.state(), STATE, &saved)?)?;
+    retort_cache::write_atomic(&path, &save(&adamw.state()?, STATE, &saved)?)?;
     let all = list(&folder);
     for old in &all[..all.len().saturating_sub(keep.max(1))] {
         std::fs::remove_file(old).map_err(retort_cache::Error::io("remove", old))?;

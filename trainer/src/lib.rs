@@ -54,8 +54,8 @@ mod zipped;
 pub use error::{Error, Result};
 pub use evaluate::evaluate;
 pub use recipe::{
-    AdaptMode, Arm, ChoiceLoss, ConfidenceForm, ConfidenceSource, Control, Distance, Recipe, SelectMode, Shots, Side,
-    StudentKind, Target,
+    AdaptMode, Arm, ChoiceLoss, ConfidenceForm, ConfidenceSource, Control, Decay, Distance, Recipe, SelectMode, Shots,
+    Side, StudentKind, Target,
 };
 pub use run::{Outcome, train};
 pub use sampling::{Candidate, draw};

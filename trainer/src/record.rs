@@ -39,11 +39,7 @@ pub(crate) fn export(
     answers: &[String],
 ) -> Result<()> {
     let folder = run.join(files::STUDENT);
-    let own = |(name, tensor): (String, tch::Tensor)| {
-        let name = name.strip_prefix("weight/")?.to_owned();
-        student.exports(&name).then_some((name, tensor))
-    };
-    let weights = adamw.state().into_iter().filter_map(own).collect();
+    let weights = adamw.trained()?.into_iter().filter(|(name, _)| student.exports(name)).collect();
     // transformers asks for this word before it opens a safetensors file.
     write_atomic(&folder.join(WEIGHTS), &save(&weights, "format", "pt")?)?;
     write_atomic(&folder.join(TOKENIZER), tokenizer.to_json()?.as_bytes())?;

@@ -185,8 +185,10 @@ pub(crate) fn descend(
         }
         None => total.f_backward()?,
     }
+    let norm = finite(adamw.gradient_norm()?)?;
+    adamw.step(norm)?;
     losses.insert(0, ("loss/total", value));
-    losses.push(("gradient_norm", adamw.step()?));
+    losses.push(("gradient_norm", norm));
     Ok(losses)
 }
 

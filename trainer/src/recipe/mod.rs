@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 pub use adapt::Adapt;
 pub use words::{
-    AdaptMode, Arm, ChoiceLoss, ConfidenceForm, ConfidenceSource, Control, Distance, SelectMode, Shots, Side,
+    AdaptMode, Arm, ChoiceLoss, ConfidenceForm, ConfidenceSource, Control, Decay, Distance, SelectMode, Shots, Side,
     StudentKind, Target,
 };
 
@@ -239,7 +239,7 @@ impl Default for Confidence {
     }
 }
 
-/// AdamW with linear warm-up and linear decay to zero.
+/// AdamW with linear warm-up.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Optim {
@@ -251,6 +251,14 @@ pub struct Optim {
     pub lr: f64,
     /// Steps of linear warm-up.
     pub warmup_steps: u64,
+    /// What the rate does after it: `linear` or `cosine` (down to zero behind the last step) or `constant`.
+    pub decay: Decay,
+    /// Times the rate for what begins untrained: the answer head and the projections to the teachers' widths.
+    pub head_rate: f64,
+    /// Times the rate for each layer further down, from the last to the embeddings; 1 for the same everywhere.
+    pub layer_decay: f64,
+    /// Of the exponential moving average of the weights, which is then what is exported; 0 for none.
+    pub ema: f64,
     /// Decay of weight matrices; biases, norms and embeddings of positions have none.
     pub weight_decay: f64,
     /// First and second moment.
@@ -261,7 +269,19 @@ pub struct Optim {
 
 impl Default for Optim {
     fn default() -> Self {
-        Self { steps: 1000, batch: 32, lr: 1e-3, warmup_steps: 50, weight_decay: 0.01, betas: [0.9, 0.98], clip: 1.0 }
+        Self {
+            steps: 1000,
+            batch: 32,
+            lr: 1e-3,
+            warmup_steps: 50,
+            decay: Decay::Linear,
+            head_rate: 1.0,
+            layer_decay: 1.0,
+            ema: 0.0,
+            weight_decay: 0.01,
+            betas: [0.9, 0.98],
+            clip: 1.0,
+        }
     }
 }
 

@@ -56,6 +56,16 @@ impl Recipe {
         if self.optim.batch == 0 || self.optim.steps == 0 {
             return refuse("optim", "needs at least one step of one sample");
         }
+        let Optim { head_rate, layer_decay, ema, .. } = self.optim;
+        for (key, value, most) in [
+            ("optim.head_rate", head_rate, f64::MAX),
+            ("optim.layer_decay", layer_decay, 1.0),
+            ("optim.ema", ema, 0.999_999),
+        ] {
+            if !(0.0..=most).contains(&value) {
+                return refuse(key, &format!("is {value}: expected at least 0 and at most {most:e}"));
+            }
+        }
         let adapted = self.adaptation() == AdaptMode::Aft;
         if (self.arm.vision() || adapted) && self.teachers.image.is_none() {
             return refuse("teachers.image", "is needed by this arm: name a teacher of the data set, such as \"clip\"");

@@ -203,6 +203,18 @@ words! {
     }
 }
 
+words! {
+    /// What becomes of the learning rate after the warm-up.
+    Decay {
+        /// Down to zero in a straight line.
+        Linear = "linear",
+        /// Down to zero by half a cosine.
+        Cosine = "cosine",
+        /// It stays.
+        Constant = "constant",
+    }
+}
+
 /// How many images are trained on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

@@ -6,7 +6,7 @@ CARGO ?= cargo
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/retort
 
-.PHONY: demo test libtorch demo-data test-python golden lint bench bench-ingest bench-cache
+.PHONY: demo test libtorch demo-data test-python golden lint bench bench-ingest bench-cache bench-train
 
 ## the main job, on a small public data set, from nothing to a report
 demo: libtorch demo-data
@@ -44,14 +44,12 @@ lint: libtorch
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --locked
 
 ## make the golden files again (in a virtual environment of its own)
-golden: demo-data
-	$(PYTHON) -m venv $(CACHE)/golden-venv
-	$(CACHE)/golden-venv/bin/pip install --quiet --requirement tests/py/requirements.txt
+golden: demo-data $(CACHE)/golden-venv/ready
 	$(CACHE)/golden-venv/bin/python tests/py/make_goldens.py
 	$(CACHE)/golden-venv/bin/python tests/py/make_losses.py
 
 ## every benchmark, beside what people use; docs/benchmarks.md holds the results
-bench: bench-ingest bench-cache
+bench: bench-ingest bench-cache bench-train
 
 ## images a second and memory of ingest
 bench-ingest: libtorch $(CACHE)/peers/ready
@@ -67,6 +65,19 @@ bench-cache: $(CACHE)/peers-cache/ready
 	$(CARGO) build --release --locked -p retort-cache --example epoch
 	$(CACHE)/peers-cache/bin/python tests/peers/cache.py --work "$(CARGO_TARGET_DIR)/bench-cache" \
 		--retort "$(CARGO_TARGET_DIR)/release/examples/epoch"
+
+## a step of training: plain, from the cache, with the teachers in the loop, and in PyTorch
+bench-train: libtorch demo-data $(CACHE)/golden-venv/ready
+	$(CARGO) build --release --locked
+	$(CARGO) build --release --locked --example steps
+	$(CACHE)/golden-venv/bin/python tests/peers/train.py --work "$(CARGO_TARGET_DIR)/bench-train" \
+		--retort "$(CARGO_TARGET_DIR)/release/retort" --steps "$(CARGO_TARGET_DIR)/release/examples/steps"
+
+$(CACHE)/golden-venv/ready: tests/py/requirements.txt
+	rm -rf $(CACHE)/golden-venv
+	$(PYTHON) -m venv $(CACHE)/golden-venv
+	$(CACHE)/golden-venv/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
 
 $(CACHE)/peers-cache/ready: tests/peers/requirements-cache.txt
 	rm -rf $(CACHE)/peers-cache

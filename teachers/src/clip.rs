@@ -170,14 +170,31 @@ impl ClipVision {
         Ok(x)
     }
 
-    /// Pixels `[batch, 3, side, side]` to image embeddings `[batch, projected]`, not normalised
+    /// The last hidden state `[batch, 1 + patches, width]` to image embeddings `[batch, projected]`, not normalised
     /// (`get_image_features`).
     ///
     /// # Errors
-    /// As [`Self::hidden`].
-    pub fn embed(&self, pixels: &Tensor) -> Result<Tensor> {
-        let class = self.hidden(pixels)?.f_select(1, 0)?;
-        Ok(self.projection.forward(&self.norm_after.forward(&class)?)?)
+    /// If libtorch refuses the shapes.
+    pub fn pooled(&self, hidden: &Tensor) -> Result<Tensor> {
+        Ok(self.projection.forward(&self.norm_after.forward(&hidden.f_select(1, 0)?)?)?)
+    }
+
+    /// The last hidden state `[batch, 1 + patches, width]` to the patch grid `[batch, patches, width]`, row by row from
+    /// the top left.
+    ///
+    /// Through `post_layernorm`, which transformers applies to the class token alone: that norm is what makes of the
+    /// residual stream, of which a few dimensions are a hundred times larger than the rest, the numbers that the
+    /// projection reads, and without it they would take what precision f16 and integer codes have.
+    ///
+    /// # Errors
+    /// If libtorch refuses the shapes.
+    pub fn grid(&self, hidden: &Tensor) -> Result<Tensor> {
+        Ok(self.norm_after.forward(&hidden.f_narrow(1, 1, self.patches)?)?)
+    }
+
+    /// Patches of an image, and the width of each.
+    pub fn grid_size(&self) -> [usize; 2] {
+        [self.patches as usize, self.width as usize]
     }
 }
 

@@ -16,6 +16,8 @@ use crate::{Result, Teacher};
 pub struct Options {
     /// How features are stored.
     pub store: Store,
+    /// Also the patch grid of each image: of a ViT-B/32 49 vectors of 768, 75 KB an image as f16.
+    pub patches: bool,
     /// Also the features of each text's tokens.
     pub tokens: bool,
     /// Also the embeddings of each distinct word.
@@ -77,8 +79,10 @@ pub fn teach(
         batch: plan,
     };
     let rows = |work: &Work<'_>| -> u64 {
+        let both = work.missing.contains(&features::images::NAME);
         let of = |table: &&str| match *table {
-            features::images::NAME => work.shard.rows(tables::images::NAME),
+            features::patches::NAME if both => 0, // comes with the pooled features
+            features::images::NAME | features::patches::NAME => work.shard.rows(tables::images::NAME),
             features::texts::NAME => work.shard.rows(tables::texts::NAME),
             features::words::NAME => 2 * words_of(work.shard).len() as u64,
             _ => 0, // tokens come with their texts
@@ -90,8 +94,9 @@ pub fn teach(
         interrupt.check()?;
         let wants = |table| missing.contains(&table);
         let mut batches = Vec::new();
-        if wants(features::images::NAME) {
-            batches.extend(bench.images(shard)?.map(|images| (features::images::NAME, images)));
+        let (pooled, patches) = (wants(features::images::NAME), wants(features::patches::NAME));
+        if pooled || patches {
+            batches.extend(bench.images(shard, pooled, patches)?.into_iter().flatten());
         }
         if (wants(features::texts::NAME) || wants(features::tokens::NAME))
             && let Some(done) = bench.texts(shard, wants(features::tokens::NAME))?
@@ -116,6 +121,7 @@ fn missing<'a>(dataset: &'a Dataset, teacher: &Teacher, options: &Options, write
     let mut wanted = Vec::new();
     if teacher.image.is_some() {
         wanted.push(features::images::NAME);
+        wanted.extend(options.patches.then_some(features::patches::NAME));
     }
     if teacher.text.is_some() {
         wanted.push(features::texts::NAME);

@@ -26,6 +26,7 @@ mod evaluate;
 mod events;
 pub mod losses;
 mod metrics;
+mod patches;
 mod prepare;
 mod probe;
 mod recipe;
@@ -45,7 +46,8 @@ mod zipped;
 pub use error::{Error, Result};
 pub use evaluate::evaluate;
 pub use recipe::{
-    Arm, ChoiceLoss, ConfidenceForm, ConfidenceSource, Distance, Recipe, SelectMode, Shots, Side, StudentKind, Target,
+    Arm, ChoiceLoss, ConfidenceForm, ConfidenceSource, Distance, Fit, Recipe, SelectMode, Shots, Side, StudentKind,
+    Target,
 };
 pub use run::{Outcome, train};
 pub use sampling::{Candidate, draw};

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use words::{
-    Arm, ChoiceLoss, ConfidenceForm, ConfidenceSource, Distance, SelectMode, Shots, Side, StudentKind, Target,
+    Arm, ChoiceLoss, ConfidenceForm, ConfidenceSource, Distance, Fit, SelectMode, Shots, Side, StudentKind, Target,
 };
 
 /// A run from beginning to end. Unknown keys are refused.
@@ -93,7 +93,7 @@ fn prefetch() -> usize {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Student {
-    /// `vilt`, `visualbert`, `uniter` or `villa`.
+    /// `vilt`, `visualbert`, `uniter`, `villa` or `clip-grid`.
     pub kind: StudentKind,
     /// Width of a token.
     pub hidden: i64,
@@ -113,7 +113,10 @@ pub struct Student {
     /// Most regions of an image, for students that read regions: those of the highest scores, the first where the
     /// detector gave none.
     pub regions: usize,
-    /// A folder in Hugging Face layout to start from.
+    /// How an image that is no square is made one, for students that read pixels: `crop` or `squash`.
+    pub fit: Fit,
+    /// A folder in Hugging Face layout to start from. `hidden`, `layers`, `heads` and `patch_size` have to be those of its
+    /// config.json, `text_tokens` at most its positions; for another `image_size` the positions of its patches are resized.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<PathBuf>,
 }
@@ -131,6 +134,7 @@ impl Default for Student {
             text_tokens: 24,
             tokenizer: None,
             regions: 36,
+            fit: Fit::Crop,
             from: None,
         }
     }

@@ -51,8 +51,8 @@ pub fn train(recipe: &Recipe, run: &Path, progress: &dyn Progress, interrupt: &I
     let sources = sources(recipe, &dataset)?;
     let tokenizer = tokenizer(recipe, run, &sources, &plan)?;
     let weights = students::first_weights(recipe, device)?;
-    let region_width = sources.region_width(plan.stream.parts.first().map(|part| &part.shard))?;
-    let student = students::first(recipe, &weights, &tokenizer, objective, answers.len(), region_width)?;
+    let features = sources.visual_features(plan.stream.parts.iter().map(|part| &part.shard))?;
+    let student = students::first(recipe, &weights, &tokenizer, objective, answers.len(), features.as_ref())?;
     let heads = Heads::new(recipe, &weights, &sources, &plan.stream.parts)?;
     let named = weights.into_named();
     let parameters = named.iter().filter(|(name, _)| student.exports(name)).map(|(_, t)| t.numel() as u64).sum();

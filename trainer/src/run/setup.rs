@@ -10,7 +10,7 @@ use retort_schemas::manifest::Split;
 use retort_schemas::runs::files;
 
 use crate::prepare::{Preparer, WordFeatures};
-use crate::recipe::{Recipe, Target};
+use crate::recipe::{Recipe, StudentKind, Target};
 use crate::sampling::{Candidate, draw};
 use crate::stream::{Part, Plan};
 use crate::tasks::Objective;
@@ -80,6 +80,7 @@ pub(super) fn sources(recipe: &Recipe, dataset: &Dataset) -> Result<Sources> {
         text_teacher: open(recipe.arm.text(), &recipe.teachers.text)?,
         with_tokens: recipe.arm.tokens() && recipe.selection.target == Target::Token,
         with_regions: recipe.student.kind.reads_regions(),
+        grid_teacher: open(recipe.student.kind == StudentKind::ClipGrid, &recipe.teachers.image)?,
         dataset: dataset.clone(),
     })
 }
@@ -92,11 +93,10 @@ pub(super) fn tokenizer(recipe: &Recipe, run: &Path, sources: &Sources, plan: &R
         return Ok(TextTokenizer::open(&own, longest)?);
     }
     // Weights that are begun with know the ids of their own tokenizer alone.
-    let given =
-        recipe.student.tokenizer.clone().or(recipe.student.from.as_ref().map(|from| from.join(record::TOKENIZER)));
-    let made = match &given {
-        Some(path) => TextTokenizer::open(path, longest)?,
-        None => {
+    let made = match (&recipe.student.tokenizer, &recipe.student.from) {
+        (Some(path), _) => TextTokenizer::open(path, longest)?,
+        (None, Some(folder)) => vocabulary::of_folder(folder, longest)?,
+        (None, None) => {
             let mut texts: BTreeSet<String> = BTreeSet::new();
             for part in &plan.stream.parts {
                 let zipped = sources.load(&part.shard)?;

@@ -104,6 +104,10 @@ fn recipe(kind: StudentKind) -> Recipe {
     Recipe::parse(Path::new("test"), text, &[format!("student.kind={kind}")]).unwrap()
 }
 
+fn regions_of(width: usize) -> VisualFeatures {
+    VisualFeatures { width, ..VisualFeatures::default() }
+}
+
 fn tokenizer() -> Result<TextTokenizer> {
     crate::vocabulary::from_texts(["abcdefgh a b c d e f g h"].into_iter(), 9)
 }
@@ -120,7 +124,7 @@ fn objective(head: Head) -> Objective {
 fn small(kind: StudentKind, head: Head, outputs: usize) -> Result<(Box<dyn Student>, BTreeMap<String, Tensor>)> {
     let (recipe, tokenizer) = (recipe(kind), tokenizer()?);
     let weights = first_weights(&recipe, Device::Cpu)?;
-    let student = first(&recipe, &weights, &tokenizer, objective(head), outputs, Some(12))?;
+    let student = first(&recipe, &weights, &tokenizer, objective(head), outputs, Some(&regions_of(12)))?;
     Ok((student, weights.into_named()))
 }
 
@@ -226,7 +230,7 @@ fn a_student_starts_from_a_folder_with_a_head_of_its_own() -> Result<()> {
         let text = "[data]\ndataset = \"none\"\n[student]\nhidden = 24\nlayers = 2\nheads = 2\ntext_tokens = 9\n";
         let recipe = Recipe::parse(Path::new("test"), text, &all)?;
         let weights = first_weights(&recipe, Device::Cpu)?;
-        let student = first(&recipe, &weights, &tokenizer()?, objective(head), outputs, Some(width))?;
+        let student = first(&recipe, &weights, &tokenizer()?, objective(head), outputs, Some(&regions_of(width)))?;
         Ok((student, weights.into_named()))
     };
     let setting = format!("student.from={from}");
@@ -270,7 +274,7 @@ fn uniter_learns_the_segments_of_vcr_from_the_question() -> Result<()> {
     let mut recipe = recipe(StudentKind::Uniter);
     recipe.student.from = Some(folder.path().to_owned());
     let weights = first_weights(&recipe, Device::Cpu)?;
-    let student = first(&recipe, &weights, &tokenizer()?, Objective::Choice(3), 1, Some(12))?;
+    let student = first(&recipe, &weights, &tokenizer()?, Objective::Choice(3), 1, Some(&regions_of(12)))?;
     let (text, visual) = (text()?, Golden::open("visualbert")?.visual()?);
     let scores = student.forward(&text, &visual)?.logits;
     assert_eq!(scores.size(), [3, 1]);

@@ -131,3 +131,26 @@ impl Preparer {
         Rgb { data, ..image }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::Recipe;
+
+    #[test]
+    fn a_wide_image_loses_its_borders_or_its_shape() -> Result<()> {
+        // 48 x 16: a third each of red, green and blue.
+        let row: Vec<u8> = (0..48).flat_map(|x| [[255, 0, 0], [0, 255, 0], [0, 0, 255]][x / 16]).collect();
+        let wide = Rgb { width: 48, height: 16, data: row.repeat(16) };
+        for (fit, corners) in [("crop", [[0, 255, 0], [0, 255, 0]]), ("squash", [[255, 0, 0], [0, 0, 255]])] {
+            let settings = [format!("student.fit={fit}"), "student.image_size=16".to_owned()];
+            let recipe = Recipe::parse(Path::new("test"), "[data]\ndataset = \"none\"", &settings)?;
+            let seen = student_preprocessing(&recipe.student).fit(&wide)?;
+            assert_eq!((seen.width, seen.height), (16, 16));
+            assert_eq!([&seen.data[..3], &seen.data[45..48]], [&corners[0][..], &corners[1][..]], "{fit}");
+        }
+        Ok(())
+    }
+}

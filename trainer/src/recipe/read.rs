@@ -238,6 +238,9 @@ mod tests {
             assert!(name.contains(&format!("-{}-", recipe.student.kind)), "{name} trains {}", recipe.student.kind);
             names.push(name);
         }
+        for known in ["vcr-vilt-base", "vqa-vilt-base", "snli-ve-vilt-base", "easy-vqa-clip-grid-tiny"] {
+            assert!(names.iter().any(|name| name == known), "no {known} in {names:?}");
+        }
         for known in ["vcr-uniter-base", "vcr-villa-base", "snli-ve-uniter-base", "vqa-uniter-base"] {
             assert!(names.iter().any(|name| name == known), "no {known} in {names:?}");
         }

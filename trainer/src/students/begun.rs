@@ -37,6 +37,18 @@ pub(super) fn config<C: DeserializeOwned>(
     let path = from.join("config.json");
     let malformed = |error: serde_json::Error| Error::Run { path: path.clone(), problem: error.to_string() };
     let mut json: Value = serde_json::from_str(&retort_cache::read_text(&path)?).map_err(malformed)?;
+    let model = match size.kind {
+        StudentKind::Vilt => Some("vilt"),
+        StudentKind::ClipGrid => Some("retort-clip-grid"),
+        // The names of its tensors tell.
+        StudentKind::VisualBert | StudentKind::Uniter | StudentKind::Villa => None,
+    };
+    let found = json.get("model_type").and_then(Value::as_str);
+    if let (Some(model), Some(found)) = (model, found.filter(|found| Some(*found) != model)) {
+        let kind = size.kind;
+        let problem = format!("names a model of type {found:?} ({}), and {kind} starts from {model:?}", path.display());
+        return Err(Error::Setting { key: "student.from", problem });
+    }
     // UNITER's own configs leave the width of a region to their code; the weights tell whether it is the right one.
     if let Some(json) = json.as_object_mut() {
         json.entry(visual.1).or_insert(visual.2.into());

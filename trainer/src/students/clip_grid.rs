@@ -6,7 +6,6 @@ use std::path::Path;
 use retort_nn::{Linear, Scope};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tch::Tensor;
 
 use super::regions::write_config;
 use super::trunk::{Trunk, TrunkSizes};
@@ -132,6 +131,8 @@ impl Student for ClipGrid {
 
 #[cfg(test)]
 mod tests {
+    use tch::Tensor;
+
     use super::*;
 
     #[test]

@@ -9,6 +9,8 @@
 
 mod begun;
 mod clip_grid;
+#[cfg(test)]
+mod pixel_tests;
 mod regions;
 #[cfg(test)]
 mod tests;

@@ -14,19 +14,19 @@ use crate::losses::{class_loss, vqa_loss};
 use crate::recipe::Optim;
 
 /// What stands in a golden folder's `expected.safetensors`.
-struct Golden {
-    folder: PathBuf,
+pub(super) struct Golden {
+    pub(super) folder: PathBuf,
     expected: Checkpoint,
 }
 
 impl Golden {
-    fn open(name: &str) -> Result<Self> {
+    pub(super) fn open(name: &str) -> Result<Self> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/golden").join(name);
         let expected = Checkpoint::open_file(&folder.join("expected.safetensors"))?;
         Ok(Self { folder, expected })
     }
 
-    fn tensor(&self, name: &str) -> Result<Tensor> {
+    pub(super) fn tensor(&self, name: &str) -> Result<Tensor> {
         Ok(self.expected.tensor(name)?)
     }
 
@@ -40,16 +40,16 @@ impl Golden {
         Ok(Visual::Regions { features, boxes, mask: self.tensor("regions_mask")? })
     }
 
-    fn config<C: serde::de::DeserializeOwned>(&self) -> C {
+    pub(super) fn config<C: serde::de::DeserializeOwned>(&self) -> C {
         serde_json::from_str(&std::fs::read_to_string(self.folder.join("config.json")).unwrap()).unwrap()
     }
 
-    fn weights(&self) -> Result<Weights> {
+    pub(super) fn weights(&self) -> Result<Weights> {
         Ok(Weights::frozen(Checkpoint::open(&self.folder)?, Device::Cpu, Kind::Float))
     }
 }
 
-fn worst(found: &Tensor, expected: &Tensor) -> f64 {
+pub(super) fn worst(found: &Tensor, expected: &Tensor) -> f64 {
     assert_eq!(found.size(), expected.size());
     (found - expected).abs().max().double_value(&[])
 }
@@ -108,11 +108,11 @@ fn regions_of(width: usize) -> VisualFeatures {
     VisualFeatures { width, ..VisualFeatures::default() }
 }
 
-fn tokenizer() -> Result<TextTokenizer> {
+pub(super) fn tokenizer() -> Result<TextTokenizer> {
     crate::vocabulary::from_texts(["abcdefgh a b c d e f g h"].into_iter(), 9)
 }
 
-fn objective(head: Head) -> Objective {
+pub(super) fn objective(head: Head) -> Objective {
     match head {
         Head::Answers => Objective::Answers,
         Head::Class => Objective::Class,
@@ -135,7 +135,12 @@ fn text() -> Result<Text> {
 }
 
 /// Writes an export, as a run does.
-fn export(folder: &Path, student: &dyn Student, named: BTreeMap<String, Tensor>, answers: &[&str]) -> Result<()> {
+pub(super) fn export(
+    folder: &Path,
+    student: &dyn Student,
+    named: BTreeMap<String, Tensor>,
+    answers: &[&str],
+) -> Result<()> {
     let own = named.into_iter().filter(|(name, _)| student.exports(name)).collect();
     std::fs::write(folder.join("model.safetensors"), save(&own, "format", "pt")?).unwrap();
     student.write_config(folder, &answers.iter().map(|answer| (*answer).to_owned()).collect::<Vec<_>>())
@@ -177,7 +182,7 @@ fn exports_have_the_names_of_the_references() -> Result<()> {
 }
 
 /// The Python that `make golden` prepares.
-fn python_with_transformers() -> Result<PathBuf, String> {
+pub(super) fn python_with_transformers() -> Result<PathBuf, String> {
     let home = std::env::var_os("XDG_CACHE_HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
     let home = home.or_else(|| std::env::home_dir().map(|home| home.join(".cache"))).unwrap_or_default();
     let python = home.join("retort/golden-venv/bin/python");

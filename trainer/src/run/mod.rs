@@ -1,6 +1,8 @@
 //! The training loop.
 
 #[cfg(test)]
+mod folder_tests;
+#[cfg(test)]
 mod grid_tests;
 #[cfg(test)]
 mod region_tests;

@@ -83,6 +83,9 @@ impl Recipe {
         if !self.student.kind.reads_pixels() && self.student.fit != Fit::Crop {
             return refuse("student.fit", "is about pixels, and this student reads none: leave it out");
         }
+        if self.student.image_size < self.student.patch_size {
+            return refuse("student.image_size", "is less than student.patch_size: an image needs at least one patch");
+        }
         if self.student.kind != StudentKind::ClipGrid {
             return Ok(());
         }
@@ -253,6 +256,7 @@ mod tests {
         for (settings, key, word) in [
             (vec!["student.kind=uniter", "augment.flip=true"], "augment ", "reads regions"),
             (vec!["student.kind=uniter", "student.regions=0"], "student.regions ", "at least one"),
+            (vec!["student.image_size=0"], "student.image_size ", "at least one patch"),
             (vec!["student.kind=uniter", "student.fit=squash"], "student.fit ", "reads none"),
             (vec!["student.kind=clip-grid"], "teachers.image ", "--patches"),
             (vec!["student.kind=clip-grid", "teachers.image=c", "augment.flip=true"], "augment ", "patch grid"),

@@ -74,7 +74,7 @@ impl Trunk {
         let text = embeddings.sub("text_embeddings");
         let classifier = scope.sub("classifier");
         let table = |name: &str, entries: i64| Embedding::new(&text.sub(name), entries, width);
-        let places = [1, sizes.places + 1, width];
+        let places = [1, sizes.places.saturating_add(1), width];
         Ok(Self {
             words: table("word_embeddings", sizes.vocabulary)?,
             text_positions: table("position_embeddings", sizes.positions)?,

@@ -94,7 +94,7 @@ impl ViltConfig {
         let (before, now) = (self.image_size / self.patch_size.max(1), image_size / self.patch_size.max(1));
         let Some(checkpoint) = weights.checkpoint().filter(|_| image_size != self.image_size) else { return Ok(self) };
         let positions = checkpoint.tensor(POSITIONS)?;
-        let expected = vec![1, before * before + 1, self.hidden_size];
+        let expected = vec![1, before.saturating_pow(2).saturating_add(1), self.hidden_size];
         if positions.size() != expected {
             let (path, name, found) = (checkpoint.path().to_owned(), POSITIONS.to_owned(), positions.size());
             return Err(retort_nn::Error::TensorShape { path, name, expected, found }.into());
@@ -149,13 +149,13 @@ impl Vilt {
             inner: config.intermediate_size,
             layers: config.num_hidden_layers,
             heads: config.num_attention_heads,
-            places: (config.image_size / side.max(1)).pow(2),
+            places: (config.image_size / side.max(1)).saturating_pow(2),
             activation: &config.hidden_act,
             qkv_bias: config.qkv_bias,
             epsilon: config.layer_norm_eps,
         };
         let patch = scope.sub("vilt").sub("embeddings").sub("patch_embeddings").sub("projection");
-        let patch_init = Init::Normal(((3 * side * side) as f64).sqrt().recip());
+        let patch_init = Init::Normal((3.0 * side as f64 * side as f64).sqrt().recip());
         Ok(Self {
             patch_weight: patch.tensor("weight", &[width, 3, side, side], patch_init)?,
             patch_bias: patch.tensor("bias", &[width], Init::Zeros)?,

@@ -102,6 +102,7 @@ fn restore(dataset: &Dataset, table: &str, batch: &RecordBatch, store: Store) ->
     let (schema, columns) = match table {
         features::words::NAME => words(batch, store)?,
         features::tokens::NAME => tokens(batch, store)?,
+        features::patches::NAME => patches(batch, store)?,
         _ => {
             let stored = again(batch, features::EMBEDDING, store)?;
             let schema = match table {
@@ -119,6 +120,18 @@ fn again(batch: &RecordBatch, name: &str, store: Store) -> Result<Stored> {
     vectors::store(store, name, rows.width(), &rows.floats())
 }
 
+fn lists_again(batch: &RecordBatch, name: &str, store: Store) -> Result<Stored> {
+    let rows = Rows::of(batch, name)?;
+    let offsets = OffsetBuffer::from_lengths((0..batch.num_rows()).map(|row| rows.of_row(row).len()));
+    vectors::store_lists(store, name, rows.width(), &rows.floats(), &offsets)
+}
+
+fn patches(batch: &RecordBatch, store: Store) -> Result<(SchemaRef, Vec<ArrayRef>)> {
+    use features::patches::{GRID, with};
+    let stored = lists_again(batch, GRID, store)?;
+    Ok((with(stored.fields), [vec![batch.column(0).clone()], stored.columns].concat()))
+}
+
 fn words(batch: &RecordBatch, store: Store) -> Result<(SchemaRef, Vec<ArrayRef>)> {
     use features::words::{ISOLATED, PROMPT, with};
     let (isolated, prompt) = (again(batch, ISOLATED, store)?, again(batch, PROMPT, store)?);
@@ -129,10 +142,7 @@ fn words(batch: &RecordBatch, store: Store) -> Result<(SchemaRef, Vec<ArrayRef>)
 
 fn tokens(batch: &RecordBatch, store: Store) -> Result<(SchemaRef, Vec<ArrayRef>)> {
     use features::tokens::{TOKEN_SPANS, TOKENS, with};
-    let rows = Rows::of(batch, TOKENS)?;
-    let lengths = (0..batch.num_rows()).map(|row| rows.of_row(row).len());
-    let offsets = OffsetBuffer::from_lengths(lengths);
-    let stored = vectors::store_lists(store, TOKENS, rows.width(), &rows.floats(), &offsets)?;
+    let stored = lists_again(batch, TOKENS, store)?;
     let schema = with(stored.fields);
     let spans = batch.column_by_name(TOKEN_SPANS).filter(|spans| spans.as_list_opt::<i32>().is_some());
     let spans = spans

@@ -124,11 +124,7 @@ impl Summary {
             .map(|teacher| {
                 let manifest = teacher.manifest();
                 let mine: Vec<&Shard> = manifest.shards.iter().collect();
-                let tables =
-                    [features::images::NAME, features::texts::NAME, features::tokens::NAME, features::words::NAME]
-                        .iter()
-                        .filter_map(|table| table_summary(&mine, table))
-                        .collect::<Vec<_>>();
+                let tables: Vec<_> = features::ALL.iter().filter_map(|table| table_summary(&mine, table)).collect();
                 let whole = |shard: &&&Shard| tables.iter().all(|table| shard.tables.contains_key(&table.table));
                 TeacherSummary {
                     name: teacher.folder_name().to_owned(),

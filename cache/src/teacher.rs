@@ -223,7 +223,7 @@ pub(crate) fn forget(dataset: &Path, shards: &[Shard]) -> Result<()> {
 /// The data set's table whose rows a feature table follows; words follow none.
 fn owner_table(table: &str) -> Option<&'static str> {
     match table {
-        features::images::NAME => Some(tables::images::NAME),
+        features::images::NAME | features::patches::NAME => Some(tables::images::NAME),
         features::texts::NAME | features::tokens::NAME => Some(tables::texts::NAME),
         _ => None,
     }
@@ -239,6 +239,7 @@ pub(crate) fn version_of(table: &str) -> SchemaVersion {
         features::images::NAME => features::images::VERSION,
         features::texts::NAME => features::texts::VERSION,
         features::tokens::NAME => features::tokens::VERSION,
+        features::patches::NAME => features::patches::VERSION,
         _ => features::words::VERSION,
     }
 }
@@ -295,7 +296,7 @@ impl TeacherWriter {
             return Err(Error::Manifest { path: folder.join(TEACHER_FILE), problem });
         }
         cache.check_belongs(dataset)?;
-        for table in [features::images::NAME, features::texts::NAME, features::tokens::NAME, features::words::NAME] {
+        for table in features::ALL {
             remove_temporaries(&folder.join(table))?;
         }
         remove_temporaries(&folder)?;

@@ -144,7 +144,7 @@ fn without_manifest(dataset: &Path) -> Result<Vec<PathBuf>> {
     let mut lost = Vec::new();
     for entry in entries {
         let folder = entry.map_err(Error::io("list", &cache))?.path();
-        let tables = [features::images::NAME, features::texts::NAME, features::tokens::NAME, features::words::NAME];
+        let tables = features::ALL;
         let has_tables = || tables.iter().any(|table| holds_a_table(&folder.join(table)));
         if !folder.join(TEACHER_FILE).is_file() && has_tables() {
             lost.push(folder);

@@ -97,6 +97,38 @@ pub mod tokens {
     }
 }
 
+/// The image encoder's patch grid of each image: row i belongs to row i of the data set's images. Every row has as many
+/// vectors, the patches row by row from the top left; an image that is missing has zeros.
+///
+/// A vector is what the last layer gives of a patch, through the normalisation that the encoder applies to the token it
+/// pools and before any projection.
+pub mod patches {
+    use super::*;
+
+    /// Folder and table name.
+    pub const NAME: &str = "patches";
+    /// Version written by this build.
+    pub const VERSION: SchemaVersion = SchemaVersion::new("patch_features", 1, 0);
+    /// Version written with codes.
+    pub const CODED: SchemaVersion = SchemaVersion::new("patch_features", 1, 1);
+    /// One vector a patch.
+    pub const GRID: &str = "grid";
+
+    /// Columns and types for patch features of this type.
+    pub fn schema(vector: VectorType) -> SchemaRef {
+        with(Layout::from(vector).list_fields(GRID))
+    }
+
+    /// Columns and types with these columns of patch features, as [`Layout::list_fields`] has them.
+    pub fn with(grid: Vec<Field>) -> SchemaRef {
+        let version = if are_coded(&grid) { CODED } else { VERSION };
+        versioned(version, [vec![id(crate::tables::images::IMAGE_ID)], grid].concat())
+    }
+}
+
+/// The tables that a teacher may have, by name.
+pub const ALL: [&str; 5] = [images::NAME, patches::NAME, texts::NAME, tokens::NAME, words::NAME];
+
 /// Embeddings of each distinct word of the data set; a shard holds the words that first appear in it.
 pub mod words {
     use super::*;
@@ -138,7 +170,7 @@ mod tests {
     #[test]
     fn never_change_these_constants() {
         let vector = VectorType { dtype: Dtype::F16, width: 2 };
-        let written: Vec<String> = [images::schema, texts::schema, tokens::schema, words::schema]
+        let written: Vec<String> = [images::schema, texts::schema, tokens::schema, words::schema, patches::schema]
             .iter()
             .map(|schema| {
                 let schema = schema(vector);
@@ -153,6 +185,7 @@ mod tests {
                 "text_features/1.0 text_id embedding",
                 "token_features/1.0 text_id tokens token_spans",
                 "word_features/1.0 word isolated prompt",
+                "patch_features/1.0 image_id grid",
             ]
         );
         assert_eq!(words::TEMPLATE, "a photo of {}");
@@ -162,6 +195,7 @@ mod tests {
             texts::with(codes.fields(EMBEDDING)),
             tokens::with(codes.list_fields(tokens::TOKENS)),
             words::with(codes.fields(words::ISOLATED), codes.fields(words::PROMPT)),
+            patches::with(codes.list_fields(patches::GRID)),
         ];
         let written = coded.map(|schema| {
             let columns: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
@@ -174,6 +208,7 @@ mod tests {
                 "text_features/1.1 text_id embedding embedding_scale",
                 "token_features/1.1 text_id tokens token_scales token_spans",
                 "word_features/1.1 word isolated isolated_scale prompt prompt_scale",
+                "patch_features/1.1 image_id grid grid_scale",
             ]
         );
     }

@@ -14,6 +14,7 @@
 //!   cache/<teacher>@<fingerprint8>/
 //!     teacher.json                  manifest::TeacherManifest
 //!     images/train-00000.parquet    features::images    row i belongs to row i of images/
+//!     patches/train-00000.parquet   features::patches   row i belongs to row i of images/; where they were asked for
 //!     texts/train-00000.parquet     features::texts     row i belongs to row i of texts/
 //!     tokens/train-00000.parquet    features::tokens    row i belongs to row i of texts/
 //!     words/train-00000.parquet     features::words     the words that first appear in this shard

@@ -26,6 +26,7 @@ pub fn run(options: &Teach, terminal: &Terminal) -> Result<ExitCode> {
         if device.is_cuda() { BatchPlan { images: 256, texts: 512 } } else { BatchPlan { images: 32, texts: 64 } };
     let work = Options {
         store: options.store,
+        patches: options.patches,
         tokens: options.tokens,
         words: options.words,
         batch: options.batch.0.map_or(auto, |rows| BatchPlan { images: rows, texts: rows }),

@@ -170,14 +170,31 @@ impl ClipVision {
         Ok(x)
     }
 
-    /// Pixels `[batch, 3, side, side]` to image embeddings `[batch, projected]`, not normalised
+    /// The last hidden state `[batch, 1 + patches, width]` to image embeddings `[batch, projected]`, not normalised
     /// (`get_image_features`).
     ///
     /// # Errors
-    /// As [`Self::hidden`].
-    pub fn embed(&self, pixels: &Tensor) -> Result<Tensor> {
-        let class = self.hidden(pixels)?.f_select(1, 0)?;
-        Ok(self.projection.forward(&self.norm_after.forward(&class)?)?)
+    /// If libtorch refuses the shapes.
+    pub fn pooled(&self, hidden: &Tensor) -> Result<Tensor> {
+        Ok(self.projection.forward(&self.norm_after.forward(&hidden.f_select(1, 0)?)?)?)
+    }
+
+    /// The last hidden state `[batch, 1 + patches, width]` to the patch grid `[batch, patches, width]`, row by row from
+    /// the top left.
+    ///
+    /// Through `post_layernorm`, which transformers applies to the class token alone. What stands before it is the residual
+    /// stream, whose size nothing bounds and which differs between dimensions and images; after it a patch is what the
+    /// projection reads of the class token, of a size that suits f16 and integer codes and a fresh layer.
+    ///
+    /// # Errors
+    /// If libtorch refuses the shapes.
+    pub fn grid(&self, hidden: &Tensor) -> Result<Tensor> {
+        Ok(self.norm_after.forward(&hidden.f_narrow(1, 1, self.patches)?)?)
+    }
+
+    /// Patches of an image, and the width of each.
+    pub fn grid_size(&self) -> [usize; 2] {
+        [self.patches as usize, self.width as usize]
     }
 }
 
@@ -244,5 +261,42 @@ impl ClipText {
         let rows = Tensor::f_arange(batch, (tch::Kind::Int64, x.device()))?;
         let pooled = x.f_index(&[Some(rows), Some(end)])?;
         Ok(TextFeatures { pooled: self.projection.forward(&pooled)?, tokens: x })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use retort_nn::Checkpoint;
+    use retort_schemas::Dtype;
+    use tch::Device;
+
+    use crate::{Result, Teacher};
+
+    #[test]
+    fn the_grid_is_the_last_states_of_the_patches_through_the_last_norm() -> Result<()> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/golden/clip");
+        let expected = Checkpoint::open_file(&folder.join("expected.safetensors"))?;
+        let weights = Checkpoint::open(&folder)?;
+        let teacher = Teacher::open(&folder, Device::Cpu, Dtype::F32)?;
+        let pixels = expected.tensor("pixel_values")?;
+        let count = pixels.size()[0];
+        let (pooled, grid) = teacher.see_pixels(&Vec::<f32>::try_from(pixels.view([-1]))?, count as usize, true)?;
+        let [places, width] = teacher.image.as_ref().map(|side| side.grid_size()).unwrap_or_default();
+        assert_eq!((places, width, grid.len()), (16, 40, count as usize * 16 * 40));
+        // (x - mean) / sqrt(variance + epsilon) * weight + bias of what transformers says, written out.
+        let x = expected.tensor("vision_last_hidden_state")?.narrow(1, 1, 16);
+        let over = [-1_i64].as_slice();
+        let mean = x.mean_dim(over, true, None::<tch::Kind>);
+        let variance = (&x - &mean).square().mean_dim(over, true, None::<tch::Kind>);
+        let norm = |part: &str| weights.tensor(&format!("vision_model.post_layernorm.{part}"));
+        let by_hand = (&x - &mean) / (variance + 1e-5).sqrt() * norm("weight")? + norm("bias")?;
+        let found = tch::Tensor::from_slice(&grid).reshape([count, 16, 40]);
+        assert!((found - by_hand).abs().max().double_value(&[]) < 1e-4);
+        // Asking for the grid changes nothing of the rest.
+        let alone = teacher.embed_pixels(&Vec::<f32>::try_from(pixels.view([-1]))?, count as usize)?;
+        assert_eq!(pooled, alone);
+        Ok(())
     }
 }

@@ -41,16 +41,25 @@ pub(crate) struct TextTables {
 type Embedded = (Vec<Encoded>, Vec<f32>, Vec<Vec<f32>>);
 
 impl Bench<'_> {
-    /// `[images, width]` of a shard's images. Decoding and preprocessing run ahead of the encoder. An image that is
-    /// missing, which ingest was told to allow, has zeros.
-    pub(crate) fn images(&self, shard: &Shard) -> Result<Option<RecordBatch>> {
+    /// The pooled embeddings `[images, width]` of a shard's images, their patch grids `[images, patches, patch width]`, or
+    /// both: the tables of these names. Decoding and preprocessing run ahead of the encoder. An image that is missing,
+    /// which ingest was told to allow, has zeros.
+    pub(crate) fn images(
+        &self,
+        shard: &Shard,
+        pooled: bool,
+        patches: bool,
+    ) -> Result<Option<Vec<(&'static str, RecordBatch)>>> {
         let Some(side) = &self.teacher.image else { return Ok(None) };
         let wanted = [tables::images::IMAGE_ID, tables::images::BYTES];
         let table = self.dataset.read(shard, tables::images::NAME, Columns::Named(&wanted))?;
         let ids = take_ids(&table)?;
         let encoded = column::<BinaryArray>(&table, tables::images::BYTES)?;
         let rows: Vec<usize> = (0..table.num_rows()).filter(|row| !encoded.value(*row).is_empty()).collect();
+        let [places, patch_width] = side.grid_size();
+        let grid_length = if patches { places * patch_width } else { 0 };
         let mut embeddings = vec![0.0; table.num_rows() * side.width];
+        let mut grids = vec![0.0; table.num_rows() * grid_length];
         self.progress.advance((table.num_rows() - rows.len()) as u64);
         // Tensors stay on this thread; the decoders get only what they need.
         let (preprocessing, batch_images) = (&side.preprocessing, self.plan.images.max(1));
@@ -77,19 +86,33 @@ impl Bench<'_> {
             for batch in batches {
                 self.interrupt.check()?;
                 let (pixels, rows) = batch?;
-                let embedded = self.teacher.embed_pixels(&pixels, rows.len())?;
+                let (embedded, grid) = self.teacher.see_pixels(&pixels, rows.len(), patches)?;
                 for (row, embedding) in rows.iter().zip(embedded.chunks_exact(side.width)) {
                     embeddings[row * side.width..][..side.width].copy_from_slice(embedding);
+                }
+                for (row, grid) in rows.iter().zip(grid.chunks_exact(grid_length.max(1))) {
+                    grids[row * grid_length..][..grid_length].copy_from_slice(grid);
                 }
                 self.progress.advance(rows.len() as u64);
             }
             Ok(())
         })?;
         let row_id = |row: usize| hex(ids.value(row));
-        self.check_finite(shard, features::images::NAME, &embeddings, side.width, &row_id)?;
-        let stored = vectors::store(self.store, features::EMBEDDING, side.width, &embeddings)?;
-        let columns = [vec![Arc::new(ids.clone()) as ArrayRef], stored.columns].concat();
-        Ok(Some(self.batch(features::images::with(stored.fields), columns)?))
+        let mut found = Vec::new();
+        if pooled {
+            self.check_finite(shard, features::images::NAME, &embeddings, side.width, &row_id)?;
+            let stored = vectors::store(self.store, features::EMBEDDING, side.width, &embeddings)?;
+            let columns = [vec![Arc::new(ids.clone()) as ArrayRef], stored.columns].concat();
+            found.push((features::images::NAME, self.batch(features::images::with(stored.fields), columns)?));
+        }
+        if patches {
+            self.check_finite(shard, features::patches::NAME, &grids, grid_length, &row_id)?;
+            let offsets = OffsetBuffer::from_lengths(vec![places; table.num_rows()]);
+            let stored = vectors::store_lists(self.store, features::patches::GRID, patch_width, &grids, &offsets)?;
+            let columns = [vec![Arc::new(ids.clone()) as ArrayRef], stored.columns].concat();
+            found.push((features::patches::NAME, self.batch(features::patches::with(stored.fields), columns)?));
+        }
+        Ok(Some(found))
     }
 
     /// `[texts, width]` of a shard's texts, and with `tokens` the features of their tokens.

@@ -16,6 +16,8 @@ use crate::{Result, Teacher};
 pub struct Options {
     /// How features are stored.
     pub store: Store,
+    /// Also the patch grid of each image: of a ViT-B/32 49 vectors of 768, 75 KB an image as f16.
+    pub patches: bool,
     /// Also the features of each text's tokens.
     pub tokens: bool,
     /// Also the embeddings of each distinct word.
@@ -77,8 +79,10 @@ pub fn teach(
         batch: plan,
     };
     let rows = |work: &Work<'_>| -> u64 {
+        let both = work.missing.contains(&features::images::NAME);
         let of = |table: &&str| match *table {
-            features::images::NAME => work.shard.rows(tables::images::NAME),
+            features::patches::NAME if both => 0, // comes with the pooled features
+            features::images::NAME | features::patches::NAME => work.shard.rows(tables::images::NAME),
             features::texts::NAME => work.shard.rows(tables::texts::NAME),
             features::words::NAME => 2 * words_of(work.shard).len() as u64,
             _ => 0, // tokens come with their texts
@@ -90,8 +94,9 @@ pub fn teach(
         interrupt.check()?;
         let wants = |table| missing.contains(&table);
         let mut batches = Vec::new();
-        if wants(features::images::NAME) {
-            batches.extend(bench.images(shard)?.map(|images| (features::images::NAME, images)));
+        let (pooled, patches) = (wants(features::images::NAME), wants(features::patches::NAME));
+        if pooled || patches {
+            batches.extend(bench.images(shard, pooled, patches)?.into_iter().flatten());
         }
         if (wants(features::texts::NAME) || wants(features::tokens::NAME))
             && let Some(done) = bench.texts(shard, wants(features::tokens::NAME))?
@@ -116,6 +121,7 @@ fn missing<'a>(dataset: &'a Dataset, teacher: &Teacher, options: &Options, write
     let mut wanted = Vec::new();
     if teacher.image.is_some() {
         wanted.push(features::images::NAME);
+        wanted.extend(options.patches.then_some(features::patches::NAME));
     }
     if teacher.text.is_some() {
         wanted.push(features::texts::NAME);
@@ -140,4 +146,82 @@ fn words_by_shard(dataset: &Dataset) -> Result<HashMap<String, Vec<String>>> {
         by_shard.insert(shard.name.clone(), new);
     }
     Ok(by_shard)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, BinaryArray, FixedSizeBinaryArray, RecordBatch};
+    use arrow::datatypes::SchemaRef;
+    use retort_cache::vectors::Rows;
+    use retort_cache::{DatasetWriter, Quiet, SplitPlan, TeacherCache, verify};
+    use retort_schemas::Dtype;
+    use tch::Device;
+
+    use super::*;
+
+    /// Three images, the second of which is missing, and no text: of the columns those that a teacher reads.
+    fn dataset(folder: &Path, golden: &Path) -> Result<Dataset> {
+        let (name, source, options) = ("all".to_owned(), "test".to_owned(), serde_json::Value::Null);
+        let mut writer = DatasetWriter::begin(folder, SplitPlan { name, source, options, answers: None })?;
+        let table = |schema: SchemaRef, names: &[&str], columns: Vec<ArrayRef>| {
+            let places: Vec<usize> = names.iter().map(|name| schema.index_of(name).unwrap()).collect();
+            RecordBatch::try_new(Arc::new(schema.project(&places).unwrap()), columns).unwrap()
+        };
+        let read = |name: &str| std::fs::read(golden.join("../images").join(name)).unwrap();
+        let bytes = BinaryArray::from_iter_values([read("wide.png"), Vec::new(), read("tall.png")]);
+        let ids: ArrayRef = Arc::new(FixedSizeBinaryArray::try_from_iter((0..3_u8).map(|id| [id; 16])).unwrap());
+        let none: ArrayRef = Arc::new(
+            FixedSizeBinaryArray::try_from_sparse_iter_with_size(std::iter::empty::<Option<[u8; 16]>>(), 16).unwrap(),
+        );
+        let images = [tables::images::IMAGE_ID, tables::images::BYTES];
+        let texts = [tables::texts::TEXT_ID, tables::texts::TEXT];
+        writer.commit(&[
+            (tables::images::NAME, table(tables::images::schema(), &images, vec![ids, Arc::new(bytes)])),
+            (
+                tables::texts::NAME,
+                table(tables::texts::schema(), &texts, vec![none, Arc::new(StringArray::new_null(0))]),
+            ),
+        ])?;
+        writer.finish()?;
+        Ok(Dataset::open(folder)?)
+    }
+
+    #[test]
+    fn patches_come_with_the_images_or_after_them_and_are_the_same() -> Result<()> {
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/golden/clip");
+        let teacher = Teacher::open(&golden, Device::Cpu, Dtype::F32)?;
+        let mut found = Vec::new();
+        let all_runs = [&[true][..], &[false, true], &[true, true]];
+        let stores: [Store; 2] = [Dtype::F16.into(), "cos:0.999".parse().unwrap()];
+        for (store, runs) in stores.into_iter().flat_map(|store| all_runs.map(|runs| (store, runs))) {
+            let folder = tempfile::tempdir().unwrap();
+            let dataset = dataset(folder.path(), &golden)?;
+            for patches in runs {
+                let batch = BatchPlan { images: 2, texts: 2 };
+                let options = Options { store, patches: *patches, tokens: false, words: false, batch };
+                teach(&dataset, "clip", &teacher, &options, &Quiet, &Interrupt::default())?;
+                let cache = TeacherCache::open(&dataset, "clip")?;
+                let shard = cache.shard("all-00000").unwrap();
+                assert_eq!(shard.tables.contains_key(features::patches::NAME), *patches);
+            }
+            let cache = TeacherCache::open(&dataset, "clip")?;
+            let shard = dataset.manifest().shards().next().unwrap();
+            let table = cache.read(&dataset, shard, features::patches::NAME)?;
+            let grid = Rows::of(&table, features::patches::GRID)?;
+            assert_eq!((table.num_rows(), grid.of_row(1), grid.width()), (3, 16..32, 40));
+            let floats = grid.floats();
+            let zeros = |row: usize| floats[row * 640..(row + 1) * 640].iter().all(|x| *x == 0.0);
+            assert_eq!([zeros(0), zeros(1), zeros(2)], [false, true, false]);
+            let pooled = cache.read(&dataset, shard, features::images::NAME)?;
+            found.push((table, pooled));
+            assert!(verify(folder.path(), &Quiet, &Interrupt::default())?.damages.is_empty());
+        }
+        assert!(
+            found[..3].iter().all(|tables| *tables == found[0]) && found[3..].iter().all(|tables| *tables == found[3])
+        );
+        Ok(())
+    }
 }

@@ -109,12 +109,23 @@ impl Teacher {
     /// # Errors
     /// If there is no image encoder, or libtorch refuses.
     pub fn embed_pixels(&self, pixels: &[f32], images: usize) -> Result<Vec<f32>> {
+        Ok(self.see_pixels(pixels, images, false)?.0)
+    }
+
+    /// As [`Self::embed_pixels`], and where wanted each image's patch grid, `[images, patches, patch width]`, end to end
+    /// ([`ImageSide::grid_size`]).
+    ///
+    /// # Errors
+    /// As [`Self::embed_pixels`].
+    pub fn see_pixels(&self, pixels: &[f32], images: usize, with_grid: bool) -> Result<(Vec<f32>, Vec<f32>)> {
         let side = self.image_side()?;
         let [height, width] = side.input_size();
         let shape = [images as i64, 3, i64::from(height), i64::from(width)];
         let _guard = tch::no_grad_guard();
         let pixels = Tensor::f_from_slice(pixels)?.f_reshape(shape)?.f_to_device(self.device)?.f_to_kind(self.kind)?;
-        floats(&side.tower.embed(&pixels)?)
+        let hidden = side.tower.hidden(&pixels)?;
+        let grid = if with_grid { floats(&side.tower.grid(&hidden)?)? } else { Vec::new() };
+        Ok((floats(&side.tower.pooled(&hidden)?)?, grid))
     }
 
     /// Embeds decoded images: `[images, width]`, end to end.
@@ -179,6 +190,11 @@ fn no_side(side: &'static str) -> Error {
 }
 
 impl ImageSide {
+    /// Patches of an image, and the width of each one's vector.
+    pub fn grid_size(&self) -> [usize; 2] {
+        self.tower.grid_size()
+    }
+
     /// `[height, width]` of the tower's input.
     pub fn input_size(&self) -> [u32; 2] {
         self.preprocessing.crop.unwrap_or_default()

@@ -6,7 +6,7 @@ implementations (transformers, tokenizers, Pillow) answer for fixed texts and im
     python3 src/demo/fetch.py                         once: the easy-VQA images and the MiniLM model
     python3 tests/py/make_goldens.py                  make all of them
     python3 tests/py/make_goldens.py clip bert        only these (images, clip, clip-legacy, bert, minilm, preprocess,
-                                                      vilt, visualbert, uniter)
+                                                      vilt, vilt-mlm, visualbert, uniter)
 
 Made with Python 3.11, torch 2.11.0, transformers 4.57.1, tokenizers 0.22.2, safetensors 0.8.0, pillow 13.0.0 and numpy
 2.4.6; anything else is refused, because the files are the word of these versions. tests/data/golden/README.md says what
@@ -24,8 +24,8 @@ from PIL import Image
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import (BertConfig, BertForSequenceClassification, BertModel, BertTokenizerFast, CLIPConfig,
-                          CLIPImageProcessor, CLIPModel, CLIPTokenizerFast, ViltConfig, ViltForQuestionAnswering,
-                          VisualBertConfig, VisualBertForMultipleChoice, VisualBertForQuestionAnswering,
+                          CLIPImageProcessor, CLIPModel, CLIPTokenizerFast, ViltConfig, ViltForMaskedLM,
+                          ViltForQuestionAnswering,                          VisualBertConfig, VisualBertForMultipleChoice, VisualBertForQuestionAnswering,
                           VisualBertForVisualReasoning)
 
 import uniter
@@ -320,17 +320,51 @@ def make_vilt():
     inputs = {"input_ids": input_ids, "attention_mask": attention_mask,
               "pixel_values": torch.randn(2, 3, 32, 32, generator=generator)}
 
-    def outputs(seed):  # ViLT shuffles the patches; only what does not depend on their order is kept
-        torch.manual_seed(seed)
-        encoded = model.vilt(**inputs)
-        return {"logits": model.classifier(encoded.pooler_output), "pooler_output": encoded.pooler_output,
-                "text_last_hidden_state": encoded.last_hidden_state[:, :input_ids.shape[1]]}
-
-    expected = outputs(1)
-    for name, other in outputs(2).items():
-        assert torch.allclose(expected[name], other, atol=1e-5), name
+    expected = vilt_states(model.vilt, inputs)
+    expected["logits"] = model.classifier(expected["pooler_output"])
     assert torch.allclose(model(**inputs).logits, expected["logits"], atol=1e-5)
-    write_tensors(folder / "expected.safetensors", **inputs, **expected)
+    # An image of 6 x 6 patches, where the config says 4 x 4: the positions of the patches are interpolated.
+    large = {**inputs, "pixel_values": torch.randn(2, 3, 48, 48, generator=generator)}
+    large_states = vilt_states(model.vilt, large)
+    write_tensors(folder / "expected.safetensors", **inputs, **expected, large_pixel_values=large["pixel_values"],
+                  large_logits=model.classifier(large_states["pooler_output"]),
+                  large_text_last_hidden_state=large_states["text_last_hidden_state"])
+
+
+def vilt_states(model, inputs):
+    """ViLT shuffles the patches; only what does not depend on their order is kept."""
+    def states(seed):
+        torch.manual_seed(seed)
+        encoded = model(**inputs)
+        return {"pooler_output": encoded.pooler_output,
+                "text_last_hidden_state": encoded.last_hidden_state[:, :inputs["input_ids"].shape[1]]}
+
+    expected = states(1)
+    for name, other in states(2).items():
+        assert torch.allclose(expected[name], other, atol=1e-5), name
+    return expected
+
+
+@torch.no_grad()
+def make_vilt_mlm():
+    """A pretrained ViLT as it is published: no classifier, its tokenizer as a vocab.txt; in two files of weights."""
+    folder = fresh("vilt-mlm")
+    entries = wordpiece_tokenizer(max_length=20).get_vocab()
+    config = ViltConfig(vocab_size=len(entries), hidden_size=24, num_hidden_layers=2, num_attention_heads=2,
+                        intermediate_size=36, image_size=24, patch_size=8, max_position_embeddings=20)
+    model = randomise(ViltForMaskedLM(config), seed=414)
+    model.save_pretrained(folder, max_shard_size="40KB")
+    for file in folder.glob("*.safetensors"):
+        file.chmod(0o644)
+    assert (folder / "model.safetensors.index.json").is_file()
+    (folder / "vocab.txt").write_text("".join(f"{entry}\n" for entry in sorted(entries, key=entries.get)),
+                                      encoding="utf-8")
+    tokenizer = BertTokenizerFast(vocab_file=str(folder / "vocab.txt"), model_max_length=20)
+    encoded = tokenizer(BERT_TEXTS, padding=True, truncation=True, return_tensors="pt")
+    inputs = {"input_ids": encoded["input_ids"], "attention_mask": encoded["attention_mask"],
+              "pixel_values": torch.randn(len(BERT_TEXTS), 3, 24, 24, generator=torch.Generator().manual_seed(415))}
+    write_tensors(folder / "expected.safetensors", **inputs, **vilt_states(model.vilt, inputs))
+    write_json(folder / "cases.json", {"texts": BERT_TEXTS})
 
 
 # ---- Region students -------------------------------------------------------------------------------------------------
@@ -408,6 +442,7 @@ MAKERS = {
     "bert": make_bert,
     "minilm": make_minilm,
     "vilt": make_vilt,
+    "vilt-mlm": make_vilt_mlm,
     "visualbert": make_visualbert,
     "uniter": make_uniter,
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float32Array, RecordBatch, StringArray, UInt32Array};
-use retort_cache::{Columns, Dataset, Interrupt, Progress, column, write_atomic, write_plain_table};
+use retort_cache::{Columns, Dataset, Interrupt, Progress, TeacherCache, column, write_atomic, write_plain_table};
 use retort_nn::TextTokenizer;
 use retort_schemas::answers::accuracy;
 use retort_schemas::manifest::Split;
@@ -13,8 +13,9 @@ use retort_schemas::runs::{EVALUATION_VERSION, Evaluation, Score, files, predict
 use retort_schemas::tables;
 use tch::{Device, Kind};
 
+use crate::patches::Patches;
 use crate::prepare::{Extra, Preparer};
-use crate::recipe::{Arm, Recipe};
+use crate::recipe::{Arm, Recipe, StudentKind};
 use crate::record::{TOKENIZER, WEIGHTS};
 use crate::students::{self, Student};
 use crate::tasks::{Objective, in_rows_of_samples, outputs_of};
@@ -71,12 +72,13 @@ pub fn evaluate(run: &Path, split: &str, progress: &dyn Progress, interrupt: &In
         device: Device::Cpu,
     };
     let sources = Sources {
-        dataset: dataset.clone(),
         image_teacher: None,
         text_teacher: None,
         with_tokens: false,
         with_regions: preparer.recipe.student.kind.reads_regions(),
         random: None,
+        grid_teacher: grid_teacher(run, &preparer.recipe, &dataset, &tested)?,
+        dataset: dataset.clone(),
     };
     let total = tested.shards.iter().map(|shard| shard.rows(tables::samples::NAME)).sum();
     progress.begin(&format!("eval {split}"), total, "samples");
@@ -121,6 +123,19 @@ fn open_student(
     }
     let tokenizer = TextTokenizer::open(&folder.join(TOKENIZER), recipe.student.text_tokens)?;
     Ok((student, tokenizer, answers))
+}
+
+/// The teacher whose patch grid the student reads, which has to be the one that it was trained on and to have seen the
+/// split; none where it reads something else.
+fn grid_teacher(run: &Path, recipe: &Recipe, dataset: &Dataset, split: &Split) -> Result<Option<TeacherCache>> {
+    let Some(name) = recipe.teachers.image.as_ref().filter(|_| recipe.student.kind == StudentKind::ClipGrid) else {
+        return Ok(None);
+    };
+    // By its full name: another teacher of the same name gives other vectors.
+    let trained_on = students::grid_teacher(&run.join(files::STUDENT))?;
+    let teacher = TeacherCache::open(dataset, trained_on.as_deref().unwrap_or(name))?;
+    Patches::check(&teacher, dataset, split.shards.iter())?;
+    Ok(Some(teacher))
 }
 
 /// Class, or candidate, and probability of the student's best answers.

@@ -35,6 +35,7 @@ mod formulas;
 pub mod losses;
 mod masking;
 mod metrics;
+mod patches;
 mod prepare;
 mod probe;
 mod recipe;
@@ -54,8 +55,8 @@ mod zipped;
 pub use error::{Error, Result};
 pub use evaluate::evaluate;
 pub use recipe::{
-    AdaptMode, Arm, ChoiceLoss, ConfidenceForm, ConfidenceSource, Control, Decay, Distance, Recipe, SelectMode, Shots,
-    Side, StudentKind, Target,
+    AdaptMode, Arm, ChoiceLoss, ConfidenceForm, ConfidenceSource, Control, Decay, Distance, Fit, Recipe, SelectMode,
+    Shots, Side, StudentKind, Target,
 };
 pub use run::{Outcome, train};
 pub use sampling::{Candidate, draw};

@@ -11,7 +11,9 @@ use retort_schemas::{features, tables};
 
 use crate::Result;
 use crate::controls::RandomTeacher;
+use crate::patches::Patches;
 use crate::regions::Regions;
+use crate::students::VisualFeatures;
 
 /// One sample as ingest wrote it.
 #[derive(Debug, Clone, Default)]
@@ -98,11 +100,13 @@ pub(crate) struct Zipped {
     objects: ListArray,
     /// Where the second and further parts of texts begin; data sets before texts/1.1 do not say.
     parts: Option<ListArray>,
-    /// Encoded images; none where the student reads regions.
+    /// Encoded images; none where the student reads no pixels.
     pub(crate) images: BinaryArray,
     /// Where the student reads regions.
     pub(crate) regions: Option<Regions>,
     pub(crate) image_ids: FixedSizeBinaryArray,
+    /// Where the student reads a patch grid.
+    pub(crate) patches: Option<Patches>,
     /// z_v by image row.
     pub(crate) z_v: Option<Pooled>,
     /// z_t by text row.
@@ -143,6 +147,8 @@ pub(crate) struct Sources {
     pub(crate) with_regions: bool,
     /// Says something else in the place of the teachers.
     pub(crate) random: Option<RandomTeacher>,
+    /// Whose patch grid takes the place of encoded images.
+    pub(crate) grid_teacher: Option<TeacherCache>,
 }
 
 impl Sources {
@@ -150,13 +156,17 @@ impl Sources {
     pub(crate) fn load(&self, shard: &Shard) -> Result<Zipped> {
         let columns = Columns::Named(&[tables::texts::TEXT, tables::texts::OBJECTS, tables::texts::PARTS]);
         let texts = self.dataset.read(shard, tables::texts::NAME, columns)?;
+        let regions = if self.with_regions { Some(Regions::read(&self.dataset, shard)?) } else { None };
+        let patches =
+            self.grid_teacher.as_ref().map(|teacher| Patches::read(teacher, &self.dataset, shard)).transpose()?;
         let ids = tables::images::IMAGE_ID;
-        let wanted = if self.with_regions { vec![ids] } else { vec![ids, tables::images::BYTES] };
+        let decoded = regions.is_none() && patches.is_none();
+        let wanted = if decoded { vec![ids, tables::images::BYTES] } else { vec![ids] };
         let table = self.dataset.read(shard, tables::images::NAME, Columns::Named(&wanted))?;
-        let (images, regions) = if self.with_regions {
-            (BinaryArray::new_null(0), Some(Regions::read(&self.dataset, shard)?))
+        let images = if decoded {
+            column::<BinaryArray>(&table, tables::images::BYTES)?.clone()
         } else {
-            (column::<BinaryArray>(&table, tables::images::BYTES)?.clone(), None)
+            BinaryArray::new_null(0)
         };
         let features = |teacher: &Option<TeacherCache>, table: &str| -> Result<Option<RecordBatch>> {
             Ok(teacher.as_ref().map(|teacher| teacher.read(&self.dataset, shard, table)).transpose()?)
@@ -173,6 +183,7 @@ impl Sources {
             images,
             regions,
             image_ids: column::<FixedSizeBinaryArray>(&table, tables::images::IMAGE_ID)?.clone(),
+            patches,
             z_v: z_v.as_ref().map(|batch| pooled(batch, features::EMBEDDING)).transpose()?,
             z_t: z_t.as_ref().map(|batch| pooled(batch, features::EMBEDDING)).transpose()?,
             tokens: tokens.as_ref().map(token_rows).transpose()?,
@@ -187,10 +198,26 @@ impl Sources {
 }
 
 impl Sources {
-    /// Elements of a region's feature, where the student reads regions.
-    pub(crate) fn region_width(&self, first: Option<&Shard>) -> Result<Option<usize>> {
-        let first = first.filter(|_| self.with_regions);
-        first.map(|shard| Ok(Regions::read(&self.dataset, shard)?.width())).transpose()
+    /// Sizes of what there is of the images of these shards, where the student reads no pixels; an image teacher has to
+    /// have the patch grids of all of them.
+    pub(crate) fn visual_features<'a>(
+        &self,
+        mut shards: impl Iterator<Item = &'a Shard> + Clone,
+    ) -> Result<Option<VisualFeatures>> {
+        if let Some(teacher) = &self.grid_teacher {
+            Patches::check(teacher, &self.dataset, shards.clone())?;
+            let first = shards.next().map(|shard| Patches::read(teacher, &self.dataset, shard)).transpose()?;
+            return Ok(first.map(|grid| VisualFeatures {
+                width: grid.width(),
+                places: grid.places(),
+                teacher: teacher.folder_name().to_owned(),
+            }));
+        }
+        let first = shards.next().filter(|_| self.with_regions);
+        let of = |shard| -> Result<VisualFeatures> {
+            Ok(VisualFeatures { width: Regions::read(&self.dataset, shard)?.width(), ..VisualFeatures::default() })
+        };
+        first.map(of).transpose()
     }
 
     /// Whether the image teacher embeds texts into the same space, and has those of all these shards.

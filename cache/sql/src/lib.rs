@@ -8,7 +8,7 @@
 //!   shards  teachers                   the manifests    predictions  of every split, with `split`
 //!   cache/clip@1a2b3c4d/                                selection    words that token selection saw
 //!     clip.images  clip.texts          features         confidence   of the teachers, by sample
-//!     clip.tokens  clip.words
+//!     clip.tokens  clip.words  clip.patches
 //! ```
 //!
 //! * **Rows know their place.** Every table of a data set and of its teachers has `split`, `shard` and `row` (the row

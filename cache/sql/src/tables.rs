@@ -21,9 +21,6 @@ pub(crate) const DATASET_SCHEMA: &str = "dataset";
 /// Schema of a run's tables, and the default one.
 pub(crate) const RUN_SCHEMA: &str = "run";
 
-const FEATURE_TABLES: [&str; 4] =
-    [features::images::NAME, features::texts::NAME, features::tokens::NAME, features::words::NAME];
-
 /// One table of a teacher.
 struct Features {
     teacher: Arc<TeacherCache>,
@@ -48,7 +45,7 @@ pub(crate) fn of_dataset(dataset: Dataset) -> Result<Schemas> {
     let mut features = Vec::new();
     for teacher in &teachers {
         teacher.check_belongs(&dataset)?;
-        for table in FEATURE_TABLES {
+        for table in features::ALL {
             if let Some(schema) = stored_schema(teacher, table)? {
                 features.push(Features { teacher: teacher.clone(), table, schema });
             }

@@ -39,7 +39,7 @@ fn dataset(folder: &Path) -> Dataset {
     Dataset::open(folder).unwrap()
 }
 
-/// The four tables of a shard, as a teacher would write them.
+/// The five tables of a shard, as a teacher would write them.
 fn features_of(shard: u8, store: Store, spoil: Option<f32>) -> Vec<(&'static str, RecordBatch)> {
     let seed = 10 * usize::from(shard);
     let embed = |name, seed, rows| vectors::store(store, name, WIDTH, &floats(seed, rows)).unwrap();
@@ -50,16 +50,20 @@ fn features_of(shard: u8, store: Store, spoil: Option<f32>) -> Vec<(&'static str
         (embed("embedding", seed + 1, 2), embed("isolated", seed + 2, 1), embed("prompt", seed + 3, 1));
     let offsets = OffsetBuffer::from_lengths([0, 3]);
     let tokens = vectors::store_lists(store, "tokens", WIDTH, &floats(seed + 4, 3), &offsets).unwrap();
+    let squares = OffsetBuffer::from_lengths([2, 2, 2]);
+    let grid = vectors::store_lists(store, features::patches::GRID, WIDTH, &floats(seed + 5, 6), &squares).unwrap();
     let table = |schema, columns: &[&[ArrayRef]]| RecordBatch::try_new(schema, columns.concat()).unwrap();
     let images_schema = features::images::with(images.fields);
     let texts_schema = features::texts::with(texts.fields);
     let tokens_schema = features::tokens::with(tokens.fields);
+    let patches_schema = features::patches::with(grid.fields);
     let words_schema = features::words::with(isolated.fields, prompt.fields);
     let word: ArrayRef = Arc::new(StringArray::from(vec![format!("word{shard}")]));
     vec![
         (features::images::NAME, table(images_schema, &[&[ids(1, shard, 3)], &images.columns])),
         (features::texts::NAME, table(texts_schema, &[&[ids(2, shard, 2)], &texts.columns])),
         (features::tokens::NAME, table(tokens_schema, &[&[ids(2, shard, 2)], &tokens.columns, &[spans()]])),
+        (features::patches::NAME, table(patches_schema, &[&[ids(1, shard, 3)], &grid.columns])),
         (features::words::NAME, table(words_schema, &[&[word], &isolated.columns, &prompt.columns])),
     ]
 }
@@ -90,7 +94,7 @@ fn run(dataset: &Dataset, name: &str, store: &str) -> Result<Conversion> {
 /// Every file below a folder, by path relative to it.
 fn files(folder: &Path) -> std::collections::BTreeMap<String, Vec<u8>> {
     let mut found = std::collections::BTreeMap::new();
-    for table in ["images", "texts", "tokens", "words"] {
+    for table in features::ALL {
         for entry in std::fs::read_dir(folder.join(table)).unwrap() {
             let path = entry.unwrap().path();
             let name = format!("{table}/{}", path.file_name().unwrap().to_string_lossy());
@@ -114,7 +118,7 @@ fn a_converted_teacher_is_byte_for_byte_the_taught_one() {
         assert_eq!(files(&folder), files(direct.folder()), "{store}");
     }
     let found = verify(one.path(), &Quiet, &Interrupt::default()).unwrap();
-    assert_eq!((found.damages, found.files), (Vec::new(), 1 + 4 + 5 * (1 + 8)));
+    assert_eq!((found.damages, found.files), (Vec::new(), 1 + 4 + 5 * (1 + 10)));
 }
 
 fn dataset_once(folder: &Path) -> Dataset {

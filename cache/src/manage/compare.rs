@@ -113,7 +113,7 @@ pub fn compare_teachers(
 type Files<'a> = BTreeMap<(&'static str, &'a str), u64>;
 
 fn files_of(teacher: &TeacherCache) -> Files<'_> {
-    let tables = [features::images::NAME, features::texts::NAME, features::tokens::NAME, features::words::NAME];
+    let tables = features::ALL;
     let of = |shard: &'_ Shard, table: &&str| shard.tables.get(*table).map(|file| file.rows);
     let shards = teacher.manifest().shards.iter();
     shards

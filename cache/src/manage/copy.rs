@@ -106,7 +106,7 @@ fn check_same_rows(source: &TeacherCache, from: &Dataset, to: &Dataset) -> Resul
 
 /// The target's manifest: what an earlier copy finished, or the source's without shards.
 fn begin(source: &TeacherCache, folder: &Path) -> Result<TeacherManifest> {
-    for table in [features::images::NAME, features::texts::NAME, features::tokens::NAME, features::words::NAME] {
+    for table in features::ALL {
         remove_temporaries(&folder.join(table))?;
     }
     remove_temporaries(folder)?;

@@ -79,7 +79,7 @@ fn empty(name: String, shards_expected: u64) -> Listing {
 
 fn of(name: String, teacher: &TeacherCache, expected: u64) -> Listing {
     let manifest = teacher.manifest();
-    let names = [features::images::NAME, features::texts::NAME, features::tokens::NAME, features::words::NAME];
+    let names = features::ALL;
     let tables: Vec<TableListing> = names.iter().filter_map(|table| table_of(&manifest.shards, table)).collect();
     let whole = |shard: &&Shard| tables.iter().all(|table| shard.tables.contains_key(&table.table));
     let architecture = manifest.identity.get("architecture").and_then(serde_json::Value::as_str);

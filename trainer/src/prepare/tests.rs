@@ -29,6 +29,7 @@ impl Made {
             text_teacher: Some(TeacherCache::open(&dataset, "text")?),
             with_tokens: true,
             with_regions: false,
+            grid_teacher: None,
             random: RandomTeacher::of(&recipe),
             dataset,
         };

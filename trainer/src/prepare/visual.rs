@@ -5,6 +5,7 @@ use retort_nn::pixels::{self, Preprocessing, Resize, Rgb};
 
 use super::Preparer;
 use crate::Result;
+use crate::recipe::{self, Fit};
 use crate::regions::Seen;
 use crate::seeds::generator;
 use crate::students::Visual;
@@ -16,13 +17,19 @@ pub(super) enum PreparedVisual {
     Pixels(Vec<f32>),
     /// Detected regions.
     Regions(Seen),
+    /// A teacher's patch grid, `[places, d]`.
+    Grid(Vec<f32>, [usize; 2]),
 }
 
-/// How a student of this size sees pixels: ViLT's mean and standard deviation.
-pub(crate) fn student_preprocessing(image_size: i64) -> Preprocessing {
-    let side = image_size as u32;
+/// How a student sees pixels, with ViLT's mean and standard deviation: a square whatever the image's shape, by cutting out
+/// its middle or by squeezing its longer side.
+pub(crate) fn student_preprocessing(size: &recipe::Student) -> Preprocessing {
+    let side = size.image_size as u32;
     Preprocessing {
-        resize: Some(Resize::ShortestEdge(side)),
+        resize: Some(match size.fit {
+            Fit::Crop => Resize::ShortestEdge(side),
+            Fit::Squash => Resize::Exact([side, side]),
+        }),
         crop: Some([side, side]),
         rescale: 1.0 / 255.0,
         mean: [0.5; 3],
@@ -41,8 +48,12 @@ impl Preparer {
         if let Some(regions) = &shard.regions {
             return Ok(PreparedVisual::Regions(regions.of_image(sample.image, self.recipe.student.regions)?));
         }
+        if let Some(patches) = &shard.patches {
+            let size = [patches.places(), patches.width()];
+            return Ok(PreparedVisual::Grid(patches.of_image(sample.image), size));
+        }
         let image = pixels::decode(shard.images.value(sample.image))?;
-        let preprocessing = student_preprocessing(self.recipe.student.image_size);
+        let preprocessing = student_preprocessing(&self.recipe.student);
         let mut image = preprocessing.fit(&image)?;
         if let Some(epoch) = epoch {
             image = self.augment(image, epoch, &sample.id);
@@ -53,16 +64,23 @@ impl Preparer {
     /// The images of a batch as one tensor.
     pub(super) fn collate_visual<'a>(&self, images: impl Iterator<Item = &'a PreparedVisual>) -> Result<Visual> {
         let (mut values, mut count) = (Vec::new(), 0);
-        let mut regions = Vec::new();
+        let (mut regions, mut grid) = (Vec::new(), None);
         for image in images {
             match image {
                 PreparedVisual::Pixels(pixels) => values.extend_from_slice(pixels),
                 PreparedVisual::Regions(seen) => regions.push(seen),
+                PreparedVisual::Grid(vectors, size) => {
+                    values.extend_from_slice(vectors);
+                    grid = Some(*size);
+                }
             }
             count += 1;
         }
         if !regions.is_empty() {
             return self.collate_regions(&regions);
+        }
+        if let Some([places, width]) = grid {
+            return Ok(Visual::Grid(self.tensor(&values, &[count, places as i64, width as i64])?));
         }
         let side = self.recipe.student.image_size;
         Ok(Visual::Pixels(self.tensor(&values, &[count, 3, side, side])?))
@@ -111,5 +129,28 @@ impl Preparer {
             }
         }
         Rgb { data, ..image }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::Recipe;
+
+    #[test]
+    fn a_wide_image_loses_its_borders_or_its_shape() -> Result<()> {
+        // 48 x 16: a third each of red, green and blue.
+        let row: Vec<u8> = (0..48).flat_map(|x| [[255, 0, 0], [0, 255, 0], [0, 0, 255]][x / 16]).collect();
+        let wide = Rgb { width: 48, height: 16, data: row.repeat(16) };
+        for (fit, corners) in [("crop", [[0, 255, 0], [0, 255, 0]]), ("squash", [[255, 0, 0], [0, 0, 255]])] {
+            let settings = [format!("student.fit={fit}"), "student.image_size=16".to_owned()];
+            let recipe = Recipe::parse(Path::new("test"), "[data]\ndataset = \"none\"", &settings)?;
+            let seen = student_preprocessing(&recipe.student).fit(&wide)?;
+            assert_eq!((seen.width, seen.height), (16, 16));
+            assert_eq!([&seen.data[..3], &seen.data[45..48]], [&corners[0][..], &corners[1][..]], "{fit}");
+        }
+        Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AdaptMode, Arm, Control, Optim, Recipe};
+use super::{AdaptMode, Arm, Control, Optim, Recipe, StudentKind};
 use crate::{Error, Result};
 
 /// One stage before task finetuning, on the images and texts of the same training part; no labels. Everything that is
@@ -75,8 +75,8 @@ impl Recipe {
             );
         }
         if arm == Arm::ClipGrid {
-            let kind = self.student.kind.to_string();
-            if kind != Arm::ClipGrid.to_string() {
+            let kind = self.student.kind;
+            if kind != StudentKind::ClipGrid {
                 let problem =
                     format!("clip-grid needs a student that reads the patch grid, and student.kind is {kind}");
                 return refuse("arm", format!("{problem}: set student.kind = \"clip-grid\""));

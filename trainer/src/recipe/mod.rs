@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 pub use adapt::Adapt;
 pub use words::{
-    AdaptMode, Arm, ChoiceLoss, ConfidenceForm, ConfidenceSource, Control, Decay, Distance, SelectMode, Shots, Side,
-    StudentKind, Target,
+    AdaptMode, Arm, ChoiceLoss, ConfidenceForm, ConfidenceSource, Control, Decay, Distance, Fit, SelectMode, Shots,
+    Side, StudentKind, Target,
 };
 
 /// A run from beginning to end. Unknown keys are refused.
@@ -106,7 +106,7 @@ fn prefetch() -> usize {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Student {
-    /// `vilt`, `visualbert`, `uniter` or `villa`.
+    /// `vilt`, `visualbert`, `uniter`, `villa` or `clip-grid`.
     pub kind: StudentKind,
     /// Width of a token.
     pub hidden: i64,
@@ -126,7 +126,10 @@ pub struct Student {
     /// Most regions of an image, for students that read regions: those of the highest scores, the first where the
     /// detector gave none.
     pub regions: usize,
-    /// A folder in Hugging Face layout to start from.
+    /// How an image that is no square is made one, for students that read pixels: `crop` or `squash`.
+    pub fit: Fit,
+    /// A folder in Hugging Face layout to start from. `hidden`, `layers`, `heads` and `patch_size` have to be those of its
+    /// config.json, `text_tokens` at most its positions; for another `image_size` the positions of its patches are resized.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<PathBuf>,
 }
@@ -144,6 +147,7 @@ impl Default for Student {
             text_tokens: 24,
             tokenizer: None,
             regions: 36,
+            fit: Fit::Crop,
             from: None,
         }
     }

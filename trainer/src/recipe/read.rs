@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    Adapt, AdaptMode, Adversarial, Arm, Augment, Confidence, Control, Data, Distil, Log, Optim, Recipe, Selection,
-    Shots, Student, Task, Teachers, pool, prefetch, train,
+    Adapt, AdaptMode, Adversarial, Arm, Augment, Confidence, Control, Data, Distil, Fit, Log, Optim, Recipe, Selection,
+    Shots, Student, StudentKind, Task, Teachers, pool, prefetch, train,
 };
 use crate::{Error, Result};
 
@@ -74,6 +74,7 @@ impl Recipe {
             return refuse("teachers.text", "is needed by this arm: name a teacher of the data set, such as \"text\"");
         }
         self.check_regions()?;
+        self.check_visual()?;
         self.check_adversarial()?;
         self.check_adaptation()
     }
@@ -86,8 +87,27 @@ impl Recipe {
         if self.student.kind.reads_regions() && self.augment != Augment::default() {
             return refuse("augment", "changes pixels, and this student reads regions: leave it out");
         }
-        if self.student.from.is_some() && !self.student.kind.reads_regions() {
-            return refuse("student.from", "is read by the students visualbert, uniter and villa");
+        Ok(())
+    }
+
+    fn check_visual(&self) -> Result<()> {
+        let refuse = |key, problem: &str| Err(Error::Setting { key, problem: problem.to_owned() });
+        if !self.student.kind.reads_pixels() && self.student.fit != Fit::Crop {
+            return refuse("student.fit", "is about pixels, and this student reads none: leave it out");
+        }
+        if self.student.image_size < self.student.patch_size {
+            return refuse("student.image_size", "is less than student.patch_size: an image needs at least one patch");
+        }
+        if self.student.kind != StudentKind::ClipGrid {
+            return Ok(());
+        }
+        if self.augment != Augment::default() {
+            return refuse("augment", "changes pixels, and this student reads a patch grid: leave it out");
+        }
+        if self.teachers.image.is_none() {
+            let problem = "is needed by the student clip-grid, which reads its patch grid: name an image teacher that \
+                           `retort teach --patches` has put in the cache, such as \"clip\"";
+            return refuse("teachers.image", problem);
         }
         Ok(())
     }
@@ -235,6 +255,9 @@ mod tests {
             assert!(name.contains(&format!("-{}-", recipe.student.kind)), "{name} trains {}", recipe.student.kind);
             names.push(name);
         }
+        for known in ["vcr-vilt-base", "vqa-vilt-base", "snli-ve-vilt-base", "easy-vqa-clip-grid-tiny"] {
+            assert!(names.iter().any(|name| name == known), "no {known} in {names:?}");
+        }
         for known in ["vcr-uniter-base", "vcr-villa-base", "snli-ve-uniter-base", "vqa-uniter-base"] {
             assert!(names.iter().any(|name| name == known), "no {known} in {names:?}");
         }
@@ -247,7 +270,10 @@ mod tests {
         for (settings, key, word) in [
             (vec!["student.kind=uniter", "augment.flip=true"], "augment ", "reads regions"),
             (vec!["student.kind=uniter", "student.regions=0"], "student.regions ", "at least one"),
-            (vec!["student.kind=vilt", "student.from=m"], "student.from ", "visualbert"),
+            (vec!["student.image_size=0"], "student.image_size ", "at least one patch"),
+            (vec!["student.kind=uniter", "student.fit=squash"], "student.fit ", "reads none"),
+            (vec!["student.kind=clip-grid"], "teachers.image ", "--patches"),
+            (vec!["student.kind=clip-grid", "teachers.image=c", "augment.flip=true"], "augment ", "patch grid"),
             (vec!["student.kind=villa", "adversarial.steps=0"], "adversarial.steps ", "uniter"),
             (vec!["student.kind=villa", "adversarial.kl=-1"], "adversarial.kl ", "-1"),
             (vec!["adversarial.enabled=true", "adversarial.lr=nan"], "adversarial.lr ", "NaN"),

@@ -83,6 +83,8 @@ words! {
         Uniter = "uniter",
         /// `uniter`, trained with adversarial perturbation.
         Villa = "villa",
+        /// The patch grid of the image teacher, from the cache.
+        ClipGrid = "clip-grid",
     }
 }
 
@@ -90,6 +92,21 @@ impl StudentKind {
     /// Whether it reads a detector's regions instead of pixels.
     pub fn reads_regions(self) -> bool {
         matches!(self, Self::VisualBert | Self::Uniter | Self::Villa)
+    }
+
+    /// Whether it reads pixels, so that images are decoded.
+    pub fn reads_pixels(self) -> bool {
+        self == Self::Vilt
+    }
+}
+
+words! {
+    /// How an image that is no square is made one.
+    Fit {
+        /// The shorter side is scaled to the square's, and the middle cut out: shapes stay, borders are lost.
+        Crop = "crop",
+        /// Both sides are scaled to the square's: all is seen, shapes are squeezed.
+        Squash = "squash",
     }
 }
 

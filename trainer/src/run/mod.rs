@@ -1,6 +1,10 @@
 //! The training loop.
 
 #[cfg(test)]
+mod folder_tests;
+#[cfg(test)]
+mod grid_tests;
+#[cfg(test)]
 mod region_tests;
 mod setup;
 #[cfg(test)]
@@ -76,8 +80,8 @@ fn train_stage(
     let sources = sources(recipe, &dataset)?;
     let tokenizer = tokenizer(recipe, run, &sources, &plan)?;
     let weights = students::first_weights(recipe, device)?;
-    let region_width = sources.region_width(plan.stream.parts.first().map(|part| &part.shard))?;
-    let student = students::first(recipe, &weights, &tokenizer, objective, answers.len(), region_width)?;
+    let features = sources.visual_features(plan.stream.parts.iter().map(|part| &part.shard))?;
+    let student = students::first(recipe, &weights, &tokenizer, objective, answers.len(), features.as_ref())?;
     let heads = Heads::new(recipe, &weights, &sources, &plan.stream.parts)?;
     let goal = Goal::of(whole, stage, &weights, &tokenizer)?;
     let named = weights.into_named();

@@ -18,16 +18,18 @@ use tempfile::tempdir;
 use super::*;
 use crate::evaluate;
 
-const IMAGES: usize = 8;
-const SHARD: usize = 4;
+pub(super) const IMAGES: usize = 8;
+pub(super) const SHARD: usize = 4;
 const WIDTH: usize = 6;
 
 /// What a data set of the test has of its images.
 #[derive(Clone, Copy, PartialEq)]
-enum Has {
+pub(super) enum Has {
     Features,
     Boxes,
     NoRegions,
+    /// Images that a decoder takes, one for each label.
+    Pixels,
 }
 
 fn list(values: ArrayRef, lengths: Vec<usize>) -> ArrayRef {
@@ -47,13 +49,13 @@ fn numbers(value: u32, rows: usize) -> ArrayRef {
     Arc::new(UInt32Array::from(vec![value; rows]))
 }
 
-fn ids(first: usize, count: usize) -> ArrayRef {
+pub(super) fn ids(first: usize, count: usize) -> ArrayRef {
     let bytes = (first..first + count).map(|id| [id as u8; 16]);
     Arc::new(FixedSizeBinaryArray::try_from_iter(bytes).unwrap())
 }
 
 /// The right one of three answers for an image.
-fn label(image: usize) -> usize {
+pub(super) fn label(image: usize) -> usize {
     (image * 5 + image / 3) % 3
 }
 
@@ -90,18 +92,34 @@ fn regions(first: usize, has: Has) -> RecordBatch {
     RecordBatch::try_new(schema, columns).unwrap()
 }
 
+/// An encoded image that tells the label, or nothing of the kind.
+fn bytes_of(image: usize, has: Has) -> Vec<u8> {
+    if has != Has::Pixels {
+        return b"no image".to_vec();
+    }
+    let name = ["easyvqa-0.png", "easyvqa-1.png", "wide.png"][label(image)];
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/golden/images");
+    std::fs::read(folder.join(name)).unwrap()
+}
+
 /// A data set like VCR's, of images that no decoder would take: of each three texts of a question and an answer.
-fn dataset(folder: &Path, has: Has) -> PathBuf {
+pub(super) fn dataset(folder: &Path, has: Has) -> PathBuf {
     let folder = folder.join("set");
-    let (name, options) = ("train".to_owned(), serde_json::Value::Null);
-    let plan = SplitPlan { name, source: "test".to_owned(), options, answers: None };
-    let mut writer = DatasetWriter::begin(&folder, plan).unwrap();
+    add_split(&folder, "train", has);
+    folder
+}
+
+/// A split of a data set, of the same images and samples as every other.
+pub(super) fn add_split(folder: &Path, name: &str, has: Has) {
+    let (split, options) = (name.to_owned(), serde_json::Value::Null);
+    let plan = SplitPlan { name: split, source: "test".to_owned(), options, answers: None };
+    let mut writer = DatasetWriter::begin(folder, plan).unwrap();
     for first in (0..IMAGES).step_by(SHARD) {
         let of = |name: &str| -> Vec<String> { (first..first + SHARD).map(|i| format!("{name}{i}")).collect() };
         let images = vec![
             ids(first, SHARD),
             words(&of("image")),
-            Arc::new(BinaryArray::from_iter_values([b"no image"; SHARD])),
+            Arc::new(BinaryArray::from_iter_values((first..first + SHARD).map(|image| bytes_of(image, has)))),
             words(&vec!["png".to_owned(); SHARD]),
             numbers(4, SHARD),
             numbers(2, SHARD),
@@ -120,7 +138,7 @@ fn dataset(folder: &Path, has: Has) -> PathBuf {
         let samples = vec![
             words(&of("sample")),
             words(&vec![tasks::VCR_QA.to_owned(); SHARD]),
-            words(&vec!["train".to_owned(); SHARD]),
+            words(&vec![name.to_owned(); SHARD]),
             Arc::new(UInt32Array::from(images_of)),
             list(Arc::new(UInt32Array::from([0, 1, 2].repeat(SHARD))), vec![3; SHARD]),
             Arc::new(UInt32Array::from_iter_values(labels)),
@@ -139,13 +157,12 @@ fn dataset(folder: &Path, has: Has) -> PathBuf {
             (tables::samples::NAME, table(tables::samples::schema(), samples)),
             (tables::rejects::NAME, rejects),
         ];
-        if has != Has::NoRegions {
+        if matches!(has, Has::Features | Has::Boxes) {
             all.push((tables::regions::NAME, regions(first, has)));
         }
         writer.commit(&all).unwrap();
     }
     writer.finish().unwrap();
-    folder
 }
 
 /// A teacher that has seen all images and texts of a data set.
@@ -172,7 +189,7 @@ fn teach(folder: &Path) {
 }
 
 /// First and last value of a run's metric.
-fn logged(run: &Path, tag: &str) -> Option<[f64; 2]> {
+pub(super) fn logged(run: &Path, tag: &str) -> Option<[f64; 2]> {
     let table = retort_cache::read_plain_table(&run.join("metrics.parquet"), metrics::VERSION).unwrap();
     let tags = retort_cache::column::<StringArray>(&table, metrics::TAG).unwrap();
     let values = retort_cache::column::<Float64Array>(&table, metrics::VALUE).unwrap();
@@ -192,12 +209,12 @@ fn recipe(dataset: &Path, settings: &[&str]) -> Recipe {
     Recipe::parse(Path::new("test"), &text, &settings).unwrap()
 }
 
-fn weights(run: &Path) -> Vec<u8> {
+pub(super) fn weights(run: &Path) -> Vec<u8> {
     std::fs::read(run.join(files::STUDENT).join(record::WEIGHTS)).unwrap()
 }
 
 /// Asks to stop at a step.
-struct StopAt(u64, std::sync::atomic::AtomicU64, Interrupt);
+pub(super) struct StopAt(pub(super) u64, pub(super) std::sync::atomic::AtomicU64, pub(super) Interrupt);
 
 impl Progress for StopAt {
     fn begin(&self, _: &str, _: u64, _: &str) {}

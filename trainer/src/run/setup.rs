@@ -11,7 +11,7 @@ use retort_schemas::runs::files;
 
 use crate::controls::RandomTeacher;
 use crate::prepare::{Preparer, WordFeatures};
-use crate::recipe::{Recipe, Target};
+use crate::recipe::{Recipe, StudentKind, Target};
 use crate::sampling::{Candidate, draw};
 use crate::stream::{Part, Plan};
 use crate::tasks::Objective;
@@ -82,6 +82,7 @@ pub(super) fn sources(recipe: &Recipe, dataset: &Dataset) -> Result<Sources> {
         with_tokens: recipe.arm.tokens() && recipe.selection.target == Target::Token,
         with_regions: recipe.student.kind.reads_regions(),
         random: RandomTeacher::of(recipe),
+        grid_teacher: open(recipe.student.kind == StudentKind::ClipGrid, &recipe.teachers.image)?,
         dataset: dataset.clone(),
     })
 }
@@ -94,11 +95,10 @@ pub(super) fn tokenizer(recipe: &Recipe, run: &Path, sources: &Sources, plan: &R
         return Ok(TextTokenizer::open(&own, longest)?);
     }
     // Weights that are begun with know the ids of their own tokenizer alone.
-    let given =
-        recipe.student.tokenizer.clone().or(recipe.student.from.as_ref().map(|from| from.join(record::TOKENIZER)));
-    let made = match &given {
-        Some(path) => TextTokenizer::open(path, longest)?,
-        None => {
+    let made = match (&recipe.student.tokenizer, &recipe.student.from) {
+        (Some(path), _) => TextTokenizer::open(path, longest)?,
+        (None, Some(folder)) => vocabulary::of_folder(folder, longest)?,
+        (None, None) => {
             let mut texts: BTreeSet<String> = BTreeSet::new();
             for part in &plan.stream.parts {
                 let zipped = sources.load(&part.shard)?;

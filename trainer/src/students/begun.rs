@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tch::Device;
 
-use super::{Uniter, VisualBert};
+use super::{ClipGrid, Uniter, Vilt, VisualBert};
 use crate::recipe::{self, Recipe, StudentKind};
 use crate::{Error, Result};
 
@@ -17,7 +17,8 @@ pub(crate) fn first_weights(recipe: &Recipe, device: Device) -> Result<Weights> 
     let names = match recipe.student.kind {
         StudentKind::VisualBert => VisualBert::TASK_NAMES,
         StudentKind::Uniter | StudentKind::Villa => Uniter::TASK_NAMES,
-        StudentKind::Vilt => &[],
+        StudentKind::Vilt => Vilt::TASK_NAMES,
+        StudentKind::ClipGrid => ClipGrid::TASK_NAMES,
     };
     // The distillation heads are no part of any student.
     let new = [names, &["distil."]].concat();
@@ -25,27 +26,39 @@ pub(crate) fn first_weights(recipe: &Recipe, device: Device) -> Result<Weights> 
 }
 
 /// The config of the folder that a student starts from, which has to fit the recipe (whose sizes the distillation heads
-/// have too), the tokenizer and the data set; none where it starts from scratch. `region` names the config's width of a
-/// region's feature, and says the data set's.
+/// have too), the tokenizer and the data set; none where it starts from scratch. `visual` is the size that decides how an
+/// image is read, a patch's side or a region feature's width: recipe key, name in the config, and what it has to be.
 pub(super) fn config<C: DeserializeOwned>(
     size: &recipe::Student,
     vocabulary: i64,
-    region: (&str, i64),
+    visual: (&'static str, &str, i64),
 ) -> Result<Option<C>> {
     let Some(from) = &size.from else { return Ok(None) };
     let path = from.join("config.json");
     let malformed = |error: serde_json::Error| Error::Run { path: path.clone(), problem: error.to_string() };
     let mut json: Value = serde_json::from_str(&retort_cache::read_text(&path)?).map_err(malformed)?;
-    // UNITER's own configs leave the width of a region to their code; the weights tell whether it is the data set's.
+    let model = match size.kind {
+        StudentKind::Vilt => Some("vilt"),
+        StudentKind::ClipGrid => Some("retort-clip-grid"),
+        // The names of its tensors tell.
+        StudentKind::VisualBert | StudentKind::Uniter | StudentKind::Villa => None,
+    };
+    let found = json.get("model_type").and_then(Value::as_str);
+    if let (Some(model), Some(found)) = (model, found.filter(|found| Some(*found) != model)) {
+        let kind = size.kind;
+        let problem = format!("names a model of type {found:?} ({}), and {kind} starts from {model:?}", path.display());
+        return Err(Error::Setting { key: "student.from", problem });
+    }
+    // UNITER's own configs leave the width of a region to their code; the weights tell whether it is the right one.
     if let Some(json) = json.as_object_mut() {
-        json.entry(region.0).or_insert(region.1.into());
+        json.entry(visual.1).or_insert(visual.2.into());
     }
     let of = |name: &str| json.get(name).and_then(Value::as_i64);
     for (key, name, expected) in [
         ("student.hidden", "hidden_size", size.hidden),
         ("student.layers", "num_hidden_layers", size.layers),
         ("student.heads", "num_attention_heads", size.heads),
-        ("student.from", region.0, region.1),
+        visual,
     ] {
         if of(name) != Some(expected) {
             return Err(differs(key, &path, name, &expected.to_string(), of(name)));

@@ -1,5 +1,5 @@
 //! Students: cross-modal encoders that are trained. One trait, one module each; to add one, read `vilt.rs`, or
-//! `visualbert.rs` for one that reads regions.
+//! `visualbert.rs` for one that reads regions, `clip_grid.rs` for one that reads a teacher's patch grid.
 //!
 //! ```text
 //! ids, mask -----\                                       /--> h_cls, h_text, r_img   (what the losses see)
@@ -8,9 +8,13 @@
 //! ```
 
 mod begun;
+mod clip_grid;
+#[cfg(test)]
+mod pixel_tests;
 mod regions;
 #[cfg(test)]
 mod tests;
+mod trunk;
 mod uniter;
 mod vilt;
 mod visualbert;
@@ -25,9 +29,10 @@ use crate::tasks::Objective;
 use crate::{Error, Result};
 
 pub(crate) use begun::first_weights;
+pub use clip_grid::{ClipGrid, ClipGridConfig};
 pub use regions::{Head, mean_of_regions};
 pub use uniter::{Uniter, UniterConfig, p7};
-pub use vilt::{Vilt, ViltConfig};
+pub use vilt::{Vilt, ViltConfig, resized_positions};
 pub use visualbert::{VisualBert, VisualBertConfig};
 
 /// The text side of a batch: of each image one text or several candidates, one after another.
@@ -56,6 +61,19 @@ pub enum Visual {
         /// 1 for a region, 0 for padding, `[batch, regions]`.
         mask: Tensor,
     },
+    /// An image teacher's patch grid, `[batch, places, d]`, row by row from the top left.
+    Grid(Tensor),
+}
+
+/// What the data set or the cache has of each image, for a student that reads no pixels.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct VisualFeatures {
+    /// Elements of a vector.
+    pub(crate) width: usize,
+    /// Vectors of a patch grid; of regions an image has as many as there are.
+    pub(crate) places: usize,
+    /// The teacher whose grid it is, `name@fingerprint8`.
+    pub(crate) teacher: String,
 }
 
 /// Text and image as one sequence: where adversarial training perturbs it.
@@ -115,38 +133,65 @@ pub trait Student {
     fn write_config(&self, folder: &Path, answers: &[String]) -> Result<()>;
 }
 
-/// The recipe's student with a head of so many outputs; `region_width` is that of the data set's region features.
+/// The recipe's student with a head of so many outputs; `features` are those of images that it reads instead of pixels.
 pub(crate) fn first(
     recipe: &Recipe,
     weights: &Weights,
     tokenizer: &TextTokenizer,
     objective: Objective,
     outputs: usize,
-    region_width: Option<usize>,
+    features: Option<&VisualFeatures>,
 ) -> Result<Box<dyn Student>> {
     let (vocabulary, outputs) = (tokenizer.vocabulary_size() as i64, outputs as i64);
     let (size, root) = (&recipe.student, weights.root());
-    let (head, region_width) = (Head::of(objective), region_width.unwrap_or(0) as i64);
+    let head = Head::of(objective);
+    let region_width = features.map_or(0, |features| features.width) as i64;
     Ok(match size.kind {
-        StudentKind::Vilt => Box::new(Vilt::new(&root, ViltConfig::of(size, vocabulary), outputs)?),
+        StudentKind::Vilt => {
+            let known: Option<ViltConfig> =
+                begun::config(size, vocabulary, ("student.patch_size", "patch_size", size.patch_size))?;
+            let config = known.map(|known| known.resized(weights, size.image_size)).transpose()?;
+            Box::new(Vilt::new(&root, config.unwrap_or_else(|| ViltConfig::of(size, vocabulary)), outputs)?)
+        }
+        StudentKind::ClipGrid => {
+            let grid = features.cloned().unwrap_or_default();
+            let known: Option<ClipGridConfig> =
+                begun::config(size, vocabulary, ("student.from", "grid_dim", grid.width as i64))?;
+            let fresh = ClipGridConfig::of(size, vocabulary, &grid);
+            let (places, teacher) = (fresh.grid_places, fresh.grid_teacher.clone());
+            // The grid is that of the cache, whatever the folder says: its places have to fit the positions.
+            let config = known.map(|known| ClipGridConfig { grid_places: places, grid_teacher: teacher, ..known });
+            Box::new(ClipGrid::new(&root, config.unwrap_or(fresh), outputs)?)
+        }
         StudentKind::VisualBert => {
-            let known = begun::config(size, vocabulary, ("visual_embedding_dim", region_width))?;
+            let known = begun::config(size, vocabulary, ("student.from", "visual_embedding_dim", region_width))?;
             let config = known.unwrap_or_else(|| VisualBertConfig::of(size, vocabulary, region_width));
             Box::new(VisualBert::new(&root, config, head, outputs)?)
         }
         StudentKind::Uniter | StudentKind::Villa => {
-            let known: Option<UniterConfig> = begun::config(size, vocabulary, ("img_dim", region_width))?;
+            let known: Option<UniterConfig> =
+                begun::config(size, vocabulary, ("student.from", "img_dim", region_width))?;
             let config = known.unwrap_or_else(|| UniterConfig::of(size, vocabulary, region_width, head));
             Box::new(Uniter::new(&root, config.grown(weights, head)?, head, outputs)?)
         }
     })
 }
 
+fn read_config(path: &Path) -> Result<serde_json::Value> {
+    let malformed = |error: serde_json::Error| Error::Run { path: path.to_owned(), problem: error.to_string() };
+    serde_json::from_str(&retort_cache::read_text(path)?).map_err(malformed)
+}
+
+/// The teacher whose patch grid an exported student reads, `name@fingerprint8`.
+pub(crate) fn grid_teacher(folder: &Path) -> Result<Option<String>> {
+    Ok(ClipGrid::teacher_of(&read_config(&folder.join("config.json"))?).map(str::to_owned))
+}
+
 /// An exported student, with the names of its outputs.
 pub(crate) fn open(folder: &Path, kind: StudentKind, weights: &Path) -> Result<(Box<dyn Student>, Vec<String>)> {
     let path = folder.join("config.json");
     let malformed = |error: serde_json::Error| Error::Run { path: path.clone(), problem: error.to_string() };
-    let json: serde_json::Value = serde_json::from_str(&retort_cache::read_text(&path)?).map_err(malformed)?;
+    let json = read_config(&path)?;
     let labels = json.get("id2label").and_then(serde_json::Value::as_object);
     let label = |id: usize| labels.and_then(|labels| labels.get(&id.to_string())?.as_str());
     let outputs: Vec<String> = (0..).map_while(label).map(str::to_owned).collect();
@@ -156,6 +201,10 @@ pub(crate) fn open(folder: &Path, kind: StudentKind, weights: &Path) -> Result<(
         StudentKind::Vilt => {
             let config = serde_json::from_value(json.clone()).map_err(malformed)?;
             Box::new(Vilt::new(&root, config, count)?)
+        }
+        StudentKind::ClipGrid => {
+            let config = serde_json::from_value(json.clone()).map_err(malformed)?;
+            Box::new(ClipGrid::new(&root, config, count)?)
         }
         StudentKind::VisualBert => {
             let config = serde_json::from_value(json.clone()).map_err(malformed)?;
@@ -174,6 +223,7 @@ fn unread(wanted: &str, visual: &Visual) -> Error {
     let found = match visual {
         Visual::Pixels(_) => "pixels",
         Visual::Regions { .. } => "regions",
+        Visual::Grid(_) => "a patch grid",
     };
     Error::Setting { key: "student.kind", problem: format!("names a student that reads {wanted}, given {found}") }
 }

@@ -1,5 +1,5 @@
-//! What the students that read regions have in common: what their heads say, how candidates share an image, how a
-//! sequence is encoded, what the losses see.
+//! What the students that read regions have in common: what their heads say, what the losses see. How candidates share
+//! an image, how a sequence is encoded and how a config is written is the same for every student.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -87,15 +87,15 @@ impl ConfigSizes<'_> {
     }
 }
 
-/// Text and regions as one sequence. `text` is `[texts, tokens, width]`, `regions` `[batch, places, width]`, `places`
+/// Text and image as one sequence. `tokens` are `[texts, tokens, width]`, `image` `[batch, places, width]`, `places`
 /// their mask `[batch, places]`: each image was embedded once, and is repeated for its candidate texts.
-pub(super) fn join(text: &Text, tokens: Tensor, regions: Tensor, places: &Tensor) -> Result<Embedded> {
-    let (texts, batch) = (tokens.size3()?.0, regions.size3()?.0.max(1));
+pub(super) fn join(text: &Text, tokens: Tensor, image: Tensor, places: &Tensor) -> Result<Embedded> {
+    let (texts, batch) = (tokens.size3()?.0, image.size3()?.0.max(1));
     let repeated = |x: &Tensor| -> Result<Tensor> {
         Ok(if texts > batch { x.f_repeat_interleave_self_int(texts / batch, 0, None)? } else { x.shallow_clone() })
     };
     let mask = Tensor::f_cat(&[&text.mask, &repeated(places)?], 1)?;
-    Ok(Embedded { text: tokens, visual: repeated(&regions)?, mask })
+    Ok(Embedded { text: tokens, visual: repeated(&image)?, mask })
 }
 
 /// The last layer's states of a sequence, `[texts, tokens + places, width]`.

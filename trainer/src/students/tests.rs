@@ -14,19 +14,19 @@ use crate::losses::{class_loss, vqa_loss};
 use crate::recipe::Optim;
 
 /// What stands in a golden folder's `expected.safetensors`.
-struct Golden {
-    folder: PathBuf,
+pub(super) struct Golden {
+    pub(super) folder: PathBuf,
     expected: Checkpoint,
 }
 
 impl Golden {
-    fn open(name: &str) -> Result<Self> {
+    pub(super) fn open(name: &str) -> Result<Self> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/golden").join(name);
         let expected = Checkpoint::open_file(&folder.join("expected.safetensors"))?;
         Ok(Self { folder, expected })
     }
 
-    fn tensor(&self, name: &str) -> Result<Tensor> {
+    pub(super) fn tensor(&self, name: &str) -> Result<Tensor> {
         Ok(self.expected.tensor(name)?)
     }
 
@@ -40,16 +40,16 @@ impl Golden {
         Ok(Visual::Regions { features, boxes, mask: self.tensor("regions_mask")? })
     }
 
-    fn config<C: serde::de::DeserializeOwned>(&self) -> C {
+    pub(super) fn config<C: serde::de::DeserializeOwned>(&self) -> C {
         serde_json::from_str(&std::fs::read_to_string(self.folder.join("config.json")).unwrap()).unwrap()
     }
 
-    fn weights(&self) -> Result<Weights> {
+    pub(super) fn weights(&self) -> Result<Weights> {
         Ok(Weights::frozen(Checkpoint::open(&self.folder)?, Device::Cpu, Kind::Float))
     }
 }
 
-fn worst(found: &Tensor, expected: &Tensor) -> f64 {
+pub(super) fn worst(found: &Tensor, expected: &Tensor) -> f64 {
     assert_eq!(found.size(), expected.size());
     (found - expected).abs().max().double_value(&[])
 }
@@ -104,11 +104,15 @@ fn recipe(kind: StudentKind) -> Recipe {
     Recipe::parse(Path::new("test"), text, &[format!("student.kind={kind}")]).unwrap()
 }
 
-fn tokenizer() -> Result<TextTokenizer> {
+fn regions_of(width: usize) -> VisualFeatures {
+    VisualFeatures { width, ..VisualFeatures::default() }
+}
+
+pub(super) fn tokenizer() -> Result<TextTokenizer> {
     crate::vocabulary::from_texts(["abcdefgh a b c d e f g h"].into_iter(), 9)
 }
 
-fn objective(head: Head) -> Objective {
+pub(super) fn objective(head: Head) -> Objective {
     match head {
         Head::Answers => Objective::Answers,
         Head::Class => Objective::Class,
@@ -120,7 +124,7 @@ fn objective(head: Head) -> Objective {
 fn small(kind: StudentKind, head: Head, outputs: usize) -> Result<(Box<dyn Student>, BTreeMap<String, Tensor>)> {
     let (recipe, tokenizer) = (recipe(kind), tokenizer()?);
     let weights = first_weights(&recipe, Device::Cpu)?;
-    let student = first(&recipe, &weights, &tokenizer, objective(head), outputs, Some(12))?;
+    let student = first(&recipe, &weights, &tokenizer, objective(head), outputs, Some(&regions_of(12)))?;
     Ok((student, weights.into_named()))
 }
 
@@ -131,7 +135,12 @@ fn text() -> Result<Text> {
 }
 
 /// Writes an export, as a run does.
-fn export(folder: &Path, student: &dyn Student, named: BTreeMap<String, Tensor>, answers: &[&str]) -> Result<()> {
+pub(super) fn export(
+    folder: &Path,
+    student: &dyn Student,
+    named: BTreeMap<String, Tensor>,
+    answers: &[&str],
+) -> Result<()> {
     let own = named.into_iter().filter(|(name, _)| student.exports(name)).collect();
     std::fs::write(folder.join("model.safetensors"), save(&own, "format", "pt")?).unwrap();
     student.write_config(folder, &answers.iter().map(|answer| (*answer).to_owned()).collect::<Vec<_>>())
@@ -173,7 +182,7 @@ fn exports_have_the_names_of_the_references() -> Result<()> {
 }
 
 /// The Python that `make golden` prepares.
-fn python_with_transformers() -> Result<PathBuf, String> {
+pub(super) fn python_with_transformers() -> Result<PathBuf, String> {
     let home = std::env::var_os("XDG_CACHE_HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
     let home = home.or_else(|| std::env::home_dir().map(|home| home.join(".cache"))).unwrap_or_default();
     let python = home.join("retort/golden-venv/bin/python");
@@ -226,7 +235,7 @@ fn a_student_starts_from_a_folder_with_a_head_of_its_own() -> Result<()> {
         let text = "[data]\ndataset = \"none\"\n[student]\nhidden = 24\nlayers = 2\nheads = 2\ntext_tokens = 9\n";
         let recipe = Recipe::parse(Path::new("test"), text, &all)?;
         let weights = first_weights(&recipe, Device::Cpu)?;
-        let student = first(&recipe, &weights, &tokenizer()?, objective(head), outputs, Some(width))?;
+        let student = first(&recipe, &weights, &tokenizer()?, objective(head), outputs, Some(&regions_of(width)))?;
         Ok((student, weights.into_named()))
     };
     let setting = format!("student.from={from}");
@@ -270,7 +279,7 @@ fn uniter_learns_the_segments_of_vcr_from_the_question() -> Result<()> {
     let mut recipe = recipe(StudentKind::Uniter);
     recipe.student.from = Some(folder.path().to_owned());
     let weights = first_weights(&recipe, Device::Cpu)?;
-    let student = first(&recipe, &weights, &tokenizer()?, Objective::Choice(3), 1, Some(12))?;
+    let student = first(&recipe, &weights, &tokenizer()?, Objective::Choice(3), 1, Some(&regions_of(12)))?;
     let (text, visual) = (text()?, Golden::open("visualbert")?.visual()?);
     let scores = student.forward(&text, &visual)?.logits;
     assert_eq!(scores.size(), [3, 1]);

@@ -1,18 +1,20 @@
 //! ViLT (Kim et al. 2021): text and linear patches in one transformer, as `ViltForQuestionAnswering` of transformers.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
-use retort_nn::{
-    Activation, Attention, Block, Embedding, Init, LayerNorm, Linear, Mlp, NormOrder, Scope, attention_bias,
-};
+use retort_nn::{Init, Scope, Weights};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
-use tch::Tensor;
+use serde_json::{Value, json};
+use tch::{Kind, Tensor};
 
+use super::regions::write_config;
+use super::trunk::{Trunk, TrunkSizes};
 use super::{Embedded, Student, Text, Views, Visual, unread};
+use crate::Result;
 use crate::recipe;
-use crate::{Error, Result};
+
+/// Under which the positions of whole image and patches lie, `[1, 1 + patches, width]`.
+const POSITIONS: &str = "vilt.embeddings.position_embeddings";
 
 /// A ViLT config; the names are those of Hugging Face's config.json.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -33,12 +35,33 @@ pub struct ViltConfig {
     pub image_size: i64,
     /// Side of a patch in pixels.
     pub patch_size: i64,
+    /// Entries of the segment embedding.
+    #[serde(default = "two")]
+    pub type_vocab_size: i64,
+    /// Entries of the modality embedding.
+    #[serde(default = "two")]
+    pub modality_type_vocab_size: i64,
+    /// Activation by name.
+    #[serde(default = "gelu")]
+    pub hidden_act: String,
+    /// Whether queries, keys and values have biases.
+    #[serde(default = "yes")]
+    pub qkv_bias: bool,
     /// Added to the variance.
     #[serde(default = "epsilon")]
     pub layer_norm_eps: f64,
 }
 
-fn epsilon() -> f64 {
+fn two() -> i64 {
+    2
+}
+pub(super) fn gelu() -> String {
+    "gelu".to_owned()
+}
+fn yes() -> bool {
+    true
+}
+pub(super) fn epsilon() -> f64 {
     1e-12
 }
 
@@ -54,138 +77,110 @@ impl ViltConfig {
             max_position_embeddings: size.text_tokens as i64,
             image_size: size.image_size,
             patch_size: size.patch_size,
+            type_vocab_size: two(),
+            modality_type_vocab_size: two(),
+            hidden_act: gelu(),
+            qkv_bias: yes(),
             layer_norm_eps: epsilon(),
         }
     }
+
+    /// This config for images of another size: the positions that a checkpoint has of its patches are resized to the new
+    /// grid, once, before training.
+    ///
+    /// # Errors
+    /// If the checkpoint's positions are not those of its config.
+    pub(crate) fn resized(self, weights: &Weights, image_size: i64) -> Result<Self> {
+        let (before, now) = (self.image_size / self.patch_size.max(1), image_size / self.patch_size.max(1));
+        let Some(checkpoint) = weights.checkpoint().filter(|_| image_size != self.image_size) else { return Ok(self) };
+        let positions = checkpoint.tensor(POSITIONS)?;
+        let expected = vec![1, before.saturating_pow(2).saturating_add(1), self.hidden_size];
+        if positions.size() != expected {
+            let (path, name, found) = (checkpoint.path().to_owned(), POSITIONS.to_owned(), positions.size());
+            return Err(retort_nn::Error::TensorShape { path, name, expected, found }.into());
+        }
+        weights.replace(POSITIONS, &resized_positions(&positions, before, now)?)?;
+        Ok(Self { image_size, ..self })
+    }
+}
+
+/// Positions of a grid of `from` x `from` patches for one of `to` x `to`: that of the whole image stays, and
+///
+/// P'(y, x) = P( y (from - 1) / (to - 1), x (from - 1) / (to - 1) ), bilinear between the four nearest,
+///
+/// so that corners stay corners. `[1, 1 + from^2, width]` to `[1, 1 + to^2, width]`; as `ViltEmbeddings.visual_embed` of
+/// transformers, which does it in every pass.
+///
+/// # Errors
+/// If libtorch refuses the shapes.
+pub fn resized_positions(positions: &Tensor, from: i64, to: i64) -> Result<Tensor> {
+    let positions = positions.f_to_kind(Kind::Float)?;
+    let (_, all, width) = positions.size3()?;
+    let grid = positions.f_narrow(1, 1, all - 1)?.f_transpose(1, 2)?.f_reshape([1, width, from, from])?;
+    let grid = grid.f_upsample_bilinear2d([to, to], true, None, None)?.f_flatten(2, 3)?.f_transpose(1, 2)?;
+    Ok(Tensor::f_cat(&[positions.f_narrow(1, 0, 1)?, grid], 1)?)
 }
 
 /// The student.
 #[derive(Debug)]
 pub struct Vilt {
     config: ViltConfig,
-    words: Embedding,
-    text_positions: Embedding,
-    segments: Embedding,
-    text_norm: LayerNorm,
-    class_token: Tensor,
-    image_positions: Tensor,
     patch_weight: Tensor,
     patch_bias: Tensor,
-    modalities: Embedding,
-    blocks: Vec<Block>,
-    norm: LayerNorm,
-    pooler: Linear,
-    head_up: Linear,
-    head_norm: LayerNorm,
-    head_down: Linear,
+    trunk: Trunk,
 }
 
 impl Vilt {
+    /// Names in a checkpoint that another task has otherwise.
+    pub(crate) const TASK_NAMES: &[&str] = &["classifier.", "vilt.pooler."];
+
     /// Builds the student with a head of so many outputs: the answers or classes, or 1 where it scores texts.
     ///
     /// # Errors
     /// If a tensor is missing or does not fit the config.
     pub fn new(scope: &Scope<'_>, config: ViltConfig, outputs: i64) -> Result<Self> {
-        let (width, epsilon) = (config.hidden_size, config.layer_norm_eps);
-        let vilt = scope.sub("vilt");
-        let embeddings = vilt.sub("embeddings");
-        let text = embeddings.sub("text_embeddings");
-        let patch = embeddings.sub("patch_embeddings").sub("projection");
-        let patches = (config.image_size / config.patch_size).pow(2);
-        let side = config.patch_size;
-        let patch_init = Init::Normal(((3 * side * side) as f64).sqrt().recip());
-        let blocks = (0..config.num_hidden_layers)
-            .map(|layer| {
-                let scope = vilt.sub("encoder").sub("layer").sub(&layer.to_string());
-                let attention = scope.sub("attention");
-                let projection = |name: &str| Linear::new(&attention.sub("attention").sub(name), width, width);
-                Ok(Block {
-                    attention: Attention::new(
-                        projection("query")?,
-                        projection("key")?,
-                        projection("value")?,
-                        Linear::new(&attention.sub("output").sub("dense"), width, width)?,
-                        config.num_attention_heads,
-                    ),
-                    attention_norm: LayerNorm::new(&scope.sub("layernorm_before"), width, epsilon)?,
-                    mlp: Mlp::new(
-                        Linear::new(&scope.sub("intermediate").sub("dense"), width, config.intermediate_size)?,
-                        Linear::new(&scope.sub("output").sub("dense"), config.intermediate_size, width)?,
-                        Activation::Gelu,
-                    ),
-                    mlp_norm: LayerNorm::new(&scope.sub("layernorm_after"), width, epsilon)?,
-                    order: NormOrder::Before,
-                })
-            })
-            .collect::<Result<_>>()?;
-        let classifier = scope.sub("classifier");
+        let (width, side) = (config.hidden_size, config.patch_size);
+        let sizes = TrunkSizes {
+            vocabulary: config.vocab_size,
+            positions: config.max_position_embeddings,
+            segments: config.type_vocab_size,
+            modalities: config.modality_type_vocab_size,
+            width,
+            inner: config.intermediate_size,
+            layers: config.num_hidden_layers,
+            heads: config.num_attention_heads,
+            places: (config.image_size / side.max(1)).saturating_pow(2),
+            activation: &config.hidden_act,
+            qkv_bias: config.qkv_bias,
+            epsilon: config.layer_norm_eps,
+        };
+        let patch = scope.sub("vilt").sub("embeddings").sub("patch_embeddings").sub("projection");
+        let patch_init = Init::Normal((3.0 * side as f64 * side as f64).sqrt().recip());
         Ok(Self {
-            words: Embedding::new(&text.sub("word_embeddings"), config.vocab_size, width)?,
-            text_positions: Embedding::new(&text.sub("position_embeddings"), config.max_position_embeddings, width)?,
-            segments: Embedding::new(&text.sub("token_type_embeddings"), 2, width)?,
-            text_norm: LayerNorm::new(&text.sub("LayerNorm"), width, epsilon)?,
-            class_token: embeddings.tensor("cls_token", &[1, 1, width], Init::Normal(0.02))?,
-            image_positions: embeddings.tensor("position_embeddings", &[1, patches + 1, width], Init::Normal(0.02))?,
             patch_weight: patch.tensor("weight", &[width, 3, side, side], patch_init)?,
             patch_bias: patch.tensor("bias", &[width], Init::Zeros)?,
-            modalities: Embedding::new(&embeddings.sub("token_type_embeddings"), 2, width)?,
-            blocks,
-            norm: LayerNorm::new(&vilt.sub("layernorm"), width, epsilon)?,
-            pooler: Linear::new(&vilt.sub("pooler").sub("dense"), width, width)?,
-            head_up: Linear::new(&classifier.sub("0"), width, 2 * width)?,
-            head_norm: LayerNorm::new(&classifier.sub("1"), 2 * width, 1e-5)?,
-            head_down: Linear::new(&classifier.sub("3"), 2 * width, outputs)?,
+            trunk: Trunk::new(scope, "vilt", &sizes, outputs)?,
             config,
         })
     }
 
-    /// Text tokens `[batch, tokens, width]`.
-    fn embed_text(&self, ids: &Tensor) -> Result<Tensor> {
-        let (_, tokens) = ids.size2()?;
-        let x = self.words.forward(ids)?.f_add(&self.segments.first(1)?)?;
-        let x = self.text_norm.forward(&x.f_add(&self.text_positions.first(tokens)?)?)?;
-        Ok(x.f_add(&self.modalities.first(1)?)?)
-    }
-
-    /// The whole-image token and the patches, `[batch, 1 + patches, width]`.
-    fn embed_image(&self, pixels: &Tensor) -> Result<Tensor> {
-        let batch = pixels.size().first().copied().unwrap_or(0);
+    /// x_j = W_patch p_j + b_patch of the patches p_j, row by row: pixels `[batch, 3, side, side]` to
+    /// `[batch, patches, width]`.
+    fn embed_patches(&self, pixels: &Tensor) -> Result<Tensor> {
         let stride = [self.config.patch_size; 2];
         let patches = pixels.f_conv2d(&self.patch_weight, Some(&self.patch_bias), stride, [0, 0], [1, 1], 1)?;
-        let patches = patches.f_flatten(2, 3)?.f_transpose(1, 2)?;
-        let class = self.class_token.f_expand([batch, 1, self.config.hidden_size], false)?;
-        let x = Tensor::f_cat(&[class, patches], 1)?.f_add(&self.image_positions)?;
-        Ok(x.f_add(&self.modalities.first(2)?.f_narrow(0, 1, 1)?)?)
+        Ok(patches.f_flatten(2, 3)?.f_transpose(1, 2)?)
     }
 }
 
 impl Student for Vilt {
     fn embed(&self, text: &Text, visual: &Visual) -> Result<Embedded> {
         let Visual::Pixels(pixels) = visual else { return Err(unread("pixels", visual)) };
-        let (tokens, image) = (self.embed_text(&text.ids)?, self.embed_image(pixels)?);
-        let (texts, (batch, places, _)) = (tokens.size3()?.0, image.size3()?);
-        let image = if texts > batch { image.f_repeat_interleave_self_int(texts / batch, 0, None)? } else { image };
-        let seen = Tensor::f_ones([texts, places], (text.mask.kind(), text.mask.device()))?;
-        Ok(Embedded { text: tokens, visual: image, mask: Tensor::f_cat(&[&text.mask, &seen], 1)? })
+        self.trunk.embed(text, &self.embed_patches(pixels)?)
     }
 
     fn encode(&self, embedded: &Embedded) -> Result<Views> {
-        let tokens = embedded.text.size3()?.1;
-        let bias = attention_bias(&embedded.mask, embedded.text.kind())?;
-        let mut x = Tensor::f_cat(&[&embedded.text, &embedded.visual], 1)?;
-        for block in &self.blocks {
-            x = block.forward(&x, Some(&bias), false)?;
-        }
-        let x = self.norm.forward(&x)?;
-        let h_cls = x.f_select(1, 0)?;
-        let pooled = self.pooler.forward(&h_cls)?.f_tanh()?;
-        let head = self.head_norm.forward(&self.head_up.forward(&pooled)?)?.f_gelu("none")?;
-        Ok(Views {
-            h_text: x.f_narrow(1, 0, tokens)?,
-            r_img: x.f_select(1, tokens)?,
-            logits: self.head_down.forward(&head)?,
-            h_cls,
-        })
+        self.trunk.encode(embedded)
     }
 
     fn exports(&self, name: &str) -> bool {
@@ -193,27 +188,14 @@ impl Student for Vilt {
     }
 
     fn write_config(&self, folder: &Path, answers: &[String]) -> Result<()> {
-        let labels: BTreeMap<String, &String> = answers.iter().enumerate().map(|(i, a)| (i.to_string(), a)).collect();
-        let ids: BTreeMap<&String, usize> = answers.iter().enumerate().map(|(i, a)| (a, i)).collect();
-        let mut config = json!({
-            "architectures": ["ViltForQuestionAnswering"],
-            "model_type": "vilt",
-            "hidden_act": "gelu",
-            "hidden_dropout_prob": 0.0,
-            "attention_probs_dropout_prob": 0.0,
-            "num_channels": 3,
-            "qkv_bias": true,
-            "type_vocab_size": 2,
-            "modality_type_vocab_size": 2,
-            "max_image_length": -1,
-            "id2label": labels,
-            "label2id": ids,
+        let own = serde_json::to_value(&self.config).map(|mut own| {
+            if let Value::Object(own) = &mut own {
+                own.insert("num_channels".to_owned(), 3.into());
+                own.insert("max_image_length".to_owned(), (-1).into());
+            }
+            own
         });
-        let own = serde_json::to_value(&self.config)
-            .map_err(|error| Error::Run { path: folder.to_owned(), problem: error.to_string() })?;
-        if let (Some(config), Some(own)) = (config.as_object_mut(), own.as_object()) {
-            config.extend(own.clone());
-        }
+        write_config(folder, own, "vilt", "ViltForQuestionAnswering", answers)?;
         let side = self.config.image_size;
         let preprocessor = json!({
             "image_processor_type": "ViltImageProcessor",
@@ -228,9 +210,7 @@ impl Student for Vilt {
             "image_std": [0.5, 0.5, 0.5],
             "do_pad": true,
         });
-        for (file, value) in [("config.json", config), ("preprocessor_config.json", preprocessor)] {
-            retort_cache::write_atomic(&folder.join(file), format!("{value:#}\n").as_bytes())?;
-        }
-        Ok(())
+        let path = folder.join("preprocessor_config.json");
+        Ok(retort_cache::write_atomic(&path, format!("{preprocessor:#}\n").as_bytes())?)
     }
 }

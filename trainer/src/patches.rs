@@ -1,0 +1,69 @@
+//! Patch grids of a shard's images, from a teacher's cache: what the student `clip-grid` sees instead of pixels.
+
+use retort_cache::vectors::Rows;
+use retort_cache::{Dataset, TeacherCache};
+use retort_schemas::features::patches;
+use retort_schemas::manifest::Shard;
+
+use crate::{Error, Result};
+
+/// The grids of all images of a shard, as stored.
+#[derive(Debug, Clone)]
+pub(crate) struct Patches {
+    vectors: Rows,
+    places: usize,
+}
+
+impl Patches {
+    /// Sees, from the manifest alone, that a teacher has the grids of these shards.
+    pub(crate) fn check<'a>(
+        teacher: &TeacherCache,
+        dataset: &Dataset,
+        mut shards: impl Iterator<Item = &'a Shard>,
+    ) -> Result<()> {
+        let has = |name: &str| teacher.shard(name).is_some_and(|mine| mine.tables.contains_key(patches::NAME));
+        match shards.find(|shard| !has(&shard.name)) {
+            None => Ok(()),
+            Some(lacking) => Err(Error::Data {
+                path: dataset.folder().to_owned(),
+                problem: format!(
+                    "teacher {} has no patch grid of shard {}, which the student clip-grid reads instead of pixels: run \
+                     `retort teach` with --patches and --teacher {}=FOLDER",
+                    teacher.folder_name(),
+                    lacking.name,
+                    teacher.manifest().name
+                ),
+            }),
+        }
+    }
+
+    /// Reads the grids of a shard, whose rows are those of its images.
+    pub(crate) fn read(teacher: &TeacherCache, dataset: &Dataset, shard: &Shard) -> Result<Self> {
+        Self::check(teacher, dataset, std::iter::once(shard))?;
+        let batch = teacher.read(dataset, shard, patches::NAME)?;
+        let vectors = Rows::of(&batch, patches::GRID)?;
+        let places = vectors.of_row(0).len();
+        if let Some(row) = (0..batch.num_rows()).find(|row| vectors.of_row(*row).len() != places || places == 0) {
+            let problem = format!("has {} vectors in row {row}, {places} in row 0", vectors.of_row(row).len());
+            return Err(retort_cache::Error::Column { column: patches::GRID.to_owned(), problem }.into());
+        }
+        Ok(Self { vectors, places })
+    }
+
+    /// Elements of a vector.
+    pub(crate) fn width(&self) -> usize {
+        self.vectors.width()
+    }
+
+    /// Vectors of an image.
+    pub(crate) fn places(&self) -> usize {
+        self.places
+    }
+
+    /// The grid of image `row`, `[places, width]` end to end.
+    pub(crate) fn of_image(&self, row: usize) -> Vec<f32> {
+        let mut grid = vec![0.0; self.places * self.width()];
+        self.vectors.decode(self.vectors.of_row(row), &mut grid);
+        grid
+    }
+}

@@ -26,7 +26,7 @@ use crate::support::{Result, copy_folder, golden, tree};
 
 /// Batches so small that every table of a shard takes several.
 const OPTIONS: Options =
-    Options { store: Store::F16, tokens: true, words: true, batch: BatchPlan { images: 1, texts: 2 } };
+    Options { store: Store::F16, tokens: true, words: true, patches: false, batch: BatchPlan { images: 1, texts: 2 } };
 
 /// Two shards. The first has more images than batches wait for the encoder; a text and some words are in both.
 fn two_shards() -> Result<Vec<Rows>> {

@@ -17,7 +17,7 @@ use crate::losses::{distillation, info_nce, masked_token_loss};
 use crate::masking::Masking;
 use crate::prepare::{Batch, Extra};
 use crate::recipe::{AdaptMode, Recipe};
-use crate::step::{Heads, Losses, Terms, descend, mean_over_texts_of};
+use crate::step::{Heads, Losses, Terms, descend, embed, mean_over_texts_of};
 use crate::students::Student;
 use crate::tasks::Objective;
 use crate::{Error, Result};
@@ -120,7 +120,8 @@ pub(crate) fn contrast_step(
     adamw: &mut AdamW,
     done: u64,
 ) -> Result<Losses> {
-    let mut views = student.forward(&batch.text, &batch.visual)?;
+    let embedded = embed(recipe, student, batch)?;
+    let mut views = student.encode(&embedded)?;
     views.r_img = mean_over_texts_of(&views.r_img, objective.texts() as i64)?;
     let terms = Terms::of(recipe, objective, heads, batch, &views)?;
     let Terms { l_v, l_t, l_ts } = &terms;
@@ -139,11 +140,12 @@ pub(crate) fn contrast_step(
     let mut losses = terms.means()?;
     losses.push(("loss/contrast_images", of_images.f_double_value(&[])?));
     losses.push(("loss/contrast_texts", of_texts.f_double_value(&[])?));
-    descend(&distil.f_add(&of_images)?.f_add(&of_texts)?, None, batch, adamw, done, losses)
+    descend(&distil.f_add(&of_images)?.f_add(&of_texts)?, (student, &embedded), None, batch, adamw, done, losses)
 }
 
 /// One step of masked-language modelling: the texts have holes, the images are whole.
 pub(crate) fn masked_step(
+    recipe: &Recipe,
     student: &dyn Student,
     head: &MaskedHead,
     batch: &Batch,
@@ -152,9 +154,10 @@ pub(crate) fn masked_step(
 ) -> Result<Losses> {
     let missing = || Error::Setting { key: "adapt.mode", problem: "is mlm, and a batch has no masks".to_owned() };
     let masked = batch.masked.as_ref().ok_or_else(missing)?;
-    let h_text = student.forward(&batch.text, &batch.visual)?.h_text;
+    let embedded = embed(recipe, student, batch)?;
+    let h_text = student.encode(&embedded)?.h_text;
     let width = h_text.size3()?.2;
     let chosen = h_text.f_reshape([-1, width])?.f_index_select(0, &masked.places)?;
     let total = masked_token_loss(&head.forward(&chosen)?, &masked.truth)?;
-    descend(&total, None, batch, adamw, done, Vec::new())
+    descend(&total, (student, &embedded), None, batch, adamw, done, Vec::new())
 }

@@ -142,8 +142,12 @@ pub fn press(
         let text = leaf(&embedded.text.f_detach()?.f_add(&d_text)?)?;
         let visual = leaf(&embedded.visual.f_detach()?.f_add(&d_image)?)?;
         let mask = embedded.mask.shallow_clone();
-        let Views { logits, .. } =
-            student.encode(&Embedded { text: text.shallow_clone(), visual: visual.shallow_clone(), mask })?;
+        let Views { logits, .. } = student.encode(&Embedded {
+            text: text.shallow_clone(),
+            visual: visual.shallow_clone(),
+            mask,
+            tape: None,
+        })?;
         let at = task(&logits)?;
         let divergence = symmetric_kl(&predicted(&clean)?, &predicted(&logits)?)?;
         task_sum += at.f_double_value(&[])? * share;

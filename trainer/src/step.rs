@@ -12,7 +12,7 @@ use crate::losses::{
 use crate::prepare::Batch;
 use crate::recipe::{ChoiceLoss, Control, Recipe, Target};
 use crate::stream::Part;
-use crate::students::{Student, Views};
+use crate::students::{Embedded, Student, Tape, Views};
 use crate::tasks::{Objective, in_rows_of_samples};
 use crate::zipped::Sources;
 use crate::{Error, Result, adversarial, confidence, controls};
@@ -110,7 +110,7 @@ pub(crate) fn step(
     adamw: &mut AdamW,
     state: &mut State,
 ) -> Result<Losses> {
-    let embedded = student.embed(&batch.text, &batch.visual)?;
+    let embedded = embed(recipe, student, batch)?;
     let mut views = student.encode(&embedded)?;
     let logits = in_rows_of_samples(&views.logits, objective)?;
     let task = task_loss(recipe, objective, &logits, batch)?;
@@ -158,13 +158,20 @@ pub(crate) fn step(
         )?),
         None => None,
     };
-    descend(&total, pressed.as_ref(), batch, adamw, state.step, losses)
+    descend(&total, (student, &embedded), pressed.as_ref(), batch, adamw, state.step, losses)
+}
+
+/// The beginning of every step: the batch as one sequence, on a tape where layers are to be computed again.
+pub(crate) fn embed(recipe: &Recipe, student: &dyn Student, batch: &Batch) -> Result<Embedded> {
+    let embedded = student.embed(&batch.text, &batch.visual)?;
+    if recipe.optim.recompute { Tape::under(embedded) } else { Ok(embedded) }
 }
 
 /// The end of every step: sees that the loss is finite, and goes down its gradient. `done` steps were before. Perturbed
 /// passes have left their own gradients.
 pub(crate) fn descend(
     total: &Tensor,
+    (student, embedded): (&dyn Student, &Embedded),
     pressed: Option<&Pressed>,
     batch: &Batch,
     adamw: &mut AdamW,
@@ -184,6 +191,9 @@ pub(crate) fn descend(
             total.f_add(&pressed.through_clean)?.f_backward()?;
         }
         None => total.f_backward()?,
+    }
+    if let Some(tape) = &embedded.tape {
+        tape.replay(student.layers())?;
     }
     let norm = finite(adamw.gradient_norm()?)?;
     adamw.step(norm)?;

@@ -85,7 +85,7 @@ impl Student for Toy {
     fn embed(&self, _: &Text, _: &Visual) -> Result<Embedded> {
         let part = |values: &[f32]| -> Result<Tensor> { Ok(tensor(values, &[1, 1, 2])?.f_mul(&self.theta)?) };
         let mask = Tensor::from_slice(&[1_i64, 1]).reshape([1, 2]);
-        Ok(Embedded { text: part(&[1.0, 2.0])?, visual: part(&[0.5, -1.0])?, mask })
+        Ok(Embedded { text: part(&[1.0, 2.0])?, visual: part(&[0.5, -1.0])?, mask, tape: None })
     }
 
     fn encode(&self, embedded: &Embedded) -> Result<Views> {
@@ -95,6 +95,10 @@ impl Student for Toy {
         let logits = Tensor::f_cat(&[sum, product], 1)?.f_mul(&self.phi)?;
         let none = || logits.shallow_clone();
         Ok(Views { h_cls: none(), h_text: none(), r_img: none(), logits: none() })
+    }
+
+    fn layers(&self) -> &[retort_nn::Block] {
+        &[]
     }
 
     fn exports(&self, _: &str) -> bool {
@@ -165,8 +169,12 @@ fn gradients_through_every_step_agree_with_differences() -> Result<()> {
     ]];
     let leaf = |x: &Tensor, d: &Tensor| -> Result<Tensor> { Ok(x.f_detach()?.f_add(d)?.f_set_requires_grad(true)?) };
     let (text, visual) = (leaf(&embedded.text, &deltas[0][0])?, leaf(&embedded.visual, &deltas[0][1])?);
-    let moved =
-        Embedded { text: text.shallow_clone(), visual: visual.shallow_clone(), mask: embedded.mask.shallow_clone() };
+    let moved = Embedded {
+        text: text.shallow_clone(),
+        visual: visual.shallow_clone(),
+        mask: embedded.mask.shallow_clone(),
+        tape: None,
+    };
     let said = at.encode(&moved)?.logits;
     task(&said)?.f_add(&symmetric_kl(&clean, &said)?.f_mul_scalar(1.5)?)?.f_backward()?;
     deltas.push([ascend(&deltas[0][0], &text.grad(), 0.3, 0.0)?, ascend(&deltas[0][1], &visual.grad(), 0.3, 0.0)?]);
@@ -177,7 +185,7 @@ fn gradients_through_every_step_agree_with_differences() -> Result<()> {
         for [d_text, d_image] in &deltas {
             let text = embedded.text.f_add(d_text)?;
             let visual = embedded.visual.f_add(d_image)?;
-            let said = toy.encode(&Embedded { text, visual, mask: embedded.mask.shallow_clone() })?.logits;
+            let said = toy.encode(&Embedded { text, visual, mask: embedded.mask.shallow_clone(), tape: None })?.logits;
             let kl = symmetric_kl(&logits, &said)?.f_double_value(&[])?;
             total += (task(&said)?.f_double_value(&[])? + 1.5 * kl) / 2.0;
         }

@@ -269,6 +269,9 @@ pub struct Optim {
     pub betas: [f64; 2],
     /// Gradient norm above which gradients are scaled down; 0 for never.
     pub clip: f64,
+    /// Whether layers are computed again in the backward pass instead of kept (gradient checkpointing): memory of one layer
+    /// instead of all, for a third more time.
+    pub recompute: bool,
 }
 
 impl Default for Optim {
@@ -285,6 +288,7 @@ impl Default for Optim {
             weight_decay: 0.01,
             betas: [0.9, 0.98],
             clip: 1.0,
+            recompute: false,
         }
     }
 }

@@ -154,7 +154,7 @@ fn train_stage(
             Goal::Contrast => {
                 contrast_step(recipe, objective, student.as_ref(), &heads, &batch, &mut adamw, state.step)?
             }
-            Goal::Masked(head, _) => masked_step(student.as_ref(), head, &batch, &mut adamw, state.step)?,
+            Goal::Masked(head, _) => masked_step(recipe, student.as_ref(), head, &batch, &mut adamw, state.step)?,
         };
         state.step = adamw.steps_done();
         clock.samples += batch.ids_of_samples.len() as u64;

@@ -257,3 +257,27 @@ fn a_tokenizer_without_a_mask_is_refused() -> Result {
     assert!(refusal.contains("adapt.mode is mlm, and the student's tokenizer has neither [MASK]"), "{refusal}");
     Ok(())
 }
+
+#[test]
+fn layers_that_are_computed_again_learn_the_same() -> Result {
+    let folder = tempdir()?;
+    let dataset = write(folder.path(), Asked::Choice)?;
+    for (name, settings) in [
+        ("mad", ["arm=mad", "adapt.steps=3", "student.layers=3"]),
+        ("mlm", ["adapt.mode=mlm", "adapt.steps=3", "student.layers=2"]),
+        ("villa", ["arm=kd", "adversarial.enabled=true", "student.layers=2"]),
+    ] {
+        let run = |again: bool| -> Result<_> {
+            let run = folder.path().join(format!("{name}-{again}"));
+            let again = format!("optim.recompute={again}");
+            trained(&recipe(&dataset, &[&settings[..], &[&again]].concat())?, &run)?;
+            Ok((curve(&run, "gradient_norm")?, curve(&run, "loss/total")?))
+        };
+        let (kept, again) = (run(false)?, run(true)?);
+        assert_eq!(kept.0.len(), 8);
+        for (kept, again) in kept.0.iter().chain(&kept.1).zip(again.0.iter().chain(&again.1)) {
+            assert!((kept - again).abs() < 1e-3 * kept.abs(), "{name}: {kept} {again}");
+        }
+    }
+    Ok(())
+}

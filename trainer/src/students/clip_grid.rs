@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use retort_nn::{Linear, Scope};
+use retort_nn::{Block, Linear, Scope};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -117,6 +117,10 @@ impl Student for ClipGrid {
 
     fn encode(&self, embedded: &Embedded) -> Result<Views> {
         self.trunk.encode(embedded)
+    }
+
+    fn layers(&self) -> &[Block] {
+        self.trunk.layers()
     }
 
     fn exports(&self, name: &str) -> bool {

@@ -12,6 +12,7 @@ mod clip_grid;
 #[cfg(test)]
 mod pixel_tests;
 mod regions;
+mod tape;
 #[cfg(test)]
 mod tests;
 mod trunk;
@@ -21,7 +22,7 @@ mod visualbert;
 
 use std::path::Path;
 
-use retort_nn::{Checkpoint, TextTokenizer, Weights};
+use retort_nn::{Block, Checkpoint, TextTokenizer, Weights};
 use tch::{Device, Kind, Tensor};
 
 use crate::recipe::{Recipe, StudentKind};
@@ -31,6 +32,7 @@ use crate::{Error, Result};
 pub(crate) use begun::first_weights;
 pub use clip_grid::{ClipGrid, ClipGridConfig};
 pub use regions::{Head, mean_of_regions};
+pub use tape::Tape;
 pub use uniter::{Uniter, UniterConfig, p7};
 pub use vilt::{Vilt, ViltConfig, resized_positions};
 pub use visualbert::{VisualBert, VisualBertConfig};
@@ -85,6 +87,8 @@ pub struct Embedded {
     pub visual: Tensor,
     /// 1 where there is something, `[texts, tokens + places]`.
     pub mask: Tensor,
+    /// Where layers are to be computed again in the backward pass, instead of kept.
+    pub tape: Option<Tape>,
 }
 
 /// What the losses see of a student, from its last layer.
@@ -122,6 +126,9 @@ pub trait Student {
     fn forward(&self, text: &Text, visual: &Visual) -> Result<Views> {
         self.encode(&self.embed(text, visual)?)
     }
+
+    /// The layers that [`Student::encode`] goes through, for a [`Tape`] to go through again.
+    fn layers(&self) -> &[Block];
 
     /// Whether a tensor of this name is the student's own and goes into its export; the rest was for training only.
     fn exports(&self, name: &str) -> bool;

@@ -121,6 +121,10 @@ impl Trunk {
         Ok(x.f_add(&self.modalities.first(2)?.f_narrow(0, 1, 1)?)?)
     }
 
+    pub(super) fn layers(&self) -> &[Block] {
+        &self.blocks
+    }
+
     /// Encodes what was embedded, and reads the answer from the first text token.
     pub(super) fn encode(&self, embedded: &Embedded) -> Result<Views> {
         let tokens = embedded.text.size3()?.1;

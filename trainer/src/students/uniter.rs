@@ -229,6 +229,10 @@ impl Student for Uniter {
         })
     }
 
+    fn layers(&self) -> &[Block] {
+        &self.layers
+    }
+
     fn exports(&self, name: &str) -> bool {
         ["uniter.", "vqa_output.", "vcr_output."].iter().any(|part| name.starts_with(part))
     }

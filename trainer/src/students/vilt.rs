@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use retort_nn::{Init, Scope, Weights};
+use retort_nn::{Block, Init, Scope, Weights};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tch::{Kind, Tensor};
@@ -181,6 +181,10 @@ impl Student for Vilt {
 
     fn encode(&self, embedded: &Embedded) -> Result<Views> {
         self.trunk.encode(embedded)
+    }
+
+    fn layers(&self) -> &[Block] {
+        self.trunk.layers()
     }
 
     fn exports(&self, name: &str) -> bool {

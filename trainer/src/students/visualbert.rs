@@ -181,6 +181,10 @@ impl Student for VisualBert {
         })
     }
 
+    fn layers(&self) -> &[Block] {
+        &self.layers
+    }
+
     fn exports(&self, name: &str) -> bool {
         name.starts_with("visual_bert.") || name.starts_with("cls.")
     }

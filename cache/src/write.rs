@@ -95,11 +95,21 @@ fn write_whole(
     leaves: &[Leaf],
 ) -> Result<(u64, u64)> {
     let metadata = with_checksums(metadata, leaves);
-    let mut summed = Summed { file, skip: pages.len(), digest: Xxh3::new(), bytes: 0 };
-    let mut tracked = TrackedWrite::new(&mut summed);
-    tracked.write_all(pages).map_err(Error::io("write", path))?;
-    ParquetMetaDataWriter::new_with_tracked(tracked, &metadata).finish().map_err(Error::parquet(path))?;
+    let mut summed = Summed { file, skip: pages.len(), digest: Xxh3::new(), bytes: 0, failed: None };
+    let written = write_parts(path, TrackedWrite::new(&mut summed), pages, &metadata);
+    // Before what it led to.
+    summed.failed.map_or(written, |error| Err(Error::io("write", path)(error)))?;
     Ok((summed.digest.digest(), summed.bytes))
+}
+
+fn write_parts(
+    path: &Path,
+    mut tracked: TrackedWrite<&mut Summed<'_>>,
+    pages: &[u8],
+    metadata: &ParquetMetaData,
+) -> Result<()> {
+    tracked.write_all(pages).map_err(Error::io("write", path))?;
+    ParquetMetaDataWriter::new_with_tracked(tracked, metadata).finish().map_err(Error::parquet(path))
 }
 
 /// A file that sums up what is written behind its first `skip` bytes.
@@ -108,16 +118,23 @@ struct Summed<'a> {
     skip: usize,
     digest: Xxh3,
     bytes: u64,
+    /// Why a write failed. The writer of Parquet keeps some bytes back until it is dropped, and a drop tells of no error: a
+    /// disk without room would leave a file without its end, and nobody would know.
+    failed: Option<std::io::Error>,
 }
 
 impl Write for Summed<'_> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let written = self.file.write(bytes)?;
-        let skipped = self.skip.min(written);
+        if let Err(error) = self.file.write_all(bytes) {
+            let kind = error.kind();
+            self.failed.get_or_insert(error);
+            return Err(kind.into());
+        }
+        let skipped = self.skip.min(bytes.len());
         self.skip -= skipped;
-        self.digest.update(&bytes[skipped..written]);
-        self.bytes += written as u64;
-        Ok(written)
+        self.digest.update(&bytes[skipped..]);
+        self.bytes += bytes.len() as u64;
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> std::io::Result<()> {

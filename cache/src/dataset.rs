@@ -2,22 +2,31 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use retort_schemas::manifest::{AnswerVocabulary, DATASET_FILE, DATASET_VERSION, DatasetManifest, Shard, Split};
+use retort_schemas::manifest::{
+    AnswerVocabulary, DATASET_FILE, DATASET_VERSION, DatasetManifest, Shard, Split, TableFile,
+};
 use retort_schemas::{SchemaVersion, tables};
 
 use crate::files::remove_file;
 use crate::lock::WriterLock;
+use crate::rows::RowTables;
 use crate::seal::{read_sealed, write_sealed};
-use crate::{Columns, Error, Result, read_table, remove_temporaries, write_table};
+use crate::{Columns, Error, Result, RowsRead, read_table, remove_temporaries, write_table};
 
 /// A data set opened for reading.
 #[derive(Debug, Clone)]
 pub struct Dataset {
     folder: PathBuf,
     manifest: DatasetManifest,
+    /// Shared by all clones.
+    rows: Arc<RowTables>,
 }
+
+/// Files of a data set that [`Dataset::read_rows`] holds open: four tables of 64 shards.
+const OPEN_FILES: usize = 256;
 
 impl Dataset {
     /// Opens a data set by its folder.
@@ -30,7 +39,8 @@ impl Dataset {
         if !path.is_file() {
             return Err(Error::NotADataset { path: folder.to_owned(), file: DATASET_FILE });
         }
-        Ok(Self { folder: folder.to_owned(), manifest: read_sealed(&path, DATASET_VERSION)? })
+        let manifest = read_sealed(&path, DATASET_VERSION)?;
+        Ok(Self { folder: folder.to_owned(), manifest, rows: Arc::new(RowTables::at_most(OPEN_FILES)) })
     }
 
     /// The folder it was opened from.
@@ -71,12 +81,34 @@ impl Dataset {
     /// # Errors
     /// As [`read_table`].
     pub fn read(&self, shard: &Shard, table: &str, columns: Columns<'_>) -> Result<RecordBatch> {
-        let path = table_path(&self.folder, table, &shard.name);
-        let file = shard.tables.get(table).ok_or_else(|| Error::Broken {
-            path: path.clone(),
-            problem: format!("the manifest has no table {table} in shard {}", shard.name),
-        })?;
+        let (path, file) = self.file(shard, table)?;
         read_table(&path, file, version_of(table), columns)
+    }
+
+    /// As [`Dataset::read`], some rows only, in the order asked for. Only the pages that hold them are read and checked,
+    /// each once a call; files stay open from call to call.
+    ///
+    /// # Errors
+    /// As [`read_table`]; [`Error::Broken`] if there is no such row.
+    pub fn read_rows(&self, shard: &Shard, table: &str, columns: Columns<'_>, rows: &[usize]) -> Result<RecordBatch> {
+        let (path, file) = self.file(shard, table)?;
+        self.rows.read(&path, file, version_of(table), columns, rows)
+    }
+
+    /// What [`Dataset::read_rows`] of this data set and of its clones has read so far.
+    pub fn rows_read(&self) -> RowsRead {
+        self.rows.rows_read()
+    }
+
+    fn file<'a>(&self, shard: &'a Shard, table: &str) -> Result<(PathBuf, &'a TableFile)> {
+        let path = table_path(&self.folder, table, &shard.name);
+        match shard.tables.get(table) {
+            Some(file) => Ok((path, file)),
+            None => {
+                let problem = format!("the manifest has no table {table} in shard {}", shard.name);
+                Err(Error::Broken { path, problem })
+            }
+        }
     }
 }
 

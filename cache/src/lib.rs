@@ -20,6 +20,7 @@
 //! * [`TeacherCache`] holds the features of one teacher; [`TeacherWriter`] adds them shard by shard.
 //! * [`read_table`] and [`write_table`] move one file; [`vectors`] turns vector columns into floats and back,
 //!   [`codes`] floats into integer codes that keep a cosine; [`convert()`] stores a teacher's features in another way.
+//! * [`Dataset::read_rows`] and [`TeacherCache::read_rows`] decode some rows of a table, whatever its columns are.
 //! * A [`Reader`] of a [`Source`] takes rows of any shards ([`Reader::take`]) or shuffles all of them ([`Stream`]);
 //!   [`Ahead`] does any work on shards ahead of its user.
 //! * [`verify()`] checks every byte; [`Summary`] tells what is there from the manifests alone.
@@ -42,10 +43,12 @@ pub mod fuzzing;
 mod lock;
 mod manage;
 mod measure;
+mod open;
 mod pages;
 mod progress;
 mod read;
 mod reader;
+mod rows;
 mod seal;
 mod source;
 mod stream;
@@ -69,6 +72,7 @@ pub use manage::{
 pub use progress::{Interrupt, Progress, Quiet};
 pub use read::{Columns, column, read_plain_table, read_table, take_ids};
 pub use reader::Reader;
+pub use rows::RowsRead;
 pub use source::{RowBytes, Rows, Source};
 pub use stream::{Position, Stream, StreamOptions};
 pub use summary::{RejectCount, SplitSummary, Summary, TableSummary, TeacherSummary, VectorSummary};

@@ -27,7 +27,7 @@ pub enum Columns<'a> {
 
 impl Columns<'_> {
     /// Whether a column path such as `tokens.list.item` belongs to a wanted column.
-    fn wants(&self, path: &str) -> bool {
+    pub(crate) fn wants(&self, path: &str) -> bool {
         match self {
             Self::All => true,
             Self::Named(names) => names.contains(&column_of(path)),
@@ -61,7 +61,7 @@ pub fn read_plain_table(path: &Path, version: SchemaVersion) -> Result<RecordBat
     decode(path, ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata), Columns::All)
 }
 
-fn decode<R: ChunkReader + 'static>(
+pub(crate) fn decode<R: ChunkReader + 'static>(
     path: &Path,
     builder: ParquetRecordBatchReaderBuilder<R>,
     columns: Columns<'_>,

@@ -1,13 +1,11 @@
 //! Reads rows of a source: any of them, by page ([`Reader::take`]), or all in a shuffled order ([`crate::Stream`]).
 
-use std::collections::HashMap;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
+use crate::open::OpenTables;
 use crate::pages::{ColumnRows, PageReader, Plain};
-use crate::source::SourceFile;
 use crate::table::Table;
 use crate::{Error, Result, Rows, Source};
 
@@ -55,8 +53,7 @@ impl Reader {
 
     /// As [`Reader::new`], with at most so many files open at a time, at least one.
     pub fn with_open_files(source: Source, most: usize) -> Self {
-        let open = OpenTables { most: most.max(1), tables: Mutex::default() };
-        Self { source, open }
+        Self { source, open: OpenTables::at_most(most) }
     }
 
     /// What it reads.
@@ -147,7 +144,8 @@ impl Reader {
 
     /// The open file of a column of a shard.
     fn open_column(&self, column: usize, shard: usize) -> Result<(Arc<Table>, Plain)> {
-        let table = self.open.get(&self.source.shards[shard].files[column])?;
+        let file = &self.source.shards[shard].files[column];
+        let table = self.open.get(&file.path, &file.file, file.version)?;
         let plain = Plain::of(&table, &self.source.columns[column])?;
         Ok((table, plain))
     }
@@ -186,46 +184,4 @@ fn read_piece(wanted: &[Wanted], places: &[Place]) -> Result<Piece> {
         }
     }
     Ok(piece)
-}
-
-/// Files held open, the longest unused given up first.
-#[derive(Debug)]
-struct OpenTables {
-    most: usize,
-    tables: Mutex<Used>,
-}
-
-#[derive(Debug, Default)]
-struct Used {
-    clock: u64,
-    /// By path, with the time of the last use.
-    tables: HashMap<PathBuf, (u64, Arc<Table>)>,
-}
-
-impl OpenTables {
-    fn get(&self, file: &SourceFile) -> Result<Arc<Table>> {
-        if let Some(known) = self.known(file) {
-            return Ok(known);
-        }
-        // Opened without the lock; where two threads open one file, the later stays.
-        let table = Arc::new(Table::open(&file.path, &file.file, file.version)?);
-        let mut used = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
-        if used.tables.len() >= self.most
-            && let Some(oldest) = used.tables.iter().min_by_key(|(_, (used, _))| *used).map(|(path, _)| path.clone())
-        {
-            used.tables.remove(&oldest);
-        }
-        let now = used.clock;
-        used.tables.insert(file.path.clone(), (now, table.clone()));
-        Ok(table)
-    }
-
-    fn known(&self, file: &SourceFile) -> Option<Arc<Table>> {
-        let mut used = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
-        used.clock += 1;
-        let now = used.clock;
-        let (last, table) = used.tables.get_mut(&file.path)?;
-        *last = now;
-        Some(table.clone())
-    }
 }

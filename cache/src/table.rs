@@ -4,6 +4,7 @@ use std::fs::File;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Buf, Bytes};
@@ -216,26 +217,35 @@ pub(crate) struct CheckedPages {
     table: Arc<Table>,
     /// (leaf, page) in file order.
     pages: Arc<Vec<(usize, usize)>>,
-    damage: Arc<Mutex<Option<Error>>>,
+    found: Arc<Found>,
 }
 
 /// Where [`CheckedPages`] leaves what it found, which an error of the Parquet reader would hold as a text only.
-pub(crate) struct Found(Arc<Mutex<Option<Error>>>);
+#[derive(Default)]
+pub(crate) struct Found {
+    damage: Mutex<Option<Error>>,
+    read_bytes: AtomicU64,
+}
 
 impl Found {
     pub(crate) fn take(&self) -> Option<Error> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.damage.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Bytes of the pages read.
+    pub(crate) fn read_bytes(&self) -> u64 {
+        self.read_bytes.load(Ordering::Relaxed)
     }
 }
 
 impl CheckedPages {
-    pub(crate) fn new(table: Arc<Table>) -> (Self, Found) {
+    pub(crate) fn new(table: Arc<Table>) -> (Self, Arc<Found>) {
         let of_leaf =
             |(at, leaf): (usize, &Leaf)| (0..leaf.pages.len()).map(move |page| (at, page)).collect::<Vec<_>>();
         let mut pages: Vec<(usize, usize)> = table.leaves.iter().enumerate().flat_map(of_leaf).collect();
         pages.sort_by_key(|(leaf, page)| table.leaves[*leaf].pages[*page].offset);
-        let damage = Arc::new(Mutex::new(None));
-        (Self { table, pages: Arc::new(pages), damage: damage.clone() }, Found(damage))
+        let found = Arc::new(Found::default());
+        (Self { table, pages: Arc::new(pages), found: found.clone() }, found)
     }
 
     /// The bytes from `start` to at least `end`, of whole pages, and where they begin.
@@ -255,6 +265,7 @@ impl CheckedPages {
                 Ok(())
             })?;
         }
+        self.found.read_bytes.fetch_add(read.len() as u64, Ordering::Relaxed);
         Ok((begins, read))
     }
 
@@ -262,7 +273,7 @@ impl CheckedPages {
         let end = start + length.map_or(1, |length| length as u64);
         let (begins, bytes) = self.read(start, end).map_err(|error| {
             let words = ParquetError::General(error.to_string());
-            *self.damage.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            *self.found.damage.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
             words
         })?;
         let from = start.saturating_sub(begins) as usize;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use retort_schemas::manifest::{BatchPlan, CACHE_FOLDER, Shard, TEACHER_FILE, TEACHER_VERSION, TeacherManifest};
@@ -10,9 +11,10 @@ use retort_schemas::{SchemaVersion, Store, features, scale_column, tables};
 use crate::dataset::{names, sorted, table_path};
 use crate::files::remove_file;
 use crate::lock::WriterLock;
+use crate::rows::RowTables;
 use crate::seal::{read_sealed, write_sealed};
 use crate::write::ids_digest;
-use crate::{Columns, Dataset, Error, Result, read_table, remove_temporaries, take_ids, write_table};
+use crate::{Columns, Dataset, Error, Result, RowsRead, read_table, remove_temporaries, take_ids, write_table};
 
 /// blake3 over everything that decides a teacher's numbers, 32 hex digits.
 pub fn fingerprint(identity: &serde_json::Value, store: impl Into<Store>) -> String {
@@ -25,7 +27,12 @@ pub fn fingerprint(identity: &serde_json::Value, store: impl Into<Store>) -> Str
 pub struct TeacherCache {
     folder: PathBuf,
     manifest: TeacherManifest,
+    /// Shared by all clones.
+    rows: Arc<RowTables>,
 }
+
+/// Files of a teacher that [`TeacherCache::read_rows`] holds open: two tables of 64 shards.
+const OPEN_FILES: usize = 128;
 
 /// Every teacher of a data set, by folder name.
 ///
@@ -75,7 +82,11 @@ impl TeacherCache {
 
     pub(crate) fn load(folder: &Path) -> Result<Self> {
         let manifest = read_sealed(&folder.join(TEACHER_FILE), TEACHER_VERSION)?;
-        Ok(Self { folder: folder.to_owned(), manifest })
+        Ok(Self::of(folder.to_owned(), manifest))
+    }
+
+    fn of(folder: PathBuf, manifest: TeacherManifest) -> Self {
+        Self { folder, manifest, rows: Arc::new(RowTables::at_most(OPEN_FILES)) }
     }
 
     /// What it holds.
@@ -118,6 +129,33 @@ impl TeacherCache {
         table: &str,
         columns: Columns<'_>,
     ) -> Result<RecordBatch> {
+        self.read_matched(dataset, shard, table, columns, None)
+    }
+
+    /// As [`TeacherCache::read_columns`], some rows only, in the order asked for: as [`Dataset::read_rows`]. Each row's id is
+    /// compared with that of the data set's row.
+    ///
+    /// # Errors
+    /// As [`TeacherCache::read`]; [`Error::Broken`] if there is no such row.
+    pub fn read_rows(
+        &self,
+        dataset: &Dataset,
+        shard: &Shard,
+        table: &str,
+        columns: Columns<'_>,
+        rows: &[usize],
+    ) -> Result<RecordBatch> {
+        self.read_matched(dataset, shard, table, columns, Some(rows))
+    }
+
+    fn read_matched(
+        &self,
+        dataset: &Dataset,
+        shard: &Shard,
+        table: &str,
+        columns: Columns<'_>,
+        rows: Option<&[usize]>,
+    ) -> Result<RecordBatch> {
         let path = table_path(&self.folder, table, &shard.name);
         let file = self.shard(&shard.name).and_then(|shard| shard.tables.get(table)).ok_or_else(|| Error::Broken {
             path: path.clone(),
@@ -137,11 +175,26 @@ impl TeacherCache {
             }
         };
         let wanted = named.as_deref().map_or(Columns::All, Columns::Named);
-        let batch = read_table(&path, file, version_of(table), wanted)?;
-        if owner.and_then(|owner| shard.tables.get(owner)).is_some_and(|file| file.ids != ids_digest(&batch)) {
-            return Err(self.mismatch(dataset, shard, table));
+        let Some(rows) = rows else {
+            let batch = read_table(&path, file, version_of(table), wanted)?;
+            if owner.and_then(|owner| shard.tables.get(owner)).is_some_and(|file| file.ids != ids_digest(&batch)) {
+                return Err(self.mismatch(dataset, shard, table));
+            }
+            return Ok(batch);
+        };
+        let batch = self.rows.read(&path, file, version_of(table), wanted, rows)?;
+        if let Some(owner) = owner {
+            let theirs = dataset.read_rows(shard, owner, Columns::Named(&[id_column(owner)]), rows)?;
+            if take_ids(&batch)? != take_ids(&theirs)? {
+                return Err(self.mismatch(dataset, shard, table));
+            }
         }
         Ok(batch)
+    }
+
+    /// What [`TeacherCache::read_rows`] of this teacher and of its clones has read of its own files so far.
+    pub fn rows_read(&self) -> RowsRead {
+        self.rows.rows_read()
     }
 
     /// Checks, from the manifests alone, that every shard's rows are those of the data set.
@@ -289,7 +342,7 @@ impl TeacherWriter {
                 batch: plan,
                 shards: Vec::new(),
             };
-            TeacherCache { folder: folder.clone(), manifest }
+            TeacherCache::of(folder.clone(), manifest)
         };
         if cache.manifest.fingerprint != fingerprint {
             let problem = format!("its fingerprint is {}, expected {fingerprint}", cache.manifest.fingerprint);

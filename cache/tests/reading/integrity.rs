@@ -8,6 +8,7 @@ use arrow::array::RecordBatch;
 use retort_cache::{
     Bounds, Columns, Damage, Dataset, Error, Interrupt, Position, Quiet, Rows, StreamOptions, TeacherCache, verify,
 };
+use retort_schemas::manifest::Shard;
 
 use crate::set;
 
@@ -32,13 +33,26 @@ fn flip(file: &Path, bit: usize) {
 }
 
 fn read_file(dataset: &Dataset, teacher: &TeacherCache, file: &Path) -> retort_cache::Result<RecordBatch> {
-    let name = file.file_stem().unwrap().to_str().unwrap();
-    let shard = dataset.manifest().shards().find(|shard| shard.name == name).unwrap();
-    let table = file.parent().unwrap().file_name().unwrap().to_str().unwrap();
+    let (shard, table) = place_of(dataset, file);
     if file.starts_with("cache") {
         return teacher.read(dataset, shard, table);
     }
     dataset.read(shard, table, Columns::All)
+}
+
+fn read_row(dataset: &Dataset, teacher: &TeacherCache, file: &Path, row: usize) -> retort_cache::Result<RecordBatch> {
+    let (shard, table) = place_of(dataset, file);
+    if file.starts_with("cache") {
+        return teacher.read_rows(dataset, shard, table, Columns::All, &[row]);
+    }
+    dataset.read_rows(shard, table, Columns::All, &[row])
+}
+
+/// Shard and table of a file.
+fn place_of<'a>(dataset: &'a Dataset, file: &'a Path) -> (&'a Shard, &'a str) {
+    let name = file.file_stem().unwrap().to_str().unwrap();
+    let shard = dataset.manifest().shards().find(|shard| shard.name == name).unwrap();
+    (shard, file.parent().unwrap().file_name().unwrap().to_str().unwrap())
 }
 
 fn all_rows(dataset: &Dataset) -> Vec<u64> {
@@ -64,6 +78,12 @@ impl Truth {
             && read_file(&dataset, &teacher, file).is_ok_and(|read| read != *truth)
         {
             return Err("read_table gives a wrong value".to_owned());
+        }
+        if let Some(truth) = self.tables.get(file)
+            && let Ok(teacher) = TeacherCache::open(&dataset, "clip")
+            && read_row(&dataset, &teacher, file, 7).is_ok_and(|read| read != truth.slice(7, 1))
+        {
+            return Err("read_rows gives a wrong value".to_owned());
         }
         let Ok(source) = set::source(&dataset) else { return Ok(()) };
         let reader = std::sync::Arc::new(retort_cache::Reader::new(source));

@@ -2,5 +2,6 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod integrity;
+mod picked;
 mod rows;
 mod set;

@@ -36,7 +36,8 @@ const RECIPE: &str = r#"
 [data]
 dataset = "DATASET"
 shots = "50%"
-pool_shards = 3
+pool_samples = 8
+block_samples = 2
 [teachers]
 image = "clip"
 text = "text"

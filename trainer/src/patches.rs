@@ -5,6 +5,7 @@ use retort_cache::{Dataset, TeacherCache};
 use retort_schemas::features::patches;
 use retort_schemas::manifest::Shard;
 
+use crate::zipped::read_features;
 use crate::{Error, Result};
 
 /// The grids of all images of a shard, as stored.
@@ -39,8 +40,18 @@ impl Patches {
 
     /// Reads the grids of a shard, whose rows are those of its images.
     pub(crate) fn read(teacher: &TeacherCache, dataset: &Dataset, shard: &Shard) -> Result<Self> {
+        Self::read_part(teacher, dataset, shard, None)
+    }
+
+    /// As [`Patches::read`], of some images, at least one: row i of the result is that of image `rows[i]`.
+    pub(crate) fn read_part(
+        teacher: &TeacherCache,
+        dataset: &Dataset,
+        shard: &Shard,
+        rows: Option<&[usize]>,
+    ) -> Result<Self> {
         Self::check(teacher, dataset, std::iter::once(shard))?;
-        let batch = teacher.read(dataset, shard, patches::NAME)?;
+        let batch = read_features(teacher, dataset, shard, patches::NAME, rows)?;
         let vectors = Rows::of(&batch, patches::GRID)?;
         let places = vectors.of_row(0).len();
         if let Some(row) = (0..batch.num_rows()).find(|row| vectors.of_row(*row).len() != places || places == 0) {

@@ -6,6 +6,7 @@ use retort_cache::{Columns, Dataset, column};
 use retort_schemas::manifest::Shard;
 use retort_schemas::tables::{images, regions};
 
+use crate::zipped::read_part;
 use crate::{Error, Result};
 
 /// The box of a whole image.
@@ -35,6 +36,11 @@ impl Regions {
     /// Boxes alone are not enough: a region student embeds what a detector saw inside them, and a box without a feature
     /// would tell it where something is and never what.
     pub(crate) fn read(dataset: &Dataset, shard: &Shard) -> Result<Self> {
+        Self::read_part(dataset, shard, None)
+    }
+
+    /// As [`Regions::read`], of some images: row i of the result is that of image `rows[i]`.
+    pub(crate) fn read_part(dataset: &Dataset, shard: &Shard, rows: Option<&[usize]>) -> Result<Self> {
         let refuse = |problem: &str| Error::Data {
             path: dataset.folder().to_owned(),
             problem: format!(
@@ -47,8 +53,8 @@ impl Regions {
             return Err(refuse("has no regions"));
         }
         let columns = Columns::Named(&[images::IMAGE_ID, images::SOURCE_WIDTH, images::SOURCE_HEIGHT]);
-        let of_images = dataset.read(shard, images::NAME, columns)?;
-        let batch = dataset.read(shard, regions::NAME, Columns::All)?;
+        let of_images = read_part(dataset, shard, images::NAME, columns, rows)?;
+        let batch = read_part(dataset, shard, regions::NAME, Columns::All, rows)?;
         if batch.column_by_name(regions::FEATURES).is_none() {
             return Err(refuse("has boxes without features"));
         }

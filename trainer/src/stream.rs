@@ -1,72 +1,42 @@
-//! The training stream: shuffled batches, prepared by a background thread.
+//! The training stream: shuffled batches, prepared by background threads.
 //!
-//! Order is a pure function of (seed, epoch, position). Shards are permuted an epoch; runs of `pool_shards` of them are
-//! loaded together and their samples permuted; batches follow one another through that order, and the last, shorter
-//! one of an epoch is left out. The state is the number of batches taken: a stopped run skips what it has seen without
-//! reading it.
+//! ```text
+//! one thread     pool 0 |   pool 1    |   pool 2   ..     reads rows of many shards, with all cores, while the pool before
+//! another               | b b b b b b | b b b b b b ..    tokenises, decodes and collates the batches of the present pool
+//! the step                b b b b b b   b b b b b b
+//! ```
+//!
+//! [`order`] says which samples come when. The state is the number of batches taken: a stopped run skips what it has seen
+//! without reading it. Two pools are in memory, no more; where everything chosen fits one, it is read once.
+
+mod order;
+#[cfg(test)]
+mod photos;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 use std::thread::JoinHandle;
 
 use rayon::prelude::*;
-use retort_schemas::manifest::Shard;
+use retort_cache::RowsRead;
 
+use self::order::Visit;
+pub(crate) use self::order::{Part, Plan};
 use crate::prepare::{Batch, Preparer};
-use crate::seeds::permutation;
 use crate::zipped::{Sources, Zipped};
 use crate::{Error, Result};
-
-/// The chosen rows of one shard.
-#[derive(Debug, Clone)]
-pub(crate) struct Part {
-    pub(crate) shard: Shard,
-    pub(crate) rows: Vec<usize>,
-}
-
-/// What is streamed, and in which order.
-#[derive(Debug, Clone)]
-pub(crate) struct Plan {
-    pub(crate) parts: Vec<Part>,
-    pub(crate) seed: u64,
-    pub(crate) batch: usize,
-    pub(crate) pool_shards: usize,
-}
-
-impl Plan {
-    pub(crate) fn samples(&self) -> usize {
-        self.parts.iter().map(|part| part.rows.len()).sum()
-    }
-
-    /// Batches an epoch: at least one, of all samples if they are fewer than a batch.
-    pub(crate) fn batches(&self) -> u64 {
-        (self.samples() / self.batch).max(1) as u64
-    }
-
-    /// An epoch's pools in order: the parts of each, and the order of their samples as (part, row).
-    fn pools(&self, epoch: u64) -> Vec<Vec<(usize, usize)>> {
-        let order = permutation("shards", self.seed, epoch, "", self.parts.len());
-        order
-            .chunks(self.pool_shards.max(1))
-            .enumerate()
-            .map(|(pool, parts)| {
-                let all: Vec<(usize, usize)> =
-                    parts.iter().flat_map(|part| self.parts[*part].rows.iter().map(|row| (*part, *row))).collect();
-                let order = permutation("samples", self.seed, epoch, &pool.to_string(), all.len());
-                order.into_iter().map(|at| all[at]).collect()
-            })
-            .collect()
-    }
-}
 
 /// Batches with their epochs, ahead of the step.
 pub(crate) struct Stream {
     batches: Option<Receiver<Result<Batch>>>,
     worker: Option<JoinHandle<()>>,
+    sources: Sources,
 }
 
 impl Stream {
-    /// Starts the background thread at batch `taken`, for `wanted` batches.
+    /// Starts the background threads at batch `taken`, for batches up to `wanted`.
     pub(crate) fn start(
         plan: Plan,
         sources: Sources,
@@ -76,21 +46,35 @@ impl Stream {
         ahead: usize,
     ) -> Self {
         let (ready, batches) = sync_channel(ahead.max(1));
+        let read = sources.clone();
         let worker = std::thread::spawn(move || {
-            let mut producer = Producer { plan, sources, preparer, loaded: Vec::new() };
-            let outcome = producer.run(taken, wanted, &mut |batch| ready.send(Ok(batch)).is_ok());
-            if let Err(error) = outcome {
-                // Nobody listens once training has stopped for another reason.
-                let _ = ready.send(Err(error));
-            }
+            let (ask, asked) = channel();
+            let (loaded, pools) = channel();
+            std::thread::scope(|scope| {
+                let (plan, sources) = (&plan, &read);
+                scope.spawn(move || load_ahead(plan, sources, taken..wanted, &asked, &loaded));
+                let pools = PoolsAhead { ask, pools };
+                let outcome = produce(plan, pools, &preparer, taken..wanted, |batch| ready.send(Ok(batch)).is_ok());
+                if let Err(error) = outcome {
+                    // Nobody listens once training has stopped for another reason.
+                    let _ = ready.send(Err(error));
+                }
+            });
         });
-        Self { batches: Some(batches), worker: Some(worker) }
+        Self { batches: Some(batches), worker: Some(worker), sources }
     }
 
     /// The next batch.
     pub(crate) fn next(&mut self) -> Result<Batch> {
         let gone = || Error::Setting { key: "data", problem: "stream ended before training did".to_owned() };
         self.batches.as_ref().and_then(|batches| batches.recv().ok()).ok_or_else(gone)?
+    }
+
+    /// Bytes read from files over the bytes that the samples needed of them, so far: 1 where nothing was read in vain, and
+    /// before anything was read.
+    pub(crate) fn read_ratio(&self) -> f64 {
+        let RowsRead { read_bytes, used_bytes } = self.sources.rows_read();
+        if used_bytes == 0 { 1.0 } else { read_bytes as f64 / used_bytes as f64 }
     }
 }
 
@@ -104,98 +88,120 @@ impl Drop for Stream {
     }
 }
 
-struct Producer {
-    plan: Plan,
-    sources: Sources,
-    preparer: Arc<Preparer>,
-    /// Parts in memory, by index.
-    loaded: Vec<(usize, Arc<Zipped>)>,
+/// The samples of some blocks, in memory.
+struct Pool {
+    /// Of each shard, its samples of the pool.
+    shards: Vec<Zipped>,
+    /// Shard of the pool and row of it, in the order of the plan.
+    samples: Vec<(usize, usize)>,
 }
 
-impl Producer {
-    fn run(&mut self, taken: u64, wanted: u64, send: &mut dyn FnMut(Batch) -> bool) -> Result<()> {
-        let per_epoch = self.plan.batches();
-        let mut at = taken;
-        while at < wanted {
-            let epoch = at / per_epoch;
-            let mut skip = (at % per_epoch) as usize * self.plan.batch;
-            let mut left = per_epoch.min(wanted - epoch * per_epoch) - at % per_epoch;
-            let mut waiting: Vec<(Arc<Zipped>, usize)> = Vec::new();
-            let size = self.plan.batch.min(self.plan.samples());
-            for pool in self.plan.pools(epoch) {
-                if skip >= pool.len() {
-                    skip -= pool.len();
-                    continue;
-                }
-                self.load(&pool)?;
-                for (part, row) in pool.into_iter().skip(std::mem::take(&mut skip)) {
-                    let Some((_, shard)) = self.loaded.iter().find(|(loaded, _)| *loaded == part) else { continue };
-                    waiting.push((shard.clone(), row));
-                    if waiting.len() == size && left > 0 {
-                        let rows: Vec<(&Zipped, usize)> =
-                            waiting.iter().map(|(shard, row)| (shard.as_ref(), *row)).collect();
-                        let batch = self.preparer.batch(&rows, Some(epoch))?;
-                        waiting.clear();
-                        left -= 1;
-                        at += 1;
-                        if !send(batch) {
-                            return Ok(());
-                        }
-                    }
-                }
+impl Pool {
+    /// Reads and checks the samples of some blocks, shard by shard in parallel.
+    fn load(plan: &Plan, sources: &Sources, blocks: &[usize]) -> Result<Self> {
+        let places = plan.places(blocks);
+        let parts: Vec<&[(usize, usize)]> = places.chunk_by(|a, b| a.0 == b.0).collect();
+        let load = |places: &&[(usize, usize)]| {
+            let rows: Vec<usize> = places.iter().map(|(_, row)| *row).collect();
+            sources.load_rows(&plan.parts[places[0].0].shard, &rows)
+        };
+        let shards = parts.par_iter().map(load).collect::<Result<_>>()?;
+        let samples = parts.iter().enumerate().flat_map(|(shard, rows)| (0..rows.len()).map(move |row| (shard, row)));
+        Ok(Self { shards, samples: samples.collect() })
+    }
+}
+
+/// Where pools come from, one after another.
+trait Pools {
+    /// The pool that was asked for first.
+    fn next(&mut self, visit: &Visit) -> Result<Arc<Pool>>;
+    /// Asks for one pool more: there is memory for it.
+    fn ask(&mut self);
+}
+
+/// Pools loaded by another thread.
+struct PoolsAhead {
+    ask: Sender<()>,
+    pools: Receiver<Result<Arc<Pool>>>,
+}
+
+impl Pools for PoolsAhead {
+    fn next(&mut self, _: &Visit) -> Result<Arc<Pool>> {
+        let gone = || Error::Setting { key: "data", problem: "the thread that reads it has died".to_owned() };
+        self.pools.recv().map_err(|_| gone())?
+    }
+
+    fn ask(&mut self) {
+        // The other side has gone once it has loaded the last pool.
+        let _ = self.ask.send(());
+    }
+}
+
+/// Loads pools as they are asked for.
+fn load_ahead(
+    plan: &Plan,
+    sources: &Sources,
+    batches: std::ops::Range<u64>,
+    asked: &Receiver<()>,
+    loaded: &Sender<Result<Arc<Pool>>>,
+) {
+    let mut kept: Option<Arc<Pool>> = None;
+    for visit in plan.visits(batches) {
+        if asked.recv().is_err() {
+            return;
+        }
+        let pool = match &kept {
+            Some(all) => Ok(all.clone()),
+            None => Pool::load(plan, sources, &visit.blocks).map(Arc::new),
+        };
+        // Where there is but one pool, that of every epoch is the same.
+        kept = pool.as_ref().ok().filter(|_| plan.pool_count() == 1).cloned();
+        if loaded.send(pool).is_err() {
+            return;
+        }
+    }
+}
+
+/// Makes batches until `send` says that none are wanted any more.
+fn produce(
+    plan: &Plan,
+    mut pools: impl Pools,
+    preparer: &Preparer,
+    batches: std::ops::Range<u64>,
+    mut send: impl FnMut(Batch) -> bool,
+) -> Result<()> {
+    let size = plan.batch_size();
+    // What is left of a pool is short of a batch and goes into the first one of the next pool.
+    let mut waiting: Vec<(Arc<Pool>, usize)> = Vec::with_capacity(size);
+    pools.ask();
+    for visit in plan.visits(batches) {
+        let pool = pools.next(&visit)?;
+        // One pool more is asked for once nothing of the one before is in use: so there are never more than two.
+        let mut asked = waiting.is_empty();
+        if asked {
+            pools.ask();
+        }
+        for at in &plan.order(visit.epoch, visit.pool, pool.samples.len())[visit.taken.clone()] {
+            waiting.push((pool.clone(), *at));
+            if waiting.len() < size {
+                continue;
+            }
+            let row = |(pool, at): &(Arc<Pool>, usize)| pool.samples[*at];
+            let rows: Vec<(&Zipped, usize)> =
+                waiting.iter().map(|sample| (&sample.0.shards[row(sample).0], row(sample).1)).collect();
+            let batch = preparer.batch(&rows, Some(visit.epoch))?;
+            waiting.clear();
+            if !std::mem::replace(&mut asked, true) {
+                pools.ask();
+            }
+            if !send(batch) {
+                return Ok(());
             }
         }
-        Ok(())
-    }
-
-    /// Reads and checks the shards of a pool, keeping those that are in memory already.
-    fn load(&mut self, pool: &[(usize, usize)]) -> Result<()> {
-        let mut parts: Vec<usize> = pool.iter().map(|(part, _)| *part).collect();
-        parts.sort_unstable();
-        parts.dedup();
-        let kept = std::mem::take(&mut self.loaded);
-        let sources = &self.sources;
-        let plan = &self.plan;
-        self.loaded = parts
-            .into_par_iter()
-            .map(|part| match kept.iter().find(|(loaded, _)| *loaded == part) {
-                Some(known) => Ok(known.clone()),
-                None => Ok((part, Arc::new(sources.load(&plan.parts[part].shard)?))),
-            })
-            .collect::<Result<_>>()?;
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::{BTreeMap, BTreeSet};
-
-    fn plan() -> Plan {
-        let part = |i: usize| Part {
-            shard: Shard { name: format!("train-{i:05}"), tables: BTreeMap::new() },
-            rows: (0..10 + i).collect(),
-        };
-        Plan { parts: (0..7).map(part).collect(), seed: 3, batch: 4, pool_shards: 3 }
-    }
-
-    #[test]
-    fn an_epoch_holds_every_sample_once_in_its_own_order() {
-        let plan = plan();
-        let epoch = |e| plan.pools(e).concat();
-        let all: BTreeSet<(usize, usize)> = epoch(0).into_iter().collect();
-        assert_eq!((all.len(), epoch(0).len()), (plan.samples(), plan.samples()));
-        assert_eq!(epoch(0), epoch(0));
-        assert_ne!(epoch(0), epoch(1));
-        assert_ne!(epoch(0), Plan { seed: 4, ..plan.clone() }.pools(0).concat());
-    }
-
-    #[test]
-    fn a_pool_holds_no_more_shards_than_asked() {
-        for pool in plan().pools(5) {
-            let parts: BTreeSet<usize> = pool.iter().map(|(part, _)| *part).collect();
-            assert!(parts.len() <= 3);
+        // A pool smaller than a batch.
+        if !asked {
+            pools.ask();
         }
     }
+    Ok(())
 }

@@ -5,7 +5,7 @@ use arrow::array::{
     UInt32Array,
 };
 use retort_cache::vectors::Rows;
-use retort_cache::{Columns, Dataset, TeacherCache, column};
+use retort_cache::{Columns, Dataset, RowsRead, TeacherCache, column};
 use retort_schemas::manifest::Shard;
 use retort_schemas::{features, tables};
 
@@ -154,29 +154,58 @@ pub(crate) struct Sources {
 impl Sources {
     /// Reads and zips a shard; every feature row is matched by id.
     pub(crate) fn load(&self, shard: &Shard) -> Result<Zipped> {
+        self.zip(shard, samples(&self.dataset, shard)?, None)
+    }
+
+    /// Reads and zips some samples of a shard, in the order asked for, with the images and texts that they point at and no
+    /// others: sample, image and text rows are those of the result.
+    pub(crate) fn load_rows(&self, shard: &Shard, rows: &[usize]) -> Result<Zipped> {
+        let batch = self.dataset.read_rows(shard, tables::samples::NAME, Columns::All, rows)?;
+        let mut samples = samples_of(&batch)?;
+        let images = distinct(samples.iter().map(|sample| sample.image));
+        let texts = distinct(samples.iter().flat_map(|sample| sample.texts.iter().copied()));
+        for sample in &mut samples {
+            sample.image = place_in(&images, sample.image);
+            sample.texts.iter_mut().for_each(|text| *text = place_in(&texts, *text));
+        }
+        self.zip(shard, samples, Some((&images, &texts)))
+    }
+
+    /// What reading by rows has cost so far, of the data set and of the teachers.
+    pub(crate) fn rows_read(&self) -> RowsRead {
+        let teachers = [&self.image_teacher, &self.text_teacher, &self.grid_teacher];
+        let of_teachers = teachers.into_iter().flatten().map(TeacherCache::rows_read);
+        of_teachers.fold(self.dataset.rows_read(), |sum, read| sum + read)
+    }
+
+    /// Zips samples with rows of a shard's images and texts: all of them, or those named.
+    fn zip(&self, shard: &Shard, samples: Vec<SampleRow>, rows: Option<(&[usize], &[usize])>) -> Result<Zipped> {
+        let (of_images, of_texts) = rows.unzip();
         let columns = Columns::Named(&[tables::texts::TEXT, tables::texts::OBJECTS, tables::texts::PARTS]);
-        let texts = self.dataset.read(shard, tables::texts::NAME, columns)?;
-        let regions = if self.with_regions { Some(Regions::read(&self.dataset, shard)?) } else { None };
-        let patches =
-            self.grid_teacher.as_ref().map(|teacher| Patches::read(teacher, &self.dataset, shard)).transpose()?;
+        let texts = read_part(&self.dataset, shard, tables::texts::NAME, columns, of_texts)?;
+        let regions = if self.with_regions { Some(Regions::read_part(&self.dataset, shard, of_images)?) } else { None };
+        let grid = |teacher: &TeacherCache| Patches::read_part(teacher, &self.dataset, shard, of_images);
+        let patches = self.grid_teacher.as_ref().map(grid).transpose()?;
         let ids = tables::images::IMAGE_ID;
         let decoded = regions.is_none() && patches.is_none();
         let wanted = if decoded { vec![ids, tables::images::BYTES] } else { vec![ids] };
-        let table = self.dataset.read(shard, tables::images::NAME, Columns::Named(&wanted))?;
+        let table = read_part(&self.dataset, shard, tables::images::NAME, Columns::Named(&wanted), of_images)?;
         let images = if decoded {
             column::<BinaryArray>(&table, tables::images::BYTES)?.clone()
         } else {
             BinaryArray::new_null(0)
         };
         let features = |teacher: &Option<TeacherCache>, table: &str| -> Result<Option<RecordBatch>> {
-            Ok(teacher.as_ref().map(|teacher| teacher.read(&self.dataset, shard, table)).transpose()?)
+            let rows = if table == features::images::NAME { of_images } else { of_texts };
+            let read = |teacher| read_features(teacher, &self.dataset, shard, table, rows);
+            Ok(teacher.as_ref().map(read).transpose()?)
         };
         let z_v = features(&self.image_teacher, features::images::NAME)?;
         let z_t = features(&self.text_teacher, features::texts::NAME)?;
         let tokens = if self.with_tokens { features(&self.text_teacher, features::tokens::NAME)? } else { None };
         let mut zipped = Zipped {
             shard: shard.name.clone(),
-            samples: samples(&self.dataset, shard)?,
+            samples,
             texts: column::<StringArray>(&texts, tables::texts::TEXT)?.clone(),
             objects: column::<ListArray>(&texts, tables::texts::OBJECTS)?.clone(),
             parts: texts.column_by_name(tables::texts::PARTS).and_then(|parts| parts.as_list_opt::<i32>()).cloned(),
@@ -241,20 +270,64 @@ impl Sources {
     }
 }
 
+/// Sorted, each once.
+fn distinct(rows: impl Iterator<Item = usize>) -> Vec<usize> {
+    let mut rows: Vec<usize> = rows.collect();
+    rows.sort_unstable();
+    rows.dedup();
+    rows
+}
+
+/// Where a row is among sorted ones that hold it.
+fn place_in(rows: &[usize], row: usize) -> usize {
+    rows.partition_point(|known| *known < row)
+}
+
+/// Reads a table of a shard, or some rows of it.
+pub(crate) fn read_part(
+    dataset: &Dataset,
+    shard: &Shard,
+    table: &str,
+    columns: Columns<'_>,
+    rows: Option<&[usize]>,
+) -> retort_cache::Result<RecordBatch> {
+    match rows {
+        Some(rows) => dataset.read_rows(shard, table, columns, rows),
+        None => dataset.read(shard, table, columns),
+    }
+}
+
+/// Reads a table of features of a shard, or some rows of it, matched by id.
+pub(crate) fn read_features(
+    teacher: &TeacherCache,
+    dataset: &Dataset,
+    shard: &Shard,
+    table: &str,
+    rows: Option<&[usize]>,
+) -> retort_cache::Result<RecordBatch> {
+    match rows {
+        Some(rows) => teacher.read_rows(dataset, shard, table, Columns::All, rows),
+        None => teacher.read(dataset, shard, table),
+    }
+}
+
 /// The samples of a shard.
 pub(crate) fn samples(dataset: &Dataset, shard: &Shard) -> Result<Vec<SampleRow>> {
+    samples_of(&dataset.read(shard, tables::samples::NAME, Columns::All)?)
+}
+
+fn samples_of(batch: &RecordBatch) -> Result<Vec<SampleRow>> {
     use tables::samples as names;
-    let batch = dataset.read(shard, names::NAME, Columns::All)?;
-    let ids = column::<StringArray>(&batch, names::SAMPLE_ID)?;
-    let tasks = column::<StringArray>(&batch, names::TASK)?;
-    let images = column::<UInt32Array>(&batch, names::IMAGE)?;
-    let texts = column::<ListArray>(&batch, names::TEXTS)?;
-    let labels = column::<UInt32Array>(&batch, names::LABEL)?;
-    let label_texts = column::<StringArray>(&batch, names::LABEL_TEXT)?;
-    let answers = column::<ListArray>(&batch, names::ANSWERS)?;
-    let targets = column::<ListArray>(&batch, names::TARGETS)?;
-    let types = column::<StringArray>(&batch, names::QUESTION_TYPE)?;
-    let groups = column::<FixedSizeBinaryArray>(&batch, names::GROUP)?;
+    let ids = column::<StringArray>(batch, names::SAMPLE_ID)?;
+    let tasks = column::<StringArray>(batch, names::TASK)?;
+    let images = column::<UInt32Array>(batch, names::IMAGE)?;
+    let texts = column::<ListArray>(batch, names::TEXTS)?;
+    let labels = column::<UInt32Array>(batch, names::LABEL)?;
+    let label_texts = column::<StringArray>(batch, names::LABEL_TEXT)?;
+    let answers = column::<ListArray>(batch, names::ANSWERS)?;
+    let targets = column::<ListArray>(batch, names::TARGETS)?;
+    let types = column::<StringArray>(batch, names::QUESTION_TYPE)?;
+    let groups = column::<FixedSizeBinaryArray>(batch, names::GROUP)?;
     let broken = |column: &str| retort_cache::Error::Column {
         column: column.to_owned(),
         problem: "has items of another type".to_owned(),

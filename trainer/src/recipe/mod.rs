@@ -84,9 +84,13 @@ pub struct Data {
     /// Low-shot part of it, by images: `"5%"`, `"200"` or `"all"`.
     #[serde(default)]
     pub shots: Shots,
-    /// Shards that are shuffled together.
+    /// Most samples that are in memory and shuffled together; another such pool is loaded meanwhile.
     #[serde(default = "pool")]
-    pub pool_shards: usize,
+    pub pool_samples: usize,
+    /// Chosen samples that follow one another in the data set and are read together: more of them read less in vain,
+    /// fewer of them keep neighbours further apart.
+    #[serde(default = "block")]
+    pub block_samples: usize,
     /// Batches prepared ahead of the step.
     #[serde(default = "prefetch")]
     pub prefetch_batches: usize,
@@ -96,7 +100,10 @@ fn train() -> String {
     "train".to_owned()
 }
 fn pool() -> usize {
-    8
+    8192
+}
+fn block() -> usize {
+    32
 }
 fn prefetch() -> usize {
     4

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{
     Adapt, AdaptMode, Adversarial, Arm, Augment, Confidence, Control, Data, Distil, Fit, Log, Optim, Recipe, Selection,
-    Shots, Student, StudentKind, Task, Teachers, pool, prefetch, train,
+    Shots, Student, StudentKind, Task, Teachers, block, pool, prefetch, train,
 };
 use crate::{Error, Result};
 
@@ -55,6 +55,13 @@ impl Recipe {
         }
         if self.optim.batch == 0 || self.optim.steps == 0 {
             return refuse("optim", "needs at least one step of one sample");
+        }
+        for (key, value) in
+            [("data.pool_samples", self.data.pool_samples), ("data.block_samples", self.data.block_samples)]
+        {
+            if value == 0 {
+                return refuse(key, "is 0: a stream needs at least one sample in memory");
+            }
         }
         let Optim { head_rate, layer_decay, ema, .. } = self.optim;
         for (key, value, most) in [
@@ -163,7 +170,8 @@ fn known_keys() -> Vec<String> {
             dataset: PathBuf::new(),
             split: train(),
             shots: Shots::All,
-            pool_shards: pool(),
+            pool_samples: pool(),
+            block_samples: block(),
             prefetch_batches: prefetch(),
         },
         student: Student { tokenizer: Some(PathBuf::new()), from: Some(PathBuf::new()), ..Student::default() },
@@ -237,6 +245,7 @@ mod tests {
             ("[data]\ndataset = \"d\"\n[optim]\nstesp = 3", vec![], "optim.steps"),
             ("[data]\ndataset = \"d\"\n[optin]\nsteps = 3", vec![], "optim"),
             ("[data]\ndataset = \"d\"", vec!["distil.kd_ration=1"], "distil.kd_ratio"),
+            ("[data]\ndataset = \"d\"\npool_shards = 8", vec![], "data.pool_samples"),
         ] {
             let refusal = parse(text, &settings).unwrap_err().to_string();
             assert!(refusal.contains(&format!("did you mean {near:?}")), "{refusal}");
@@ -270,6 +279,8 @@ mod tests {
         for (settings, key, word) in [
             (vec!["student.kind=uniter", "augment.flip=true"], "augment ", "reads regions"),
             (vec!["student.kind=uniter", "student.regions=0"], "student.regions ", "at least one"),
+            (vec!["data.pool_samples=0"], "data.pool_samples ", "at least one"),
+            (vec!["data.block_samples=0"], "data.block_samples ", "at least one"),
             (vec!["student.image_size=0"], "student.image_size ", "at least one patch"),
             (vec!["student.kind=uniter", "student.fit=squash"], "student.fit ", "reads none"),
             (vec!["student.kind=clip-grid"], "teachers.image ", "--patches"),

@@ -160,7 +160,12 @@ fn train_stage(
         clock.samples += batch.ids_of_samples.len() as u64;
         progress.advance(1);
         if state.step.is_multiple_of(recipe.log.every.max(1)) || state.step == steps {
-            let speed = [("lr", rate), ("samples_per_sec", clock.rate()), ("data_wait", clock.wait_share())];
+            let speed = [
+                ("lr", rate),
+                ("samples_per_sec", clock.rate()),
+                ("data_wait", clock.wait_share()),
+                ("data_read_ratio", stream.read_ratio()),
+            ];
             for (tag, value) in losses.iter().chain(&speed) {
                 metrics.push(state.step, &format!("{}{tag}", stage.prefix()), *value);
             }

@@ -66,8 +66,13 @@ pub(super) fn plan(recipe: &Recipe, dataset: &Dataset, split: &Split) -> Result<
     let Some(objective) = objective.filter(|_| !parts.is_empty()) else {
         return Err(unusable(format!("split {} has no samples", split.name)));
     };
-    let (seed, batch, pool_shards) = (recipe.seed, recipe.optim.batch, recipe.data.pool_shards);
-    let stream = Plan { parts, seed, batch, pool_shards };
+    let stream = Plan {
+        parts,
+        seed: recipe.seed,
+        batch: recipe.optim.batch,
+        pool_samples: recipe.data.pool_samples,
+        block_samples: recipe.data.block_samples,
+    };
     Ok(RunPlan { stream, groups: chosen.len() as u64, objective })
 }
 

@@ -87,10 +87,10 @@ impl Plan {
         all
     }
 
-    /// The samples of a block, numbered through all parts.
-    pub(super) fn block_of(&self, block: usize) -> Range<usize> {
-        let first = block * self.block();
-        first..self.samples().min(first + self.block())
+    /// The samples of a block, numbered through all parts. Counted once, as a large set has many parts and more blocks.
+    pub(super) fn samples_of_blocks(&self) -> impl Fn(usize) -> Range<usize> + use<> {
+        let (all, block) = (self.samples(), self.block());
+        move |at| at * block..all.min((at + 1) * block)
     }
 
     /// The order in which the samples of a pool come, of which there are so many.
@@ -103,7 +103,8 @@ impl Plan {
         let mut part = 0;
         let mut before = 0;
         let mut places = Vec::new();
-        for sample in blocks.iter().flat_map(|block| self.block_of(*block)) {
+        let samples_of = self.samples_of_blocks();
+        for sample in blocks.iter().flat_map(|block| samples_of(*block)) {
             while sample >= before + self.parts[part].rows.len() {
                 before += self.parts[part].rows.len();
                 part += 1;
@@ -121,8 +122,9 @@ impl Plan {
             let at = |batch: u64| batch.saturating_sub(epoch * per_epoch).min(per_epoch) as usize * size;
             let (from, to) = (at(batches.start), at(batches.end));
             let mut end = 0;
+            let samples_of = self.samples_of_blocks();
             self.pools(epoch).into_iter().enumerate().filter_map(move |(pool, blocks)| {
-                let samples: usize = blocks.iter().map(|block| self.block_of(*block).len()).sum();
+                let samples: usize = blocks.iter().map(|block| samples_of(*block).len()).sum();
                 let start = end;
                 end += samples;
                 let taken = from.max(start) - start..to.min(end).max(start) - start;

@@ -34,8 +34,9 @@ fn uneven() -> Plan {
 
 /// The samples of an epoch as they come, numbered through all parts; those of the last, shorter batch too.
 fn epoch(plan: &Plan, epoch: u64) -> Vec<usize> {
+    let samples_of = plan.samples_of_blocks();
     let of_pool = |(pool, blocks): (usize, Vec<usize>)| {
-        let samples: Vec<usize> = blocks.iter().flat_map(|block| plan.block_of(*block)).collect();
+        let samples: Vec<usize> = blocks.iter().flat_map(|block| samples_of(*block)).collect();
         plan.order(epoch, pool, samples.len()).into_iter().map(move |at| samples[at]).collect::<Vec<_>>()
     };
     plan.pools(epoch).into_iter().enumerate().flat_map(of_pool).collect()
@@ -61,7 +62,7 @@ fn a_pool_has_its_part_of_every_stretch_and_no_more_samples_than_asked() {
     let pools = plan.pools(5);
     assert_eq!(pools.len(), plan.pool_count());
     for blocks in &pools {
-        assert!(blocks.iter().map(|block| plan.block_of(*block).len()).sum::<usize>() <= plan.pool_samples);
+        assert!(blocks.iter().map(|block| plan.samples_of_blocks()(*block).len()).sum::<usize>() <= plan.pool_samples);
         let runs: Vec<usize> = blocks.iter().map(|block| block / pools.len()).collect();
         assert!(runs.windows(2).all(|pair| pair[0] + 1 == pair[1]), "one block of every run: {runs:?}");
     }
@@ -76,7 +77,7 @@ fn visits_go_on_where_batches_were_taken() {
     let (per_epoch, size) = (plan.batches(), plan.batch_size());
     let taken = |from: u64, to: u64| -> Vec<usize> {
         let of_visit = |visit: Visit| {
-            let samples: Vec<usize> = visit.blocks.iter().flat_map(|block| plan.block_of(*block)).collect();
+            let samples: Vec<usize> = visit.blocks.iter().flat_map(|block| plan.samples_of_blocks()(*block)).collect();
             let order = plan.order(visit.epoch, visit.pool, samples.len());
             order[visit.taken].iter().map(|at| samples[*at]).collect::<Vec<_>>()
         };

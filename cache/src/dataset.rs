@@ -85,8 +85,8 @@ impl Dataset {
         read_table(&path, file, version_of(table), columns)
     }
 
-    /// As [`Dataset::read`], some rows only, in the order asked for. Only the pages that hold them are read and checked,
-    /// each once a call; files stay open from call to call.
+    /// As [`Dataset::read`], some rows only, in the order asked for. Only the pages that hold them are read and
+    /// checked, each once a call; files stay open from call to call.
     ///
     /// # Errors
     /// As [`read_table`]; [`Error::Broken`] if there is no such row.

@@ -1,7 +1,7 @@
 //! Rows of one table as a batch: only the pages that hold them are read and checked.
 //!
-//! Where [`crate::Reader::take`] copies the bytes of plain columns, this decodes columns of every kind; both read pages by
-//! [`Table::read_pages`], which checks them.
+//! Where [`crate::Reader::take`] copies the bytes of plain columns, this decodes columns of every kind; both read pages
+//! by [`Table::read_pages`], which checks them.
 
 use std::path::Path;
 use std::sync::Arc;

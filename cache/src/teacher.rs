@@ -132,8 +132,8 @@ impl TeacherCache {
         self.read_matched(dataset, shard, table, columns, None)
     }
 
-    /// As [`TeacherCache::read_columns`], some rows only, in the order asked for: as [`Dataset::read_rows`]. Each row's id is
-    /// compared with that of the data set's row.
+    /// As [`TeacherCache::read_columns`], some rows only, in the order asked for: as [`Dataset::read_rows`]. Each row's
+    /// id is compared with that of the data set's row.
     ///
     /// # Errors
     /// As [`TeacherCache::read`]; [`Error::Broken`] if there is no such row.

@@ -1,13 +1,13 @@
 //! The training stream: shuffled batches, prepared by background threads.
 //!
 //! ```text
-//! one thread     pool 0 |   pool 1    |   pool 2   ..     reads rows of many shards, with all cores, while the pool before
-//! another               | b b b b b b | b b b b b b ..    tokenises, decodes and collates the batches of the present pool
+//! one thread     pool 0 |   pool 1    |   pool 2   ..     reads rows of many shards: the next pool
+//! another               | b b b b b b | b b b b b b ..    tokenises, decodes and collates the present pool
 //! the step                b b b b b b   b b b b b b
 //! ```
 //!
-//! [`order`] says which samples come when. The state is the number of batches taken: a stopped run skips what it has seen
-//! without reading it. Two pools are in memory, no more; where everything chosen fits one, it is read once.
+//! [`order`] says which samples come when. The state is the number of batches taken: a stopped run skips what it has
+//! seen without reading it. Two pools are in memory, no more; where everything chosen fits one, it is read once.
 
 mod order;
 #[cfg(test)]
@@ -70,8 +70,8 @@ impl Stream {
         self.batches.as_ref().and_then(|batches| batches.recv().ok()).ok_or_else(gone)?
     }
 
-    /// Bytes read from files over the bytes that the samples needed of them, so far: 1 where nothing was read in vain, and
-    /// before anything was read.
+    /// Bytes read from files over the bytes that the samples needed of them, so far: 1 where nothing was read in vain,
+    /// and before anything was read.
     pub(crate) fn read_ratio(&self) -> f64 {
         let RowsRead { read_bytes, used_bytes } = self.sources.rows_read();
         if used_bytes == 0 { 1.0 } else { read_bytes as f64 / used_bytes as f64 }

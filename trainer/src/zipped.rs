@@ -157,8 +157,8 @@ impl Sources {
         self.zip(shard, samples(&self.dataset, shard)?, None)
     }
 
-    /// Reads and zips some samples of a shard, in the order asked for, with the images and texts that they point at and no
-    /// others: sample, image and text rows are those of the result.
+    /// Reads and zips some samples of a shard, in the order asked for, with the images and texts that they point at and
+    /// no others: sample, image and text rows are those of the result.
     pub(crate) fn load_rows(&self, shard: &Shard, rows: &[usize]) -> Result<Zipped> {
         let batch = self.dataset.read_rows(shard, tables::samples::NAME, Columns::All, rows)?;
         let mut samples = samples_of(&batch)?;

@@ -6,8 +6,8 @@
 //! a pool's samples, permuted                      41 6 12 57 ..                    batches go on from pool to pool
 //! ```
 //!
-//! As each pool takes one block of every run, each has its part of every stretch of the data set: however the samples are
-//! sorted, by class, source or time, the pools are alike, and so are the batches. Blocks dealt at random would not do:
+//! As each pool takes one block of every run, each has its part of every stretch of the data set: however the samples
+//! are sorted, by class, source or time, the pools are alike, and so are the batches. Blocks dealt at random would not do:
 //! a pool of 256 blocks would have other shares of the classes than the next, which batches of 64 show.
 
 use std::ops::Range;

@@ -1,6 +1,8 @@
 //! From zipped rows to a batch of tensors: tokenise, decode, augment, choose words, collate.
 
+mod augment;
 mod segments;
+mod sides;
 #[cfg(test)]
 mod tests;
 mod visual;

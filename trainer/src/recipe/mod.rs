@@ -1,6 +1,7 @@
 //! Recipes: everything that decides a run, in one TOML file, every key with its default here.
 
 mod adapt;
+mod augment;
 mod read;
 mod words;
 
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use adapt::Adapt;
+pub use augment::Augment;
 pub use words::{
     AdaptMode, Arm, ChoiceLoss, ConfidenceForm, ConfidenceSource, Control, Decay, Distance, Fit, SelectMode, Shots,
     Side, StudentKind, Target,
@@ -291,16 +293,6 @@ impl Default for Optim {
             recompute: false,
         }
     }
-}
-
-/// Student-side augmentation, seeded a sample and epoch. Teacher features stay those of the plain image.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Augment {
-    /// Most pixels that the student's input is moved in each direction; edges repeat.
-    pub shift_px: u32,
-    /// Mirror half of the images left to right, and half top to bottom. Only where no text names a side.
-    pub flip: bool,
 }
 
 /// What is logged and kept.

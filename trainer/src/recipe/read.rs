@@ -75,6 +75,7 @@ impl Recipe {
         }
         self.check_regions()?;
         self.check_visual()?;
+        self.check_augment()?;
         self.check_adversarial()?;
         self.check_adaptation()
     }
@@ -83,9 +84,6 @@ impl Recipe {
         let refuse = |key, problem: &str| Err(Error::Setting { key, problem: problem.to_owned() });
         if self.student.regions == 0 {
             return refuse("student.regions", "is 0: a student needs at least one region of an image");
-        }
-        if self.student.kind.reads_regions() && self.augment != Augment::default() {
-            return refuse("augment", "changes pixels, and this student reads regions: leave it out");
         }
         Ok(())
     }
@@ -100,9 +98,6 @@ impl Recipe {
         }
         if self.student.kind != StudentKind::ClipGrid {
             return Ok(());
-        }
-        if self.augment != Augment::default() {
-            return refuse("augment", "changes pixels, and this student reads a patch grid: leave it out");
         }
         if self.teachers.image.is_none() {
             let problem = "is needed by the student clip-grid, which reads its patch grid: name an image teacher that \
@@ -174,7 +169,7 @@ fn known_keys() -> Vec<String> {
         confidence: Confidence::default(),
         adapt: Adapt::default(),
         optim: Optim::default(),
-        augment: Augment::default(),
+        augment: Augment { crop_scale: Some([1.0; 2]), ..Augment::default() },
         log: Log::default(),
         adversarial: Adversarial::default(),
     };

@@ -253,6 +253,9 @@ pub struct Optim {
     pub steps: u64,
     /// Samples a step.
     pub batch: usize,
+    /// Parts in which a step's samples go through the student, one after another; their gradients add up to those of the
+    /// whole batch, and memory is that of one part.
+    pub accumulate: usize,
     /// Highest learning rate.
     pub lr: f64,
     /// Steps of linear warm-up.
@@ -281,6 +284,7 @@ impl Default for Optim {
         Self {
             steps: 1000,
             batch: 32,
+            accumulate: 1,
             lr: 1e-3,
             warmup_steps: 50,
             decay: Decay::Linear,

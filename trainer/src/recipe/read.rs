@@ -56,7 +56,11 @@ impl Recipe {
         if self.optim.batch == 0 || self.optim.steps == 0 {
             return refuse("optim", "needs at least one step of one sample");
         }
-        let Optim { head_rate, layer_decay, ema, .. } = self.optim;
+        let Optim { batch, accumulate, head_rate, layer_decay, ema, .. } = self.optim;
+        if !(1..=batch).contains(&accumulate) {
+            let problem = format!("is {accumulate}: expected at least 1 and at most optim.batch, which is {batch}");
+            return refuse("optim.accumulate", &problem);
+        }
         for (key, value, most) in [
             ("optim.head_rate", head_rate, f64::MAX),
             ("optim.layer_decay", layer_decay, 1.0),
@@ -265,6 +269,8 @@ mod tests {
         for (settings, key, word) in [
             (vec!["student.kind=uniter", "augment.flip=true"], "augment ", "reads regions"),
             (vec!["student.kind=uniter", "student.regions=0"], "student.regions ", "at least one"),
+            (vec!["optim.accumulate=0"], "optim.accumulate ", "at least 1"),
+            (vec!["optim.accumulate=9", "optim.batch=8"], "optim.accumulate ", "which is 8"),
             (vec!["student.image_size=0"], "student.image_size ", "at least one patch"),
             (vec!["student.kind=uniter", "student.fit=squash"], "student.fit ", "reads none"),
             (vec!["student.kind=clip-grid"], "teachers.image ", "--patches"),

@@ -115,9 +115,13 @@ fn the_compute_matched_baseline_learns_the_texts_and_leaves_no_head() -> Result 
 fn a_kill_at_any_moment_ends_with_the_same_bits() -> Result {
     let folder = tempdir()?;
     let dataset = write(folder.path(), Asked::Choice)?;
-    for settings in [&["arm=mad", "selection.mode=sample"][..], &["arm=base", "adapt.mode=mlm"]] {
+    for settings in [
+        &["arm=mad", "selection.mode=sample"][..],
+        &["arm=base", "adapt.mode=mlm"],
+        &["arm=mad", "optim.accumulate=3", "augment.mirror=0.5", "augment.crop_scale=[0.5, 1.0]"],
+    ] {
         let recipe = recipe(&dataset, settings)?;
-        let whole = folder.path().join(settings[0]);
+        let whole = folder.path().join(settings.concat());
         trained(&recipe, &whole)?;
         let expected = model(&whole)?;
         let mut checkpoints: Vec<String> = fs::read_dir(whole.join(files::CHECKPOINTS))?

@@ -10,6 +10,7 @@ use tempfile::tempdir;
 
 use super::*;
 use crate::adamw::AdamW;
+use crate::adversarial::{Place, press};
 use crate::losses::{class_loss, vqa_loss};
 use crate::recipe::Optim;
 
@@ -372,8 +373,9 @@ fn each_region_student_learns_eight_samples_by_heart() -> Result<()> {
                     Some(settings) => {
                         let alone = |logits: &Tensor| -> Result<Tensor> { Ok(logits.shallow_clone()) };
                         let clean = (&embedded, &logits);
-                        let place = (1, step);
-                        let found = crate::adversarial::press(settings, place, student.as_ref(), clean, &task, &alone)?;
+                        let place = Place { seed: 1, step, rows_before: 0 };
+                        let predicted = (1.0, &alone as &dyn Fn(&Tensor) -> Result<Tensor>);
+                        let found = press(settings, &place, student.as_ref(), clean, &task, predicted)?;
                         loss + found.through_clean
                     }
                     None => loss,

@@ -294,12 +294,13 @@ pub(crate) fn embed(recipe: &Recipe, student: &dyn Student, batch: &Batch) -> Re
 
 /// L_task of `logits` `[batch, classes]` or, of a choice, `[batch, K]`.
 fn task_loss(recipe: &Recipe, objective: Objective, logits: &Tensor, batch: &Batch) -> Result<Tensor> {
+    let smoothing = recipe.task.label_smoothing;
     match (objective, &batch.targets) {
-        (Objective::Answers, Some(targets)) => vqa_loss(logits, targets),
+        (Objective::Answers, Some(targets)) => vqa_loss(logits, targets, smoothing),
         (Objective::Choice(_), _) if recipe.task.choice_loss == ChoiceLoss::Binary => {
-            binary_choice_loss(logits, &batch.labels)
+            binary_choice_loss(logits, &batch.labels, smoothing)
         }
-        _ => class_loss(logits, &batch.labels),
+        _ => class_loss(logits, &batch.labels, smoothing),
     }
 }
 

@@ -135,7 +135,7 @@ mod tests {
         let masked = whole.masked.as_ref().ok_or("no masks")?;
         let predicted = said.index_select(0, &masked.places);
         let expected = [
-            class_loss(&logits, &whole.labels)?.double_value(&[]),
+            class_loss(&logits, &whole.labels, 0.1)?.double_value(&[]),
             masked_token_loss(&predicted, &masked.truth)?.double_value(&[]),
             logits.mean(Kind::Double).double_value(&[]),
         ];
@@ -149,7 +149,7 @@ mod tests {
                 assert!(samples == 10 / parts.len() as i64 || samples == 10 / parts.len() as i64 + 1);
                 assert_eq!(part.texts_before, 3 * at);
                 let of_part = logits.narrow(0, at, samples);
-                found[0] += class_loss(&of_part, &batch.labels)?.double_value(&[]) * part.labelled;
+                found[0] += class_loss(&of_part, &batch.labels, 0.1)?.double_value(&[]) * part.labelled;
                 let tokens = batch.text.ids.size2()?.1 * 3;
                 let masked = batch.masked.as_ref().ok_or("no masks")?;
                 let predicted = said.narrow(0, at * tokens, samples * tokens).index_select(0, &masked.places);

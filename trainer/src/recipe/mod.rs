@@ -161,11 +161,13 @@ impl Default for Student {
 pub struct Task {
     /// Of a choice among candidate texts (VCR, matching): `softmax` or `binary`.
     pub choice_loss: ChoiceLoss,
+    /// Share of the truth that is spread evenly over all answers, classes or candidates; 0 for none.
+    pub label_smoothing: f64,
 }
 
 impl Default for Task {
     fn default() -> Self {
-        Self { choice_loss: ChoiceLoss::Softmax }
+        Self { choice_loss: ChoiceLoss::Softmax, label_smoothing: 0.0 }
     }
 }
 

@@ -65,6 +65,7 @@ impl Recipe {
             ("optim.head_rate", head_rate, f64::MAX),
             ("optim.layer_decay", layer_decay, 1.0),
             ("optim.ema", ema, 0.999_999),
+            ("task.label_smoothing", self.task.label_smoothing, 0.999_999),
         ] {
             if !(0.0..=most).contains(&value) {
                 return refuse(key, &format!("is {value}: expected at least 0 and at most {most:e}"));
@@ -271,6 +272,8 @@ mod tests {
             (vec!["student.kind=uniter", "student.regions=0"], "student.regions ", "at least one"),
             (vec!["optim.accumulate=0"], "optim.accumulate ", "at least 1"),
             (vec!["optim.accumulate=9", "optim.batch=8"], "optim.accumulate ", "which is 8"),
+            (vec!["task.label_smoothing=1.0"], "task.label_smoothing ", "is 1"),
+            (vec!["task.label_smoothing=nan"], "task.label_smoothing ", "NaN"),
             (vec!["student.image_size=0"], "student.image_size ", "at least one patch"),
             (vec!["student.kind=uniter", "student.fit=squash"], "student.fit ", "reads none"),
             (vec!["student.kind=clip-grid"], "teachers.image ", "--patches"),

@@ -153,6 +153,29 @@ fn a_kill_at_any_moment_ends_with_the_same_bits() -> Result {
     Ok(())
 }
 
+#[test]
+fn label_smoothing_reaches_every_task_loss() -> Result {
+    let folder = tempdir()?;
+    for (name, asked, loss) in [
+        ("answers", Asked::Answers, "softmax"),
+        ("class", Asked::Class, "softmax"),
+        ("choice", Asked::Choice, "softmax"),
+        ("binary", Asked::Choice, "binary"),
+    ] {
+        let dataset = write(&folder.path().join(name), asked)?;
+        let choice_loss = format!("task.choice_loss={loss}");
+        let first = |smoothing: &str| -> Result<f64> {
+            let run = folder.path().join(format!("{name}-{smoothing}"));
+            let smoothing = format!("task.label_smoothing={smoothing}");
+            trained(&recipe(&dataset, &["arm=base", "optim.steps=1", &choice_loss, &smoothing])?, &run)?;
+            Ok(curve(&run, "loss/task")?[0])
+        };
+        let (plain, smoothed) = (first("0.0")?, first("0.5")?);
+        assert!((plain - smoothed).abs() > 1e-4, "{name}: {plain} {smoothed}");
+    }
+    Ok(())
+}
+
 /// Asks to stop when a stage begins whose name starts so.
 struct StopAt(&'static str, Interrupt);
 

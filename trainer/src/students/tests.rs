@@ -362,10 +362,10 @@ fn each_region_student_learns_eight_samples_by_heart() -> Result<()> {
                 let embedded = student.embed(&text, &visual)?;
                 let logits = student.encode(&embedded)?.logits;
                 let task = |logits: &Tensor| match head {
-                    Head::Answers => vqa_loss(logits, &labels.one_hot(3).to_kind(Kind::Float)),
-                    Head::Class => class_loss(logits, &labels),
+                    Head::Answers => vqa_loss(logits, &labels.one_hot(3).to_kind(Kind::Float), 0.0),
+                    Head::Class => class_loss(logits, &labels, 0.0),
                     // Of each two texts with one image, the one that comes first in the alphabet of labels.
-                    Head::Choice => class_loss(&logits.view([4, 2]), &Tensor::from_slice(&[0_i64, 1, 1, 0])),
+                    Head::Choice => class_loss(&logits.view([4, 2]), &Tensor::from_slice(&[0_i64, 1, 1, 0]), 0.0),
                 };
                 let loss = task(&logits)?;
                 last = loss.double_value(&[]);

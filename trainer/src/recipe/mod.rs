@@ -2,6 +2,8 @@
 
 mod adapt;
 mod augment;
+#[cfg(test)]
+mod page_tests;
 mod read;
 mod words;
 

@@ -154,7 +154,7 @@ fn set(table: &mut toml::Table, key: &str, value: &str) -> Result<(), String> {
 }
 
 /// Every key that a recipe may have, with its table: those of a recipe in which everything is present.
-fn known_keys() -> Vec<String> {
+pub(super) fn known_keys() -> Vec<String> {
     let full = Recipe {
         arm: Arm::Base,
         control: Control::None,

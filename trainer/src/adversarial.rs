@@ -99,6 +99,8 @@ pub struct Place {
     pub step: u64,
     /// Texts of the batch that come before those that are perturbed: not 0 where a batch comes in parts.
     pub rows_before: i64,
+    /// Share of the batch's samples that are perturbed: 1 but where a batch comes in parts.
+    pub share: f64,
 }
 
 /// Whether the text and whether the image are perturbed in a step.
@@ -127,8 +129,7 @@ pub struct Pressed {
 ///
 /// * `embedded`, `logits`: of the clean pass, whose graph is still whole.
 /// * `task`: L_task of logits as the student gives them; of a part of a batch, times its share.
-/// * `predicted`: logits as the student gives them to rows of what is chosen from, `[rows, classes]`, and the share of the
-///   batch that these rows are.
+/// * `predicted`: logits as the student gives them to rows of what is chosen from, `[rows, classes]`.
 ///
 /// # Errors
 /// If libtorch refuses the shapes.
@@ -138,7 +139,7 @@ pub fn press(
     student: &dyn Student,
     (embedded, logits): (&Embedded, &Tensor),
     task: &dyn Fn(&Tensor) -> Result<Tensor>,
-    (of_batch, predicted): (f64, &dyn Fn(&Tensor) -> Result<Tensor>),
+    predicted: &dyn Fn(&Tensor) -> Result<Tensor>,
 ) -> Result<Pressed> {
     let leaf = |x: &Tensor| -> Result<Tensor> { Ok(x.f_detach()?.f_set_requires_grad(true)?) };
     let (tokens, places) = (embedded.text.size3()?.1, embedded.visual.size3()?.1);
@@ -163,7 +164,7 @@ pub fn press(
             tape: None,
         })?;
         let at = task(&logits)?;
-        let divergence = symmetric_kl(&predicted(&clean)?, &predicted(&logits)?)?.f_mul_scalar(of_batch)?;
+        let divergence = symmetric_kl(&predicted(&clean)?, &predicted(&logits)?)?.f_mul_scalar(place.share)?;
         task_sum += at.f_double_value(&[])? * share;
         divergence_sum += divergence.f_double_value(&[])? * share;
         at.f_add(&divergence.f_mul_scalar(settings.kl)?)?.f_mul_scalar(share)?.f_backward()?;

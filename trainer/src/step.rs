@@ -270,14 +270,14 @@ pub(crate) fn step(
         let pressed = match recipe.adversarial() {
             Some(settings) => Some(adversarial::press(
                 settings,
-                &Place { seed: recipe.seed, step: state.step, rows_before: part.texts_before },
+                &Place { seed: recipe.seed, step: state.step, rows_before: part.texts_before, share: part.samples },
                 student,
                 (&said.embedded, &said.views.logits),
                 &|logits| {
                     let task = task_loss(recipe, objective, &in_rows_of_samples(logits, objective)?, &part.batch)?;
                     Ok(task.f_mul_scalar(part.labelled)?)
                 },
-                (part.samples, &|logits| predictions(recipe, objective, logits)),
+                &|logits| predictions(recipe, objective, logits),
             )?),
             None => None,
         };

@@ -50,7 +50,9 @@ fn a_perturbation_begins_small_on_what_is_there_and_by_seed_and_step() -> Result
     let like = Tensor::zeros([2, 3, 4], (Kind::Float, tch::Device::Cpu));
     let mask = Tensor::from_slice(&[1_i64, 1, 1, 1, 0, 0]).reshape([2, 3]);
     let draw = |seed, step, what| -> Result<Vec<f32>> {
-        Ok(Vec::try_from(initial(&like, &mask, 2.0, what, &Place { seed, step, rows_before: 0 })?.view([-1]))?)
+        Ok(Vec::try_from(
+            initial(&like, &mask, 2.0, what, &Place { seed, step, rows_before: 0, share: 1.0 })?.view([-1]),
+        )?)
     };
     let found = draw(1, 5, "text")?;
     assert_eq!(found, draw(1, 5, "text")?);
@@ -63,7 +65,7 @@ fn a_perturbation_begins_small_on_what_is_there_and_by_seed_and_step() -> Result
     assert!(found[12..16].iter().any(|x| x.abs() > 2.0 / 12.0_f32.sqrt()), "{found:?}");
     assert_eq!(found[16..], [0.0; 8]);
     // The second row alone, as part of a batch, begins as it would in the whole.
-    let part = Place { seed: 1, step: 5, rows_before: 1 };
+    let part = Place { seed: 1, step: 5, rows_before: 1, share: 0.5 };
     close(&initial(&like.narrow(0, 1, 1), &mask.narrow(0, 1, 1), 2.0, "text", &part)?, &found[12..])?;
     close(&initial(&like, &mask, 0.0, "text", &part)?, &[0.0; 24])
 }
@@ -122,7 +124,7 @@ fn toy(theta: f32, phi: f32) -> Result<(Toy, Embedded, Tensor)> {
     Ok((toy, embedded, logits))
 }
 
-const PLACE: Place = Place { seed: 3, step: 0, rows_before: 0 };
+const PLACE: Place = Place { seed: 3, step: 0, rows_before: 0, share: 1.0 };
 
 fn task(logits: &Tensor) -> Result<Tensor> {
     crate::losses::class_loss(logits, &Tensor::from_slice(&[1_i64]), 0.0)
@@ -135,7 +137,7 @@ fn same(logits: &Tensor) -> Result<Tensor> {
 /// The gradients of `clean + R_at + alpha R_kl` at theta 0.4, phi 0.7.
 fn gradients(settings: &Adversarial, with_clean: bool) -> Result<([f64; 2], Pressed)> {
     let (toy, embedded, logits) = toy(0.4, 0.7)?;
-    let pressed = press(settings, &PLACE, &toy, (&embedded, &logits), &task, (1.0, &same))?;
+    let pressed = press(settings, &PLACE, &toy, (&embedded, &logits), &task, &same)?;
     let mut total = pressed.through_clean.shallow_clone();
     if with_clean {
         total = total.f_add(&task(&logits)?)?;

@@ -373,9 +373,8 @@ fn each_region_student_learns_eight_samples_by_heart() -> Result<()> {
                     Some(settings) => {
                         let alone = |logits: &Tensor| -> Result<Tensor> { Ok(logits.shallow_clone()) };
                         let clean = (&embedded, &logits);
-                        let place = Place { seed: 1, step, rows_before: 0 };
-                        let predicted = (1.0, &alone as &dyn Fn(&Tensor) -> Result<Tensor>);
-                        let found = press(settings, &place, student.as_ref(), clean, &task, predicted)?;
+                        let place = Place { seed: 1, step, rows_before: 0, share: 1.0 };
+                        let found = press(settings, &place, student.as_ref(), clean, &task, &alone)?;
                         loss + found.through_clean
                     }
                     None => loss,

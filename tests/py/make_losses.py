@@ -46,6 +46,14 @@ def two_way(logit, target):
     return -(target * math.log(p) + (1.0 - target) * math.log(1.0 - p))
 
 
+SMOOTHING = 0.1
+
+
+def smoothed(row):
+    """Targets of one sample with a share of the truth spread evenly over all that it could be."""
+    return [(1.0 - SMOOTHING) * t + SMOOTHING / len(row) for t in row]
+
+
 DISTANCES = {
     "l1": lambda g, z: sum(abs(a - b) for a, b in zip(g, z)) / len(g),
     "l2": lambda g, z: sum((a - b) ** 2 for a, b in zip(g, z)) / len(g),
@@ -120,19 +128,26 @@ def vqa():
     logits = normal(3, 4)
     targets = np.array([[1.0, 0.3, 0.0, 0.0], [0.0, 0.0, 0.9, 0.6], [0.0, 0.0, 0.0, 0.0]])
     total = sum(two_way(x, t) for x, t in zip(logits.ravel(), targets.ravel()))
-    return {"logits": logits, "targets": targets, "loss": total / 3}
+    smooth = sum(two_way(x, t) for row, soft in zip(logits, targets) for x, t in zip(row, smoothed(soft)))
+    return {"logits": logits, "targets": targets, "loss": total / 3, "smoothing": SMOOTHING, "smoothed": smooth / 3}
 
 
 def classes():
     logits, labels = normal(4, 3), [2, 0, -1, 1]
     losses = [-log_softmax(row)[y] for row, y in zip(logits, labels) if y >= 0]
-    return {"logits": logits, "labels": labels, "loss": sum(losses) / len(losses)}
+    smooth = [-sum(t * p for t, p in zip(smoothed([float(k == y) for k in range(3)]), log_softmax(row)))
+              for row, y in zip(logits, labels) if y >= 0]
+    return {"logits": logits, "labels": labels, "loss": sum(losses) / len(losses), "smoothing": SMOOTHING,
+            "smoothed": sum(smooth) / len(smooth)}
 
 
 def binary_choice():
     scores, labels = normal(4, 4), [3, -1, 0, 1]
     losses = [sum(two_way(x, float(k == y)) for k, x in enumerate(row)) for row, y in zip(scores, labels) if y >= 0]
-    return {"scores": scores, "labels": labels, "loss": sum(losses) / len(losses)}
+    smooth = [sum(two_way(x, t) for x, t in zip(row, smoothed([float(k == y) for k in range(4)])))
+              for row, y in zip(scores, labels) if y >= 0]
+    return {"scores": scores, "labels": labels, "loss": sum(losses) / len(losses), "smoothing": SMOOTHING,
+            "smoothed": sum(smooth) / len(smooth)}
 
 
 def confidence():

@@ -13,11 +13,12 @@ use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 use crate::adamw::AdamW;
+use crate::descent::{Descent, Losses};
 use crate::losses::{distillation, info_nce, masked_token_loss};
 use crate::masking::Masking;
-use crate::prepare::{Batch, Extra};
+use crate::prepare::{Batch, Extra, MicroBatch};
 use crate::recipe::{AdaptMode, Recipe};
-use crate::step::{Heads, Losses, Terms, descend, embed, mean_over_texts_of};
+use crate::step::{Heads, Terms, embed, mean_over_texts_of};
 use crate::students::Student;
 use crate::tasks::Objective;
 use crate::{Error, Result};
@@ -110,7 +111,8 @@ impl MaskedHead {
     }
 }
 
-/// One step of adaptive finetuning, in the order of the formula.
+/// One step of adaptive finetuning, in the order of the formula. Where the batch comes in parts, the negatives of a sample
+/// are those of its part: the contrast is then a mean over smaller ones, and not that of the whole batch.
 pub(crate) fn contrast_step(
     recipe: &Recipe,
     objective: Objective,
@@ -120,32 +122,41 @@ pub(crate) fn contrast_step(
     adamw: &mut AdamW,
     done: u64,
 ) -> Result<Losses> {
-    let embedded = embed(recipe, student, batch)?;
-    let mut views = student.encode(&embedded)?;
-    views.r_img = mean_over_texts_of(&views.r_img, objective.texts() as i64)?;
-    let terms = Terms::of(recipe, objective, heads, batch, &views)?;
-    let Terms { l_v, l_t, l_ts } = &terms;
-    let parts = [l_v, l_t, l_ts].map(|term| term.as_ref().map(|loss| (loss, 1.0)));
-    let distil = distillation(parts[0], parts[1], parts[2], None)?;
+    let mut sum = Descent::default();
+    for MicroBatch { batch, samples, .. } in &batch.micro_batches(recipe.optim.accumulate, objective)? {
+        let embedded = embed(recipe, student, batch)?;
+        let mut views = student.encode(&embedded)?;
+        views.r_img = mean_over_texts_of(&views.r_img, objective.texts() as i64)?;
+        let terms = Terms::of(recipe, objective, heads, batch, &views)?;
+        let Terms { l_v, l_t, l_ts } = &terms;
+        let parts = [l_v, l_t, l_ts].map(|term| term.as_ref().map(|loss| (loss, 1.0)));
+        let distil = distillation(parts[0], parts[1], parts[2], None)?;
 
-    let tau = recipe.adapt.tau_c;
-    let missing = || Error::Setting { key: "adapt.mode", problem: "is aft, and a teacher gave no features".to_owned() };
-    let (Some(g_v), Some(g_t), Some(z_v), Some(z_t)) = (&heads.vision, &heads.text, &batch.z_v, &batch.z_t) else {
-        return Err(missing());
-    };
-    let (Some(ids), Some(distil)) = (&batch.contrast, distil) else { return Err(missing()) };
-    let of_images = info_nce(g_v, &views.r_img, z_v, &ids.images, tau)?;
-    let of_texts = info_nce(g_t, &views.h_cls, z_t, &ids.texts, tau)?;
+        let tau = recipe.adapt.tau_c;
+        let missing =
+            || Error::Setting { key: "adapt.mode", problem: "is aft, and a teacher gave no features".to_owned() };
+        let (Some(g_v), Some(g_t), Some(z_v), Some(z_t)) = (&heads.vision, &heads.text, &batch.z_v, &batch.z_t) else {
+            return Err(missing());
+        };
+        let (Some(ids), Some(distil)) = (&batch.contrast, distil) else { return Err(missing()) };
+        let of_images = info_nce(g_v, &views.r_img, z_v, &ids.images, tau)?;
+        let of_texts = info_nce(g_t, &views.h_cls, z_t, &ids.texts, tau)?;
 
-    let mut losses = terms.means()?;
-    losses.push(("loss/contrast_images", of_images.f_double_value(&[])?));
-    losses.push(("loss/contrast_texts", of_texts.f_double_value(&[])?));
-    descend(&distil.f_add(&of_images)?.f_add(&of_texts)?, (student, &embedded), None, batch, adamw, done, losses)
+        for (tag, mean) in terms.means()? {
+            sum.log(tag, mean * samples);
+        }
+        sum.log("loss/contrast_images", of_images.f_double_value(&[])? * samples);
+        sum.log("loss/contrast_texts", of_texts.f_double_value(&[])? * samples);
+        let total = distil.f_add(&of_images)?.f_add(&of_texts)?.f_mul_scalar(*samples)?;
+        sum.add(&total, (student, &embedded), None)?;
+    }
+    sum.descend(batch, adamw, done)
 }
 
 /// One step of masked-language modelling: the texts have holes, the images are whole.
 pub(crate) fn masked_step(
     recipe: &Recipe,
+    objective: Objective,
     student: &dyn Student,
     head: &MaskedHead,
     batch: &Batch,
@@ -153,11 +164,15 @@ pub(crate) fn masked_step(
     done: u64,
 ) -> Result<Losses> {
     let missing = || Error::Setting { key: "adapt.mode", problem: "is mlm, and a batch has no masks".to_owned() };
-    let masked = batch.masked.as_ref().ok_or_else(missing)?;
-    let embedded = embed(recipe, student, batch)?;
-    let h_text = student.encode(&embedded)?.h_text;
-    let width = h_text.size3()?.2;
-    let chosen = h_text.f_reshape([-1, width])?.f_index_select(0, &masked.places)?;
-    let total = masked_token_loss(&head.forward(&chosen)?, &masked.truth)?;
-    descend(&total, (student, &embedded), None, batch, adamw, done, Vec::new())
+    let mut sum = Descent::default();
+    for MicroBatch { batch, masked: share, .. } in &batch.micro_batches(recipe.optim.accumulate, objective)? {
+        let masked = batch.masked.as_ref().ok_or_else(missing)?;
+        let embedded = embed(recipe, student, batch)?;
+        let h_text = student.encode(&embedded)?.h_text;
+        let width = h_text.size3()?.2;
+        let chosen = h_text.f_reshape([-1, width])?.f_index_select(0, &masked.places)?;
+        let total = masked_token_loss(&head.forward(&chosen)?, &masked.truth)?.f_mul_scalar(*share)?;
+        sum.add(&total, (student, &embedded), None)?;
+    }
+    sum.descend(batch, adamw, done)
 }

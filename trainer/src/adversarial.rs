@@ -69,23 +69,38 @@ pub fn ascend(delta: &Tensor, gradient: &Tensor, lr: f64, most: f64) -> Result<T
 /// d_0 = u * size / sqrt(n width), u uniform in -1 to 1, for the n tokens of a row that are no padding, so that its L2
 /// norm is at most `size` whatever the length; 0 at padding (`mask` `[rows, tokens]` is 0 there).
 ///
-/// `[rows, tokens, width]`, as `like`; a pure function of what is being perturbed, of seed and step.
+/// `[rows, tokens, width]`, as `like`; a pure function of what is being perturbed and of where: a part of a batch has what
+/// its rows would have in the whole.
 ///
 /// # Errors
 /// If libtorch refuses the shapes.
-pub fn initial(like: &Tensor, mask: &Tensor, size: f64, what: &str, seed: u64, step: u64) -> Result<Tensor> {
+pub fn initial(like: &Tensor, mask: &Tensor, size: f64, what: &str, place: &Place) -> Result<Tensor> {
     if size <= 0.0 {
         return Ok(like.f_zeros_like()?);
     }
-    let mut rng = generator("adversarial", seed, step, what);
-    let values: Vec<f32> = (0..like.numel()).map(|_| rng.random_range(-1.0..=1.0)).collect();
+    let (_, tokens, width) = like.size3()?;
+    let before = usize::try_from(place.rows_before * tokens * width).unwrap_or(0);
+    let mut rng = generator("adversarial", place.seed, place.step, what);
+    let values: Vec<f32> = (0..before + like.numel()).map(|_| rng.random_range(-1.0..=1.0)).skip(before).collect();
     let u =
         Tensor::f_from_slice(&values)?.f_reshape(like.size())?.f_to_device(like.device())?.f_to_kind(like.kind())?;
     let mask = mask.f_to_kind(like.kind())?.f_unsqueeze(-1)?;
-    let width = like.size3()?.2 as f64;
-    let elements = mask.f_sum_dim_intlist([1_i64].as_slice(), true, None::<Kind>)?.f_mul_scalar(width)?;
+    let elements = mask.f_sum_dim_intlist([1_i64].as_slice(), true, None::<Kind>)?.f_mul_scalar(width as f64)?;
     let scale = elements.f_clamp_min(1.0)?.f_rsqrt()?.f_mul_scalar(size)?;
     Ok(u.f_mul(&mask)?.f_mul(&scale)?)
+}
+
+/// Where training is: what a perturbation is a pure function of.
+#[derive(Debug, Clone, Copy)]
+pub struct Place {
+    /// Of the run.
+    pub seed: u64,
+    /// Steps done before.
+    pub step: u64,
+    /// Texts of the batch that come before those that are perturbed: not 0 where a batch comes in parts.
+    pub rows_before: i64,
+    /// Share of the batch's samples that are perturbed: 1 but where a batch comes in parts.
+    pub share: f64,
 }
 
 /// Whether the text and whether the image are perturbed in a step.
@@ -113,14 +128,14 @@ pub struct Pressed {
 /// The K perturbed passes of a step; gradients of the encoder's parameters are left where an optimiser finds them.
 ///
 /// * `embedded`, `logits`: of the clean pass, whose graph is still whole.
-/// * `task`: L_task of logits as the student gives them.
+/// * `task`: L_task of logits as the student gives them; of a part of a batch, times its share.
 /// * `predicted`: logits as the student gives them to rows of what is chosen from, `[rows, classes]`.
 ///
 /// # Errors
 /// If libtorch refuses the shapes.
 pub fn press(
     settings: &Adversarial,
-    (seed, step): (u64, u64),
+    place: &Place,
     student: &dyn Student,
     (embedded, logits): (&Embedded, &Tensor),
     task: &dyn Fn(&Tensor) -> Result<Tensor>,
@@ -128,9 +143,9 @@ pub fn press(
 ) -> Result<Pressed> {
     let leaf = |x: &Tensor| -> Result<Tensor> { Ok(x.f_detach()?.f_set_requires_grad(true)?) };
     let (tokens, places) = (embedded.text.size3()?.1, embedded.visual.size3()?.1);
-    let (on_text, on_image) = sides(settings.side, step);
+    let (on_text, on_image) = sides(settings.side, place.step);
     let start = |on: bool, like: &Tensor, mask: Tensor, what: &str| {
-        initial(&like.f_detach()?, &mask, if on { settings.initial_norm } else { 0.0 }, what, seed, step)
+        initial(&like.f_detach()?, &mask, if on { settings.initial_norm } else { 0.0 }, what, place)
     };
     let mut d_text = start(on_text, &embedded.text, embedded.mask.f_narrow(1, 0, tokens)?, "text")?;
     let mut d_image = start(on_image, &embedded.visual, embedded.mask.f_narrow(1, tokens, places)?, "image")?;
@@ -149,7 +164,7 @@ pub fn press(
             tape: None,
         })?;
         let at = task(&logits)?;
-        let divergence = symmetric_kl(&predicted(&clean)?, &predicted(&logits)?)?;
+        let divergence = symmetric_kl(&predicted(&clean)?, &predicted(&logits)?)?.f_mul_scalar(place.share)?;
         task_sum += at.f_double_value(&[])? * share;
         divergence_sum += divergence.f_double_value(&[])? * share;
         at.f_add(&divergence.f_mul_scalar(settings.kl)?)?.f_mul_scalar(share)?.f_backward()?;

@@ -24,6 +24,15 @@ impl Balance {
             self.task += task;
             self.distillation += distillation;
         }
+        self.found()
+    }
+
+    /// Lambda, once no step changes it any more.
+    pub(crate) fn settled(&self) -> Option<f64> {
+        (self.steps_left == 0).then(|| self.found())
+    }
+
+    fn found(&self) -> f64 {
         if self.distillation > 0.0 { self.ratio * self.task / self.distillation } else { 0.0 }
     }
 }
@@ -36,7 +45,9 @@ mod tests {
     fn lambda_is_found_and_then_fixed() {
         let mut balance = Balance::new(0.3, 2);
         assert!((balance.lambda(2.0, 1.0) - 0.6).abs() < 1e-12);
+        assert_eq!(balance.settled(), None);
         assert!((balance.lambda(4.0, 1.0) - 0.9).abs() < 1e-12); // 0.3 * 6 / 2
+        assert_eq!(balance.settled(), Some({ balance }.lambda(100.0, 5.0)));
         assert!((balance.lambda(100.0, 5.0) - 0.9).abs() < 1e-12);
     }
 }

@@ -179,18 +179,27 @@ fn masked_language_modelling() -> Result<()> {
 fn task_losses() -> Result<()> {
     let case = Case::of("vqa");
     let (logits, targets) = (case.tensor("logits"), case.tensor("targets"));
-    case.expects("loss", &vqa_loss(&logits, &targets)?);
-    check_gradient("VQA", &logits, |logits| vqa_loss(logits, &targets))?;
+    let smoothing = case.number("smoothing");
+    case.expects("loss", &vqa_loss(&logits, &targets, 0.0)?);
+    case.expects("smoothed", &vqa_loss(&logits, &targets, smoothing)?);
+    check_gradient("VQA", &logits, |logits| vqa_loss(logits, &targets, 0.0))?;
+    check_gradient("VQA, smoothed", &logits, |logits| vqa_loss(logits, &targets, smoothing))?;
 
     let case = Case::of("classes");
     let (logits, labels) = (case.tensor("logits"), case.integers("labels"));
-    case.expects("loss", &class_loss(&logits, &labels)?);
-    check_gradient("classes", &logits, |logits| class_loss(logits, &labels))?;
+    let smoothing = case.number("smoothing");
+    case.expects("loss", &class_loss(&logits, &labels, 0.0)?);
+    case.expects("smoothed", &class_loss(&logits, &labels, smoothing)?);
+    check_gradient("classes", &logits, |logits| class_loss(logits, &labels, 0.0))?;
+    check_gradient("classes, smoothed", &logits, |logits| class_loss(logits, &labels, smoothing))?;
 
     let case = Case::of("binary_choice");
     let (scores, labels) = (case.tensor("scores"), case.integers("labels"));
-    case.expects("loss", &binary_choice_loss(&scores, &labels)?);
-    check_gradient("binary choice", &scores, |scores| binary_choice_loss(scores, &labels))
+    let smoothing = case.number("smoothing");
+    case.expects("loss", &binary_choice_loss(&scores, &labels, 0.0)?);
+    case.expects("smoothed", &binary_choice_loss(&scores, &labels, smoothing)?);
+    check_gradient("binary choice", &scores, |scores| binary_choice_loss(scores, &labels, 0.0))?;
+    check_gradient("binary choice, smoothed", &scores, |scores| binary_choice_loss(scores, &labels, smoothing))
 }
 
 #[test]

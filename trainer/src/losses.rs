@@ -75,15 +75,30 @@ pub fn token_loss(
     Ok(each.f_sum_dim_intlist(words, false, Kind::Float)?.f_div(&selected)?)
 }
 
-/// Task loss of VQA, a scalar: binary cross-entropy of `logits` `[batch, answers]` against the official soft scores,
-/// summed over the answer vocabulary and averaged over the batch.
+/// Smoothed targets: t' = (1 - e) t + e / C, of `targets` `[batch, C]` (Szegedy et al. 2016). A share e of the truth is spread
+/// evenly over the C answers, classes or candidates, so that what is spread does not grow with their number. As they are
+/// where e is 0.
 ///
 /// # Errors
 /// If libtorch refuses the shapes.
-pub fn vqa_loss(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
+pub fn smoothed(targets: &Tensor, smoothing: f64) -> Result<Tensor> {
+    if smoothing == 0.0 {
+        return Ok(targets.shallow_clone());
+    }
+    let classes = targets.size2()?.1.max(1) as f64;
+    Ok(targets.f_mul_scalar(1.0 - smoothing)?.f_add_scalar(smoothing / classes)?)
+}
+
+/// Task loss of VQA, a scalar: binary cross-entropy of `logits` `[batch, answers]` against the official soft scores,
+/// [`smoothed`], summed over the answer vocabulary and averaged over the batch.
+///
+/// # Errors
+/// If libtorch refuses the shapes.
+pub fn vqa_loss(logits: &Tensor, targets: &Tensor, smoothing: f64) -> Result<Tensor> {
     let batch = logits.size().first().copied().unwrap_or(1);
     let none = None::<Tensor>;
-    let sum = logits.f_binary_cross_entropy_with_logits(targets, none.as_ref(), none.as_ref(), Reduction::Sum)?;
+    let soft = smoothed(targets, smoothing)?;
+    let sum = logits.f_binary_cross_entropy_with_logits(&soft, none.as_ref(), none.as_ref(), Reduction::Sum)?;
     Ok(sum.f_div_scalar(batch as f64)?)
 }
 
@@ -91,25 +106,36 @@ pub fn vqa_loss(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
 /// samples with a label; `labels` `[batch]` is -1 where there is none. SNLI-VE has three classes. Of a choice, the
 /// classes are the K candidates' scores: the VCR loss of method section 3.
 ///
-/// # Errors
-/// If libtorch refuses the shapes.
-pub fn class_loss(logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
-    let log_p = logits.f_log_softmax(-1, Kind::Float)?;
-    let known = labels.f_ge(0)?.f_to_kind(Kind::Float)?;
-    let of_truth = log_p.f_gather(1, &labels.f_clamp_min(0)?.f_unsqueeze(1)?, false)?.f_squeeze_dim(1)?;
-    let count = known.f_sum(Kind::Float)?.f_clamp_min(1.0)?;
-    Ok(of_truth.f_mul(&known)?.f_sum(Kind::Float)?.f_neg()?.f_div(&count)?)
-}
-
-/// Task loss of a choice with the option `binary`, a scalar: two-way cross-entropy a candidate, as UNITER trains VCR,
-/// summed over the K candidates and averaged over the samples with a label. `scores` `[batch, K]`, `labels` `[batch]`.
+/// ```text
+/// -sum over c of t'_c ln p_c = -(1 - e) ln p_y - e (1/C) sum over c of ln p_c,   t' = smoothed([c = y], e)
+/// ```
 ///
 /// # Errors
 /// If libtorch refuses the shapes.
-pub fn binary_choice_loss(scores: &Tensor, labels: &Tensor) -> Result<Tensor> {
+pub fn class_loss(logits: &Tensor, labels: &Tensor, smoothing: f64) -> Result<Tensor> {
+    let log_p = logits.f_log_softmax(-1, Kind::Float)?;
+    let known = labels.f_ge(0)?.f_to_kind(Kind::Float)?;
+    let of_truth = log_p.f_gather(1, &labels.f_clamp_min(0)?.f_unsqueeze(1)?, false)?.f_squeeze_dim(1)?;
+    let of_targets = if smoothing == 0.0 {
+        of_truth
+    } else {
+        let of_all = log_p.f_mean_dim([-1_i64].as_slice(), false, Kind::Float)?;
+        of_truth.f_mul_scalar(1.0 - smoothing)?.f_add(&of_all.f_mul_scalar(smoothing)?)?
+    };
+    let count = known.f_sum(Kind::Float)?.f_clamp_min(1.0)?;
+    Ok(of_targets.f_mul(&known)?.f_sum(Kind::Float)?.f_neg()?.f_div(&count)?)
+}
+
+/// Task loss of a choice with the option `binary`, a scalar: two-way cross-entropy a candidate, as UNITER trains VCR,
+/// against [`smoothed`] targets, summed over the K candidates and averaged over the samples with a label. `scores` `[batch, K]`, `labels` `[batch]`.
+///
+/// # Errors
+/// If libtorch refuses the shapes.
+pub fn binary_choice_loss(scores: &Tensor, labels: &Tensor, smoothing: f64) -> Result<Tensor> {
     let candidates = scores.size2()?.1;
     let known = labels.f_ge(0)?.f_to_kind(Kind::Float)?;
     let truth = labels.f_clamp_min(0)?.f_one_hot(candidates)?.f_to_kind(Kind::Float)?;
+    let truth = smoothed(&truth, smoothing)?;
     let none = None::<Tensor>;
     let each = scores.f_binary_cross_entropy_with_logits(&truth, none.as_ref(), none.as_ref(), Reduction::None)?;
     let each = each.f_sum_dim_intlist([1_i64].as_slice(), false, Kind::Float)?.f_mul(&known)?;
@@ -151,7 +177,7 @@ pub fn info_nce(g: &Linear, features: &Tensor, targets: &Tensor, ids: &Tensor, t
 /// # Errors
 /// If libtorch refuses the shapes.
 pub fn masked_token_loss(logits: &Tensor, truth: &Tensor) -> Result<Tensor> {
-    class_loss(logits, truth)
+    class_loss(logits, truth, 0.0)
 }
 
 /// A loss of each text, `[batch * K]`, as one of each sample, `[batch]`: the mean over its K candidate texts.
@@ -225,15 +251,28 @@ mod tests {
         let logits = tensor(&[0.0, 0.0, 3.0_f32.ln(), 0.0, 5.0, 1.0], &[3, 2])?;
         // -ln 1/2 and -ln 3/4; the third has no label.
         let expected = (2.0_f32.ln() + (4.0_f32 / 3.0).ln()) / 2.0;
-        close(&class_loss(&logits, &Tensor::from_slice(&[1_i64, 0, -1]))?, &[expected])?;
-        close(&class_loss(&logits, &Tensor::from_slice(&[-1_i64, -1, -1]))?, &[0.0])
+        close(&class_loss(&logits, &Tensor::from_slice(&[1_i64, 0, -1]), 0.0)?, &[expected])?;
+        close(&class_loss(&logits, &Tensor::from_slice(&[-1_i64, -1, -1]), 0.0)?, &[0.0])
+    }
+
+    #[test]
+    fn smoothing_spreads_a_share_of_the_truth_evenly() -> Result<()> {
+        let targets = tensor(&[1.0, 0.0, 0.3, 0.0, 0.0, 0.0, 0.0, 0.0], &[2, 4])?;
+        close(&smoothed(&targets, 0.2)?, &[0.85, 0.05, 0.29, 0.05, 0.05, 0.05, 0.05, 0.05])?;
+        close(&smoothed(&targets, 0.0)?, &[1.0, 0.0, 0.3, 0.0, 0.0, 0.0, 0.0, 0.0])?;
+        // Probabilities 3/4 and 1/4: 0.9 of the truth and 0.1 of the other.
+        let logits = tensor(&[3.0_f32.ln(), 0.0], &[1, 2])?;
+        let expected = 0.9 * (4.0_f32 / 3.0).ln() + 0.1 * 4.0_f32.ln();
+        close(&class_loss(&logits, &Tensor::from_slice(&[0_i64]), 0.2)?, &[expected])?;
+        // Nothing is spread where there is no label.
+        close(&class_loss(&logits, &Tensor::from_slice(&[-1_i64]), 0.2)?, &[0.0])
     }
 
     #[test]
     fn a_binary_choice_judges_each_candidate_alone() -> Result<()> {
         let scores = tensor(&[3.0_f32.ln(), -(3.0_f32.ln()), 9.0, 9.0], &[2, 2])?;
         // -ln 3/4 for the truth, -ln (1 - 1/4) for the other; the second sample has no label.
-        close(&binary_choice_loss(&scores, &Tensor::from_slice(&[0_i64, -1]))?, &[2.0 * (4.0_f32 / 3.0).ln()])
+        close(&binary_choice_loss(&scores, &Tensor::from_slice(&[0_i64, -1]), 0.0)?, &[2.0 * (4.0_f32 / 3.0).ln()])
     }
 
     #[test]
@@ -277,7 +316,7 @@ mod tests {
         let targets = tensor(&[1.0, 0.0, 0.3, 0.0], &[2, 2])?;
         let softplus = |x: f32| (1.0 + x.exp()).ln();
         let expected = (2.0 * softplus(0.0) + (softplus(2.0) - 0.3 * 2.0) + softplus(-1.0)) / 2.0;
-        close(&vqa_loss(&logits, &targets)?, &[expected])
+        close(&vqa_loss(&logits, &targets, 0.0)?, &[expected])
     }
 
     #[test]

@@ -4,18 +4,20 @@ use retort_nn::{Linear, Weights};
 use tch::{Kind, Tensor};
 
 use crate::adamw::AdamW;
-use crate::adversarial::Pressed;
+use crate::adversarial::Place;
+use crate::balance::Balance;
 use crate::checkpoint::State;
+use crate::descent::{Descent, Losses};
 use crate::losses::{
     binary_choice_loss, class_loss, distillation, mean_over_texts, text_loss, token_loss, vision_loss, vqa_loss,
 };
-use crate::prepare::Batch;
+use crate::prepare::{Batch, MicroBatch};
 use crate::recipe::{ChoiceLoss, Control, Recipe, Target};
 use crate::stream::Part;
 use crate::students::{Embedded, Student, Tape, Views};
 use crate::tasks::{Objective, in_rows_of_samples};
 use crate::zipped::Sources;
-use crate::{Error, Result, adversarial, confidence, controls};
+use crate::{Result, adversarial, confidence, controls};
 
 /// g_v, g_t, g_w: trained with the student, dropped at export.
 pub(crate) struct Heads {
@@ -23,9 +25,6 @@ pub(crate) struct Heads {
     pub(crate) text: Option<Linear>,
     pub(crate) words: Option<Linear>,
 }
-
-/// What is logged of a step, by tag.
-pub(crate) type Losses = Vec<(&'static str, f64)>;
 
 impl Heads {
     /// The heads that the arm needs, as wide as the features of the first shard.
@@ -51,6 +50,12 @@ impl Heads {
             text: head(recipe.arm.text(), "text", d_t)?,
             words: head(recipe.arm.tokens(), "words", d_w)?,
         })
+    }
+
+    /// Lambda of a step, where no loss of the step has a say in it any more: none without distillation.
+    fn lambda(&self, balance: &Balance) -> Option<Option<f64>> {
+        let distils = [&self.vision, &self.text, &self.words].into_iter().any(Option::is_some);
+        if distils { balance.settled().map(Some) } else { Some(None) }
     }
 }
 
@@ -84,6 +89,28 @@ impl Terms {
         Ok(Self { l_v, l_t, l_ts })
     }
 
+    /// Their weighed sum, a scalar: see [`distillation`].
+    fn weighed(&self, recipe: &Recipe, w: Option<&Tensor>) -> Result<Option<Tensor>> {
+        let (s_v, s_t) = (recipe.distil.vision, recipe.distil.text);
+        let shares = [(&self.l_v, s_v), (&self.l_t, s_t), (&self.l_ts, s_t)];
+        let [vision, text, tokens] = shares.map(|(loss, share)| loss.as_ref().map(|loss| (loss, share)));
+        distillation(vision, text, tokens, w)
+    }
+
+    fn detached(&self) -> Result<Self> {
+        let detached = |loss: &Option<Tensor>| loss.as_ref().map(Tensor::f_detach).transpose();
+        Ok(Self { l_v: detached(&self.l_v)?, l_t: detached(&self.l_t)?, l_ts: detached(&self.l_ts)? })
+    }
+
+    /// The terms of a batch of those of its parts.
+    fn together<'a>(parts: impl Iterator<Item = &'a Self> + Clone) -> Result<Self> {
+        let cat = |term: fn(&Self) -> &Option<Tensor>| -> Result<Option<Tensor>> {
+            let all: Vec<&Tensor> = parts.clone().filter_map(|part| term(part).as_ref()).collect();
+            if all.is_empty() { Ok(None) } else { Ok(Some(Tensor::f_cat(&all, 0)?)) }
+        };
+        Ok(Self { l_v: cat(|terms| &terms.l_v)?, l_t: cat(|terms| &terms.l_t)?, l_ts: cat(|terms| &terms.l_ts)? })
+    }
+
     /// Their means over the batch, by tag.
     pub(crate) fn means(&self) -> Result<Losses> {
         let mut means = Vec::new();
@@ -96,11 +123,111 @@ impl Terms {
     }
 }
 
+/// What the student says of a part of a batch, before anything is weighed.
+struct Said {
+    embedded: Embedded,
+    views: Views,
+    /// In rows of samples.
+    logits: Tensor,
+    task: Tensor,
+    terms: Terms,
+}
+
+impl Said {
+    fn of(
+        recipe: &Recipe,
+        objective: Objective,
+        (student, heads): (&dyn Student, &Heads),
+        batch: &Batch,
+        embedded: Embedded,
+    ) -> Result<Self> {
+        let mut views = student.encode(&embedded)?;
+        let logits = in_rows_of_samples(&views.logits, objective)?;
+        let task = task_loss(recipe, objective, &logits, batch)?;
+        // Once per image: the whole-image token, seen with each candidate text.
+        views.r_img = mean_over_texts_of(&views.r_img, objective.texts() as i64)?;
+        let terms = Terms::of(recipe, objective, heads, batch, &views)?;
+        Ok(Self { embedded, views, logits, task, terms })
+    }
+
+    /// What the weights of the step need of it, without its graph.
+    fn seen(&self, share: f64) -> Result<Seen> {
+        let task = self.task.f_double_value(&[])? * share;
+        Ok(Seen { logits: self.logits.f_detach()?, task, terms: self.terms.detached()? })
+    }
+}
+
+/// Of a part of a batch: logits, its part of L_task, and the distillation terms.
+struct Seen {
+    logits: Tensor,
+    task: f64,
+    terms: Terms,
+}
+
+/// What all samples of a batch have a say in: w(x), `[batch]`, scaled to mean 1 over them, and lambda.
+struct Weighing {
+    w: Option<Tensor>,
+    lambda: Option<f64>,
+}
+
+impl Weighing {
+    /// Of all parts of a batch in order.
+    fn of(recipe: &Recipe, batch: &Batch, seen: &[Seen], state: &mut State) -> Result<Self> {
+        let w = match &batch.confidence {
+            Some((c_t, right)) => {
+                let logits: Vec<&Tensor> = seen.iter().map(|part| &part.logits).collect();
+                let c_s = confidence::student_confidence(&Tensor::f_cat(&logits, 0)?, &batch.labels)?;
+                let w = confidence::weights(recipe.confidence.form, c_t, &c_s, right)?;
+                Some(match (recipe.control, batch.ids_of_samples.first()) {
+                    (Control::ShuffledWeights, Some(first)) => controls::shuffled(&w, recipe.seed, state.step, first)?,
+                    _ => w,
+                })
+            }
+            None => None,
+        };
+        let task = seen.iter().map(|part| part.task).sum();
+        let lambda = match Terms::together(seen.iter().map(|part| &part.terms))?.weighed(recipe, w.as_ref())? {
+            Some(distil) => Some(state.balance.lambda(task, distil.f_double_value(&[])?)),
+            None => None,
+        };
+        Ok(Self { w, lambda })
+    }
+
+    /// The same of a batch that is seen part by part, where its samples have a say: of passes that leave no graph. None of
+    /// the students has dropout, so what is seen is what the passes with a graph will say.
+    fn ahead(
+        recipe: &Recipe,
+        objective: Objective,
+        (student, heads): (&dyn Student, &Heads),
+        batch: &Batch,
+        parts: &[MicroBatch],
+        state: &mut State,
+    ) -> Result<Self> {
+        if batch.confidence.is_none()
+            && let Some(lambda) = heads.lambda(&state.balance)
+        {
+            return Ok(Self { w: None, lambda });
+        }
+        let _guard = tch::no_grad_guard();
+        let seen: Vec<Seen> = parts
+            .iter()
+            .map(|MicroBatch { batch, labelled, .. }| {
+                let embedded = student.embed(&batch.text, &batch.visual)?;
+                Said::of(recipe, objective, (student, heads), batch, embedded)?.seen(*labelled)
+            })
+            .collect::<Result<_>>()?;
+        Self::of(recipe, batch, &seen, state)
+    }
+}
+
 /// One step: the whole objective in the order of the formula.
 ///
 /// ```text
 /// L = L_task + lambda * w(x) [ s_v L_v + s_t (L_t + L_TS) ]
 /// ```
+///
+/// With `optim.accumulate` the batch comes in parts, whose gradients add up to that of the whole: each loss is a mean, and
+/// the part's counts by its share; w(x) and lambda are those of the whole batch, found in passes before ([`Weighing`]).
 pub(crate) fn step(
     recipe: &Recipe,
     objective: Objective,
@@ -110,55 +237,53 @@ pub(crate) fn step(
     adamw: &mut AdamW,
     state: &mut State,
 ) -> Result<Losses> {
-    let embedded = embed(recipe, student, batch)?;
-    let mut views = student.encode(&embedded)?;
-    let logits = in_rows_of_samples(&views.logits, objective)?;
-    let task = task_loss(recipe, objective, &logits, batch)?;
-
-    // Once per image: the whole-image token, seen with each candidate text.
-    views.r_img = mean_over_texts_of(&views.r_img, objective.texts() as i64)?;
-    let terms = Terms::of(recipe, objective, heads, batch, &views)?;
-    let w = match &batch.confidence {
-        Some((c_t, right)) => {
-            let c_s = confidence::student_confidence(&logits, &batch.labels)?;
-            let w = confidence::weights(recipe.confidence.form, c_t, &c_s, right)?;
-            Some(match (recipe.control, batch.ids_of_samples.first()) {
-                (Control::ShuffledWeights, Some(first)) => controls::shuffled(&w, recipe.seed, state.step, first)?,
-                _ => w,
-            })
+    let parts = batch.micro_batches(recipe.optim.accumulate, objective)?;
+    let say = |part: &MicroBatch| {
+        Said::of(recipe, objective, (student, heads), &part.batch, embed(recipe, student, &part.batch)?)
+    };
+    let mut first = None;
+    let Weighing { w, lambda } = match parts.as_slice() {
+        [whole] => {
+            let said = first.insert(say(whole)?);
+            Weighing::of(recipe, batch, &[said.seen(whole.labelled)?], state)?
         }
-        None => None,
+        several => Weighing::ahead(recipe, objective, (student, heads), batch, several, state)?,
     };
-    let (s_v, s_t) = (recipe.distil.vision, recipe.distil.text);
-    let distil = distillation(
-        terms.l_v.as_ref().map(|loss| (loss, s_v)),
-        terms.l_t.as_ref().map(|loss| (loss, s_t)),
-        terms.l_ts.as_ref().map(|loss| (loss, s_t)),
-        w.as_ref(),
-    )?;
-
-    let mut losses = vec![("loss/task", task.f_double_value(&[])?)];
-    losses.extend(terms.means()?);
-    let total = match &distil {
-        Some(distil) => {
-            let lambda = state.balance.lambda(losses[0].1, distil.f_double_value(&[])?);
-            losses.push(("lambda", lambda));
-            task.f_add(&distil.f_mul_scalar(lambda)?)?
+    let (mut sum, mut at) = (Descent::default(), 0);
+    for part in &parts {
+        let said = first.take().map_or_else(|| say(part), Ok)?;
+        let samples = part.batch.ids_of_samples.len() as i64;
+        let w = w.as_ref().map(|w| w.f_narrow(0, at, samples)).transpose()?;
+        at += samples;
+        let task = said.task.f_mul_scalar(part.labelled)?;
+        sum.log("loss/task", task.f_double_value(&[])?);
+        for (tag, mean) in said.terms.means()? {
+            sum.log(tag, mean * part.samples);
         }
-        None => task,
-    };
-    let pressed = match recipe.adversarial() {
-        Some(settings) => Some(adversarial::press(
-            settings,
-            (recipe.seed, state.step),
-            student,
-            (&embedded, &views.logits),
-            &|said| task_loss(recipe, objective, &in_rows_of_samples(said, objective)?, batch),
-            &|said| predictions(recipe, objective, said),
-        )?),
-        None => None,
-    };
-    descend(&total, (student, &embedded), pressed.as_ref(), batch, adamw, state.step, losses)
+        let total = match (said.terms.weighed(recipe, w.as_ref())?, lambda) {
+            (Some(distil), Some(lambda)) => {
+                sum.set("lambda", lambda);
+                task.f_add(&distil.f_mul_scalar(lambda * part.samples)?)?
+            }
+            _ => task,
+        };
+        let pressed = match recipe.adversarial() {
+            Some(settings) => Some(adversarial::press(
+                settings,
+                &Place { seed: recipe.seed, step: state.step, rows_before: part.texts_before, share: part.samples },
+                student,
+                (&said.embedded, &said.views.logits),
+                &|logits| {
+                    let task = task_loss(recipe, objective, &in_rows_of_samples(logits, objective)?, &part.batch)?;
+                    Ok(task.f_mul_scalar(part.labelled)?)
+                },
+                &|logits| predictions(recipe, objective, logits),
+            )?),
+            None => None,
+        };
+        sum.add(&total, (student, &said.embedded), pressed.as_ref())?;
+    }
+    sum.descend(batch, adamw, state.step)
 }
 
 /// The beginning of every step: the batch as one sequence, on a tape where layers are to be computed again.
@@ -167,49 +292,15 @@ pub(crate) fn embed(recipe: &Recipe, student: &dyn Student, batch: &Batch) -> Re
     if recipe.optim.recompute { Tape::under(embedded) } else { Ok(embedded) }
 }
 
-/// The end of every step: sees that the loss is finite, and goes down its gradient. `done` steps were before. Perturbed
-/// passes have left their own gradients.
-pub(crate) fn descend(
-    total: &Tensor,
-    (student, embedded): (&dyn Student, &Embedded),
-    pressed: Option<&Pressed>,
-    batch: &Batch,
-    adamw: &mut AdamW,
-    done: u64,
-    mut losses: Losses,
-) -> Result<Losses> {
-    let finite = |value: f64| {
-        let first: Vec<&str> = batch.ids_of_samples.iter().take(5).map(String::as_str).collect();
-        let error = || Error::NotFinite { step: done + 1, value, samples: first.join(", ") };
-        if value.is_finite() { Ok(value) } else { Err(error()) }
-    };
-    let value = finite(total.f_double_value(&[])?)?;
-    match pressed {
-        Some(pressed) => {
-            finite(pressed.task + pressed.divergence)?;
-            losses.extend([("loss/adversarial", pressed.task), ("loss/divergence", pressed.divergence)]);
-            total.f_add(&pressed.through_clean)?.f_backward()?;
-        }
-        None => total.f_backward()?,
-    }
-    if let Some(tape) = &embedded.tape {
-        tape.replay(student.layers())?;
-    }
-    let norm = finite(adamw.gradient_norm()?)?;
-    adamw.step(norm)?;
-    losses.insert(0, ("loss/total", value));
-    losses.push(("gradient_norm", norm));
-    Ok(losses)
-}
-
 /// L_task of `logits` `[batch, classes]` or, of a choice, `[batch, K]`.
 fn task_loss(recipe: &Recipe, objective: Objective, logits: &Tensor, batch: &Batch) -> Result<Tensor> {
+    let smoothing = recipe.task.label_smoothing;
     match (objective, &batch.targets) {
-        (Objective::Answers, Some(targets)) => vqa_loss(logits, targets),
+        (Objective::Answers, Some(targets)) => vqa_loss(logits, targets, smoothing),
         (Objective::Choice(_), _) if recipe.task.choice_loss == ChoiceLoss::Binary => {
-            binary_choice_loss(logits, &batch.labels)
+            binary_choice_loss(logits, &batch.labels, smoothing)
         }
-        _ => class_loss(logits, &batch.labels),
+        _ => class_loss(logits, &batch.labels, smoothing),
     }
 }
 

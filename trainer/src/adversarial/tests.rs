@@ -50,7 +50,9 @@ fn a_perturbation_begins_small_on_what_is_there_and_by_seed_and_step() -> Result
     let like = Tensor::zeros([2, 3, 4], (Kind::Float, tch::Device::Cpu));
     let mask = Tensor::from_slice(&[1_i64, 1, 1, 1, 0, 0]).reshape([2, 3]);
     let draw = |seed, step, what| -> Result<Vec<f32>> {
-        Ok(Vec::try_from(initial(&like, &mask, 2.0, what, seed, step)?.view([-1]))?)
+        Ok(Vec::try_from(
+            initial(&like, &mask, 2.0, what, &Place { seed, step, rows_before: 0, share: 1.0 })?.view([-1]),
+        )?)
     };
     let found = draw(1, 5, "text")?;
     assert_eq!(found, draw(1, 5, "text")?);
@@ -62,7 +64,10 @@ fn a_perturbation_begins_small_on_what_is_there_and_by_seed_and_step() -> Result
     assert!(found[12..16].iter().all(|x| x.abs() <= 1.0 && *x != 0.0), "{found:?}");
     assert!(found[12..16].iter().any(|x| x.abs() > 2.0 / 12.0_f32.sqrt()), "{found:?}");
     assert_eq!(found[16..], [0.0; 8]);
-    close(&initial(&like, &mask, 0.0, "text", 1, 5)?, &[0.0; 24])
+    // The second row alone, as part of a batch, begins as it would in the whole.
+    let part = Place { seed: 1, step: 5, rows_before: 1, share: 0.5 };
+    close(&initial(&like.narrow(0, 1, 1), &mask.narrow(0, 1, 1), 2.0, "text", &part)?, &found[12..])?;
+    close(&initial(&like, &mask, 0.0, "text", &part)?, &[0.0; 24])
 }
 
 #[test]
@@ -119,8 +124,10 @@ fn toy(theta: f32, phi: f32) -> Result<(Toy, Embedded, Tensor)> {
     Ok((toy, embedded, logits))
 }
 
+const PLACE: Place = Place { seed: 3, step: 0, rows_before: 0, share: 1.0 };
+
 fn task(logits: &Tensor) -> Result<Tensor> {
-    crate::losses::class_loss(logits, &Tensor::from_slice(&[1_i64]))
+    crate::losses::class_loss(logits, &Tensor::from_slice(&[1_i64]), 0.0)
 }
 
 fn same(logits: &Tensor) -> Result<Tensor> {
@@ -130,7 +137,7 @@ fn same(logits: &Tensor) -> Result<Tensor> {
 /// The gradients of `clean + R_at + alpha R_kl` at theta 0.4, phi 0.7.
 fn gradients(settings: &Adversarial, with_clean: bool) -> Result<([f64; 2], Pressed)> {
     let (toy, embedded, logits) = toy(0.4, 0.7)?;
-    let pressed = press(settings, (3, 0), &toy, (&embedded, &logits), &task, &same)?;
+    let pressed = press(settings, &PLACE, &toy, (&embedded, &logits), &task, &same)?;
     let mut total = pressed.through_clean.shallow_clone();
     if with_clean {
         total = total.f_add(&task(&logits)?)?;
@@ -164,8 +171,8 @@ fn gradients_through_every_step_agree_with_differences() -> Result<()> {
     let mask = |from| embedded.mask.f_narrow(1, from, 1);
     let clean = logits.f_detach()?;
     let mut deltas = vec![[
-        initial(&embedded.text.f_detach()?, &mask(0)?, 0.5, "text", 3, 0)?,
-        initial(&embedded.visual.f_detach()?, &mask(1)?, 0.5, "image", 3, 0)?,
+        initial(&embedded.text.f_detach()?, &mask(0)?, 0.5, "text", &PLACE)?,
+        initial(&embedded.visual.f_detach()?, &mask(1)?, 0.5, "image", &PLACE)?,
     ]];
     let leaf = |x: &Tensor, d: &Tensor| -> Result<Tensor> { Ok(x.f_detach()?.f_add(d)?.f_set_requires_grad(true)?) };
     let (text, visual) = (leaf(&embedded.text, &deltas[0][0])?, leaf(&embedded.visual, &deltas[0][1])?);

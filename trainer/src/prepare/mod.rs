@@ -1,6 +1,9 @@
 //! From zipped rows to a batch of tensors: tokenise, decode, augment, choose words, collate.
 
+mod augment;
+mod micro_batches;
 mod segments;
+mod sides;
 #[cfg(test)]
 mod tests;
 mod visual;
@@ -25,6 +28,7 @@ use crate::students::{Text, Visual};
 use crate::tasks::Objective;
 use crate::zipped::{SampleRow, Zipped};
 
+pub(crate) use self::micro_batches::MicroBatch;
 pub(crate) use self::words::{WordBatch, WordFeatures};
 
 /// What the student and the losses see of a batch. Features are of length 1. A sample has one text or, where one of

@@ -14,13 +14,13 @@ use crate::selection::relevance;
 use crate::zipped::Sources;
 
 /// Everything that a batch is made of.
-struct Made {
-    preparer: Preparer,
-    shards: Vec<Zipped>,
+pub(super) struct Made {
+    pub(super) preparer: Preparer,
+    pub(super) shards: Vec<Zipped>,
 }
 
 impl Made {
-    fn of(asked: Asked, settings: &[&str], extra: fn(&TextTokenizer) -> Extra) -> Result<Self> {
+    pub(super) fn of(asked: Asked, settings: &[&str], extra: fn(&TextTokenizer) -> Extra) -> Result<Self> {
         let folder = tempdir()?;
         let path = write(folder.path(), asked)?;
         let (recipe, dataset) = (recipe(&path, settings)?, Dataset::open(&path)?);
@@ -56,7 +56,7 @@ impl Made {
     }
 
     /// All samples of all shards.
-    fn rows(&self) -> Vec<(&Zipped, usize)> {
+    pub(super) fn rows(&self) -> Vec<(&Zipped, usize)> {
         self.shards.iter().flat_map(|shard| (0..shard.samples.len()).map(move |row| (shard, row))).collect()
     }
 }

@@ -1,13 +1,11 @@
 //! What a student sees of an image: decoded, fitted, augmented, collated.
 
-use rand::Rng;
-use retort_nn::pixels::{self, Preprocessing, Resize, Rgb};
+use retort_nn::pixels::{self, Preprocessing, Resize};
 
 use super::Preparer;
 use crate::Result;
 use crate::recipe::{self, Fit};
 use crate::regions::Seen;
-use crate::seeds::generator;
 use crate::students::Visual;
 use crate::zipped::{SampleRow, Zipped};
 
@@ -54,11 +52,15 @@ impl Preparer {
         }
         let image = pixels::decode(shard.images.value(sample.image))?;
         let preprocessing = student_preprocessing(&self.recipe.student);
-        let mut image = preprocessing.fit(&image)?;
-        if let Some(epoch) = epoch {
-            image = self.augment(image, epoch, &sample.id);
-        }
-        Ok(PreparedVisual::Pixels(preprocessing.normalise(&image)))
+        let seen = match epoch {
+            Some(epoch) => {
+                let cropped = self.crop(&image, epoch, sample)?;
+                let whole = cropped.map_or_else(|| preprocessing.fit(&image), Ok)?;
+                self.moved(whole, epoch, shard, sample)
+            }
+            None => preprocessing.fit(&image)?,
+        };
+        Ok(PreparedVisual::Pixels(preprocessing.normalise(&seen)))
     }
 
     /// The images of a batch as one tensor.
@@ -106,35 +108,13 @@ impl Preparer {
             mask: self.tensor(&mask, &[count, most])?,
         })
     }
-
-    fn augment(&self, image: Rgb, epoch: u64, sample: &str) -> Rgb {
-        let settings = &self.recipe.augment;
-        if settings.shift_px == 0 && !settings.flip {
-            return image;
-        }
-        let mut rng = generator("augment", self.recipe.seed, epoch, sample);
-        let most = i64::from(settings.shift_px);
-        let (dx, dy) = (rng.random_range(-most..=most), rng.random_range(-most..=most));
-        let (mirror_x, mirror_y) = (settings.flip && rng.random(), settings.flip && rng.random());
-        let (width, height) = (i64::from(image.width), i64::from(image.height));
-        let mut data = Vec::with_capacity(image.data.len());
-        for y in 0..height {
-            let from_y = (y + dy).clamp(0, height - 1);
-            let from_y = if mirror_y { height - 1 - from_y } else { from_y };
-            for x in 0..width {
-                let from_x = (x + dx).clamp(0, width - 1);
-                let from_x = if mirror_x { width - 1 - from_x } else { from_x };
-                let at = ((from_y * width + from_x) * 3) as usize;
-                data.extend_from_slice(&image.data[at..at + 3]);
-            }
-        }
-        Rgb { data, ..image }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+
+    use retort_nn::pixels::Rgb;
 
     use super::*;
     use crate::Recipe;

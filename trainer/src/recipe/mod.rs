@@ -1,6 +1,9 @@
 //! Recipes: everything that decides a run, in one TOML file, every key with its default here.
 
 mod adapt;
+mod augment;
+#[cfg(test)]
+mod page_tests;
 mod read;
 mod words;
 
@@ -9,6 +12,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use adapt::Adapt;
+pub use augment::Augment;
 pub use words::{
     AdaptMode, Arm, ChoiceLoss, ConfidenceForm, ConfidenceSource, Control, Decay, Distance, Fit, SelectMode, Shots,
     Side, StudentKind, Target,
@@ -166,11 +170,13 @@ impl Default for Student {
 pub struct Task {
     /// Of a choice among candidate texts (VCR, matching): `softmax` or `binary`.
     pub choice_loss: ChoiceLoss,
+    /// Share of the truth that is spread evenly over all answers, classes or candidates; 0 for none.
+    pub label_smoothing: f64,
 }
 
 impl Default for Task {
     fn default() -> Self {
-        Self { choice_loss: ChoiceLoss::Softmax }
+        Self { choice_loss: ChoiceLoss::Softmax, label_smoothing: 0.0 }
     }
 }
 
@@ -258,6 +264,9 @@ pub struct Optim {
     pub steps: u64,
     /// Samples a step.
     pub batch: usize,
+    /// Parts in which a step's samples go through the student, one after another; their gradients add up to those of the
+    /// whole batch, and memory is that of one part.
+    pub accumulate: usize,
     /// Highest learning rate.
     pub lr: f64,
     /// Steps of linear warm-up.
@@ -286,6 +295,7 @@ impl Default for Optim {
         Self {
             steps: 1000,
             batch: 32,
+            accumulate: 1,
             lr: 1e-3,
             warmup_steps: 50,
             decay: Decay::Linear,
@@ -298,16 +308,6 @@ impl Default for Optim {
             recompute: false,
         }
     }
-}
-
-/// Student-side augmentation, seeded a sample and epoch. Teacher features stay those of the plain image.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Augment {
-    /// Most pixels that the student's input is moved in each direction; edges repeat.
-    pub shift_px: u32,
-    /// Mirror half of the images left to right, and half top to bottom. Only where no text names a side.
-    pub flip: bool,
 }
 
 /// What is logged and kept.

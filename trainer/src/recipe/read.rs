@@ -63,11 +63,16 @@ impl Recipe {
                 return refuse(key, "is 0: a stream needs at least one sample in memory");
             }
         }
-        let Optim { head_rate, layer_decay, ema, .. } = self.optim;
+        let Optim { batch, accumulate, head_rate, layer_decay, ema, .. } = self.optim;
+        if !(1..=batch).contains(&accumulate) {
+            let problem = format!("is {accumulate}: expected at least 1 and at most optim.batch, which is {batch}");
+            return refuse("optim.accumulate", &problem);
+        }
         for (key, value, most) in [
             ("optim.head_rate", head_rate, f64::MAX),
             ("optim.layer_decay", layer_decay, 1.0),
             ("optim.ema", ema, 0.999_999),
+            ("task.label_smoothing", self.task.label_smoothing, 0.999_999),
         ] {
             if !(0.0..=most).contains(&value) {
                 return refuse(key, &format!("is {value}: expected at least 0 and at most {most:e}"));
@@ -82,6 +87,7 @@ impl Recipe {
         }
         self.check_regions()?;
         self.check_visual()?;
+        self.check_augment()?;
         self.check_adversarial()?;
         self.check_adaptation()
     }
@@ -90,9 +96,6 @@ impl Recipe {
         let refuse = |key, problem: &str| Err(Error::Setting { key, problem: problem.to_owned() });
         if self.student.regions == 0 {
             return refuse("student.regions", "is 0: a student needs at least one region of an image");
-        }
-        if self.student.kind.reads_regions() && self.augment != Augment::default() {
-            return refuse("augment", "changes pixels, and this student reads regions: leave it out");
         }
         Ok(())
     }
@@ -107,9 +110,6 @@ impl Recipe {
         }
         if self.student.kind != StudentKind::ClipGrid {
             return Ok(());
-        }
-        if self.augment != Augment::default() {
-            return refuse("augment", "changes pixels, and this student reads a patch grid: leave it out");
         }
         if self.teachers.image.is_none() {
             let problem = "is needed by the student clip-grid, which reads its patch grid: name an image teacher that \
@@ -161,7 +161,7 @@ fn set(table: &mut toml::Table, key: &str, value: &str) -> Result<(), String> {
 }
 
 /// Every key that a recipe may have, with its table: those of a recipe in which everything is present.
-fn known_keys() -> Vec<String> {
+pub(super) fn known_keys() -> Vec<String> {
     let full = Recipe {
         arm: Arm::Base,
         control: Control::None,
@@ -182,7 +182,7 @@ fn known_keys() -> Vec<String> {
         confidence: Confidence::default(),
         adapt: Adapt::default(),
         optim: Optim::default(),
-        augment: Augment::default(),
+        augment: Augment { crop_scale: Some([1.0; 2]), ..Augment::default() },
         log: Log::default(),
         adversarial: Adversarial::default(),
     };
@@ -281,6 +281,10 @@ mod tests {
             (vec!["student.kind=uniter", "student.regions=0"], "student.regions ", "at least one"),
             (vec!["data.pool_samples=0"], "data.pool_samples ", "at least one"),
             (vec!["data.block_samples=0"], "data.block_samples ", "at least one"),
+            (vec!["optim.accumulate=0"], "optim.accumulate ", "at least 1"),
+            (vec!["optim.accumulate=9", "optim.batch=8"], "optim.accumulate ", "which is 8"),
+            (vec!["task.label_smoothing=1.0"], "task.label_smoothing ", "is 1"),
+            (vec!["task.label_smoothing=nan"], "task.label_smoothing ", "NaN"),
             (vec!["student.image_size=0"], "student.image_size ", "at least one patch"),
             (vec!["student.kind=uniter", "student.fit=squash"], "student.fit ", "reads none"),
             (vec!["student.kind=clip-grid"], "teachers.image ", "--patches"),

@@ -1,6 +1,8 @@
 //! The training loop.
 
 #[cfg(test)]
+mod accumulate_tests;
+#[cfg(test)]
 mod folder_tests;
 #[cfg(test)]
 mod grid_tests;
@@ -154,7 +156,9 @@ fn train_stage(
             Goal::Contrast => {
                 contrast_step(recipe, objective, student.as_ref(), &heads, &batch, &mut adamw, state.step)?
             }
-            Goal::Masked(head, _) => masked_step(recipe, student.as_ref(), head, &batch, &mut adamw, state.step)?,
+            Goal::Masked(head, _) => {
+                masked_step(recipe, objective, student.as_ref(), head, &batch, &mut adamw, state.step)?
+            }
         };
         state.step = adamw.steps_done();
         clock.samples += batch.ids_of_samples.len() as u64;

@@ -115,9 +115,13 @@ fn the_compute_matched_baseline_learns_the_texts_and_leaves_no_head() -> Result 
 fn a_kill_at_any_moment_ends_with_the_same_bits() -> Result {
     let folder = tempdir()?;
     let dataset = write(folder.path(), Asked::Choice)?;
-    for settings in [&["arm=mad", "selection.mode=sample"][..], &["arm=base", "adapt.mode=mlm"]] {
+    for settings in [
+        &["arm=mad", "selection.mode=sample"][..],
+        &["arm=base", "adapt.mode=mlm"],
+        &["arm=mad", "optim.accumulate=3", "augment.mirror=0.5", "augment.crop_scale=[0.5, 1.0]"],
+    ] {
         let recipe = recipe(&dataset, settings)?;
-        let whole = folder.path().join(settings[0]);
+        let whole = folder.path().join(settings.concat());
         trained(&recipe, &whole)?;
         let expected = model(&whole)?;
         let mut checkpoints: Vec<String> = fs::read_dir(whole.join(files::CHECKPOINTS))?
@@ -145,6 +149,29 @@ fn a_kill_at_any_moment_ends_with_the_same_bits() -> Result {
                 assert_eq!(curve(&run, tag)?, curve(&whole, tag)?, "{settings:?}: {tag} after {kept} checkpoints");
             }
         }
+    }
+    Ok(())
+}
+
+#[test]
+fn label_smoothing_reaches_every_task_loss() -> Result {
+    let folder = tempdir()?;
+    for (name, asked, loss) in [
+        ("answers", Asked::Answers, "softmax"),
+        ("class", Asked::Class, "softmax"),
+        ("choice", Asked::Choice, "softmax"),
+        ("binary", Asked::Choice, "binary"),
+    ] {
+        let dataset = write(&folder.path().join(name), asked)?;
+        let choice_loss = format!("task.choice_loss={loss}");
+        let first = |smoothing: &str| -> Result<f64> {
+            let run = folder.path().join(format!("{name}-{smoothing}"));
+            let smoothing = format!("task.label_smoothing={smoothing}");
+            trained(&recipe(&dataset, &["arm=base", "optim.steps=1", &choice_loss, &smoothing])?, &run)?;
+            Ok(curve(&run, "loss/task")?[0])
+        };
+        let (plain, smoothed) = (first("0.0")?, first("0.5")?);
+        assert!((plain - smoothed).abs() > 1e-4, "{name}: {plain} {smoothed}");
     }
     Ok(())
 }

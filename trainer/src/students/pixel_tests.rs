@@ -321,7 +321,7 @@ fn each_learns_eight_samples_by_heart() -> Result<()> {
         let mut adamw = AdamW::new(named, &optim)?;
         let mut last = f64::INFINITY;
         for _ in 0..optim.steps {
-            let loss = class_loss(&student.forward(&text, &visual)?.logits, &labels)?;
+            let loss = class_loss(&student.forward(&text, &visual)?.logits, &labels, 0.0)?;
             last = loss.double_value(&[]);
             loss.f_backward()?;
             let norm = adamw.gradient_norm()?;

@@ -10,6 +10,7 @@ use tempfile::tempdir;
 
 use super::*;
 use crate::adamw::AdamW;
+use crate::adversarial::{Place, press};
 use crate::losses::{class_loss, vqa_loss};
 use crate::recipe::Optim;
 
@@ -361,10 +362,10 @@ fn each_region_student_learns_eight_samples_by_heart() -> Result<()> {
                 let embedded = student.embed(&text, &visual)?;
                 let logits = student.encode(&embedded)?.logits;
                 let task = |logits: &Tensor| match head {
-                    Head::Answers => vqa_loss(logits, &labels.one_hot(3).to_kind(Kind::Float)),
-                    Head::Class => class_loss(logits, &labels),
+                    Head::Answers => vqa_loss(logits, &labels.one_hot(3).to_kind(Kind::Float), 0.0),
+                    Head::Class => class_loss(logits, &labels, 0.0),
                     // Of each two texts with one image, the one that comes first in the alphabet of labels.
-                    Head::Choice => class_loss(&logits.view([4, 2]), &Tensor::from_slice(&[0_i64, 1, 1, 0])),
+                    Head::Choice => class_loss(&logits.view([4, 2]), &Tensor::from_slice(&[0_i64, 1, 1, 0]), 0.0),
                 };
                 let loss = task(&logits)?;
                 last = loss.double_value(&[]);
@@ -372,8 +373,8 @@ fn each_region_student_learns_eight_samples_by_heart() -> Result<()> {
                     Some(settings) => {
                         let alone = |logits: &Tensor| -> Result<Tensor> { Ok(logits.shallow_clone()) };
                         let clean = (&embedded, &logits);
-                        let place = (1, step);
-                        let found = crate::adversarial::press(settings, place, student.as_ref(), clean, &task, &alone)?;
+                        let place = Place { seed: 1, step, rows_before: 0, share: 1.0 };
+                        let found = press(settings, &place, student.as_ref(), clean, &task, &alone)?;
                         loss + found.through_clean
                     }
                     None => loss,

@@ -222,6 +222,26 @@ pub struct RunInfo {
     pub parameters: u64,
     /// Whether the last step was reached.
     pub complete: bool,
+    /// Validation on a held-out part, where there is one. Since 1.2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation: Option<Validated>,
+}
+
+/// What a run held out of its training images, and how its student did there.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Validated {
+    /// Images (groups) held out.
+    pub images: u64,
+    /// Samples held out.
+    pub samples: u64,
+    /// Name of the metric.
+    pub metric: String,
+    /// After which step the score was best, of equals the first; none before the first score.
+    pub best_step: Option<u64>,
+    /// That score, from 0 to 1.
+    pub best_score: Option<f64>,
+    /// Which weights become the student: `last` or `best`.
+    pub exported: String,
 }
 
 fn none() -> String {
@@ -229,10 +249,10 @@ fn none() -> String {
 }
 
 /// Version of [`RunInfo`] written by this build.
-pub const RUN_VERSION: SchemaVersion = SchemaVersion::new("run", 1, 1);
+pub const RUN_VERSION: SchemaVersion = SchemaVersion::new("run", 1, 2);
 
 /// Version of a run's checkpoints written by this build.
-pub const CHECKPOINT_VERSION: SchemaVersion = SchemaVersion::new("checkpoint", 1, 1);
+pub const CHECKPOINT_VERSION: SchemaVersion = SchemaVersion::new("checkpoint", 1, 2);
 
 /// `evaluation-<split>.json`: scores of a run on a split, beside the floors. Accuracies are from 0 to 1.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -1,5 +1,6 @@
 //! Checkpoints: the whole state of training in one safetensors file, whole or not there.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use retort_nn::{Checkpoint, save};
@@ -56,6 +57,53 @@ fn name_of(stage: Stage) -> &'static str {
     }
 }
 
+/// The best weights on the held-out part, and what they scored. The file says so itself: whenever a run is killed,
+/// that is true of it, and what a run finds again after a kill is no better than what it found before.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Best {
+    pub(crate) step: u64,
+    #[serde(with = "crate::exact")]
+    pub(crate) score: f64,
+}
+
+const BEST: &str = "best.safetensors";
+
+/// [`Best`] with its version.
+#[derive(Serialize, Deserialize)]
+struct SavedBest {
+    #[serde(rename = "retort:schema")]
+    schema: String,
+    #[serde(flatten)]
+    best: Best,
+}
+
+fn is_best(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name == BEST)
+}
+
+/// Writes the best weights, by name, in the place of those before.
+pub(crate) fn write_best(run: &Path, best: Best, weights: &BTreeMap<String, Tensor>) -> Result<()> {
+    let malformed = |error: serde_json::Error| Error::Run { path: run.to_owned(), problem: error.to_string() };
+    let saved = SavedBest { schema: CHECKPOINT_VERSION.to_string(), best };
+    let saved = serde_json::to_string(&saved).map_err(malformed)?;
+    Ok(retort_cache::write_atomic(&run.join(files::CHECKPOINTS).join(BEST), &save(weights, STATE, &saved)?)?)
+}
+
+/// The best weights of a run and what they scored, if any were written.
+pub(crate) fn read_best(run: &Path) -> Result<Option<(Best, Checkpoint)>> {
+    let path = run.join(files::CHECKPOINTS).join(BEST);
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let problem = |problem: String| Error::Run { path: path.clone(), problem };
+    let checkpoint = Checkpoint::open_file(&path)?;
+    let metadata = checkpoint.metadata()?;
+    let saved = metadata.get(STATE).ok_or_else(|| problem("it has no state".to_owned()))?;
+    let saved: SavedBest = serde_json::from_str(saved).map_err(|error| problem(error.to_string()))?;
+    CHECKPOINT_VERSION.accept(&saved.schema).map_err(|error| problem(error.to_string()))?;
+    Ok(Some((saved.best, checkpoint)))
+}
+
 /// Whether a run has a checkpoint of this stage.
 pub(crate) fn has_reached(run: &Path, stage: Stage) -> bool {
     let is_of = |path: &PathBuf| {
@@ -83,15 +131,11 @@ pub(crate) fn restore(run: &Path, stage: Stage, adamw: &mut AdamW) -> Result<Opt
     Ok(Some(state))
 }
 
-/// Checkpoints, oldest first.
+/// Checkpoints, oldest first. The best weights beside them are none: training cannot go on from them.
 fn list(folder: &Path) -> Vec<PathBuf> {
-    let mut all: Vec<PathBuf> = std::fs::read_dir(folder)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|ending| ending == "safetensors"))
-        .collect();
+    let is_one = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "safetensors") && !is_best(path);
+    let mut all: Vec<PathBuf> =
+        std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).filter(is_one).collect();
     all.sort();
     all
 }

@@ -28,6 +28,7 @@ mod controls;
 mod error;
 mod evaluate;
 mod events;
+mod exact;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
@@ -43,6 +44,7 @@ mod record;
 mod regions;
 mod run;
 mod sampling;
+mod scoring;
 mod seeds;
 pub mod selection;
 mod step;
@@ -53,10 +55,10 @@ mod vocabulary;
 mod zipped;
 
 pub use error::{Error, Result};
-pub use evaluate::evaluate;
+pub use evaluate::{evaluate, evaluate_on};
 pub use recipe::{
-    AdaptMode, Arm, ChoiceLoss, ConfidenceForm, ConfidenceSource, Control, Decay, Distance, Fit, Recipe, SelectMode,
-    Shots, Side, StudentKind, Target,
+    AdaptMode, Arm, ChoiceLoss, ConfidenceForm, ConfidenceSource, Control, Decay, Distance, Export, Fit, Recipe,
+    SelectMode, Shots, Side, StudentKind, Target,
 };
 pub use run::{Outcome, train};
 pub use sampling::{Candidate, draw};

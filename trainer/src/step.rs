@@ -203,7 +203,7 @@ pub(crate) fn descend(
 }
 
 /// L_task of `logits` `[batch, classes]` or, of a choice, `[batch, K]`.
-fn task_loss(recipe: &Recipe, objective: Objective, logits: &Tensor, batch: &Batch) -> Result<Tensor> {
+pub(crate) fn task_loss(recipe: &Recipe, objective: Objective, logits: &Tensor, batch: &Batch) -> Result<Tensor> {
     match (objective, &batch.targets) {
         (Objective::Answers, Some(targets)) => vqa_loss(logits, targets),
         (Objective::Choice(_), _) if recipe.task.choice_loss == ChoiceLoss::Binary => {

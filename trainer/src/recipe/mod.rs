@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 pub use adapt::Adapt;
 pub use words::{
-    AdaptMode, Arm, ChoiceLoss, ConfidenceForm, ConfidenceSource, Control, Decay, Distance, Fit, SelectMode, Shots,
-    Side, StudentKind, Target,
+    AdaptMode, Arm, ChoiceLoss, ConfidenceForm, ConfidenceSource, Control, Decay, Distance, Export, Fit, SelectMode,
+    Shots, Side, StudentKind, Target,
 };
 
 /// A run from beginning to end. Unknown keys are refused.
@@ -28,6 +28,9 @@ pub struct Recipe {
     /// Seed of initialisation, low-shot sampling, order and augmentation.
     #[serde(default = "one")]
     pub seed: u64,
+    /// Where: `auto` (CUDA if there is one), `cpu`, `cuda` or `cuda:N`. On a CPU a run is bit-identical every time.
+    #[serde(default = "auto")]
+    pub device: String,
     /// What is trained on.
     pub data: Data,
     /// Who is trained.
@@ -63,10 +66,16 @@ pub struct Recipe {
     /// Adversarial training (VILLA).
     #[serde(default)]
     pub adversarial: Adversarial,
+    /// What is held out of training and scored now and then.
+    #[serde(default)]
+    pub validate: Validate,
 }
 
 fn one() -> u64 {
     1
+}
+fn auto() -> String {
+    "auto".to_owned()
 }
 fn no_control() -> Control {
     Control::None
@@ -346,6 +355,24 @@ pub struct Adversarial {
 impl Default for Adversarial {
     fn default() -> Self {
         Self { enabled: false, steps: 3, lr: 1e-2, kl: 1.5, max_norm: 0.0, initial_norm: 0.0, side: Side::Alternate }
+    }
+}
+
+/// Validation on a held-out part of the training images.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Validate {
+    /// Share of the images that `data.shots` draws, which is held out; 0 for none.
+    pub share: f64,
+    /// Steps between two scores; 0 for one at the end. There always is one at the end.
+    pub every: u64,
+    /// Which weights become the student: `last`, or `best` of those that were scored.
+    pub export: Export,
+}
+
+impl Default for Validate {
+    fn default() -> Self {
+        Self { share: 0.0, every: 250, export: Export::Last }
     }
 }
 

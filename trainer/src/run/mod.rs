@@ -1,5 +1,6 @@
 //! The training loop.
 
+mod clock;
 #[cfg(test)]
 mod folder_tests;
 #[cfg(test)]
@@ -9,16 +10,19 @@ mod region_tests;
 mod setup;
 #[cfg(test)]
 mod tests;
+mod validate;
+#[cfg(test)]
+mod validate_tests;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
 
 use retort_cache::{Dataset, Interrupt, Progress};
 use retort_schemas::runs::{RUN_VERSION, RunInfo};
-use tch::Device;
 
+use self::clock::Clock;
 use self::setup::{claim, plan, prepare_words, sources, tokenizer};
+use self::validate::{Validation, to_export};
 use crate::adamw::AdamW;
 use crate::adapt::{Goal, Stage, contrast_step, masked_step};
 use crate::balance::Balance;
@@ -76,14 +80,16 @@ fn train_stage(
     let plan = plan(recipe, &dataset, split)?;
     let objective = plan.objective;
     let answers = outputs_of(objective, &dataset)?;
-    let device = Device::Cpu;
+    let device = retort_nn::device(&recipe.device)?;
     let sources = sources(recipe, &dataset)?;
     let tokenizer = tokenizer(recipe, run, &sources, &plan)?;
     let weights = students::first_weights(recipe, device)?;
-    let features = sources.visual_features(plan.stream.parts.iter().map(|part| &part.shard))?;
+    let shards = plan.stream.parts.iter().chain(&plan.held_out).map(|part| &part.shard);
+    let features = sources.visual_features(shards)?;
     let student = students::first(recipe, &weights, &tokenizer, objective, answers.len(), features.as_ref())?;
     let heads = Heads::new(recipe, &weights, &sources, &plan.stream.parts)?;
     let goal = Goal::of(whole, stage, &weights, &tokenizer)?;
+    let mut validation = Validation::of(recipe, run, &dataset, &plan, &answers, device)?;
     let named = weights.into_named();
     let parameters = named.iter().filter(|(name, _)| student.exports(name)).map(|(_, t)| t.numel() as u64).sum();
     let mut info = RunInfo {
@@ -102,6 +108,7 @@ fn train_stage(
         batch: recipe.optim.batch.min(plan.stream.samples()) as u64,
         parameters,
         complete: false,
+        validation: validation.as_ref().map(Validation::info),
     };
     record::write_info(run, &info)?;
     let mut preparer = Preparer {
@@ -145,9 +152,7 @@ fn train_stage(
         if stopping {
             return Err(retort_cache::Error::Interrupted.into());
         }
-        let waited = Instant::now();
-        let batch = stream.next()?;
-        clock.waited += waited.elapsed().as_secs_f64();
+        let batch = clock.wait(|| stream.next())?;
         let rate = adamw.rate();
         let losses = match &goal {
             Goal::Task => step(recipe, objective, student.as_ref(), &heads, &batch, &mut adamw, &mut state)?,
@@ -157,7 +162,7 @@ fn train_stage(
             Goal::Masked(head, _) => masked_step(recipe, student.as_ref(), head, &batch, &mut adamw, state.step)?,
         };
         state.step = adamw.steps_done();
-        clock.samples += batch.ids_of_samples.len() as u64;
+        clock.count(batch.ids_of_samples.len());
         progress.advance(1);
         if state.step.is_multiple_of(recipe.log.every.max(1)) || state.step == steps {
             let speed = [("lr", rate), ("samples_per_sec", clock.rate()), ("data_wait", clock.wait_share())];
@@ -165,6 +170,11 @@ fn train_stage(
                 metrics.push(state.step, &format!("{}{tag}", stage.prefix()), *value);
             }
             progress.note(&losses.first().map_or(String::new(), |(_, total)| format!("loss {total:.4}")));
+        }
+        if let Some(validation) = validation.as_mut().filter(|v| stage == Stage::Task && v.is_due(state.step)) {
+            let scored = clock.pause(|| validation.score(run, state.step, student.as_ref(), &mut adamw))?;
+            metrics.push(state.step, "val/accuracy", scored.score);
+            metrics.push(state.step, "val/loss", scored.loss);
         }
     }
     progress.end();
@@ -174,32 +184,11 @@ fn train_stage(
         checkpoint::write(run, state, &adamw, recipe.log.keep)?;
     }
     if stage == Stage::Task {
-        record::export(run, student.as_ref(), &adamw, &preparer.tokenizer, &answers)?;
+        let weights = to_export(recipe, run, student.as_ref(), &adamw)?;
+        record::export(run, student.as_ref(), &weights, &preparer.tokenizer, &answers)?;
         info.complete = true;
+        info.validation = validation.as_ref().map(Validation::info);
         record::write_info(run, &info)?;
     }
     Ok(Outcome { info, began_at, data_wait: clock.wait_share() })
-}
-
-/// Waiting and working, since the call began.
-struct Clock {
-    began: Instant,
-    waited: f64,
-    samples: u64,
-}
-
-impl Default for Clock {
-    fn default() -> Self {
-        Self { began: Instant::now(), waited: 0.0, samples: 0 }
-    }
-}
-
-impl Clock {
-    fn rate(&self) -> f64 {
-        self.samples as f64 / self.began.elapsed().as_secs_f64().max(1e-9)
-    }
-
-    fn wait_share(&self) -> f64 {
-        self.waited / self.began.elapsed().as_secs_f64().max(1e-9)
-    }
 }

@@ -11,6 +11,7 @@ use tch::Tensor;
 use crate::adamw::AdamW;
 use crate::adapt::Stage;
 use crate::balance::Balance;
+use crate::watch::Watch;
 use crate::{Error, Result};
 
 /// What is not a tensor. The place in the stream is the step.
@@ -21,6 +22,8 @@ pub(crate) struct State {
     pub(crate) stage: Stage,
     pub(crate) step: u64,
     pub(crate) balance: Balance,
+    #[serde(default)]
+    pub(crate) watch: Watch,
 }
 
 /// The one key of a checkpoint's metadata.
@@ -110,6 +113,18 @@ pub(crate) fn has_reached(run: &Path, stage: Stage) -> bool {
         path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(name_of(stage)))
     };
     list(&run.join(files::CHECKPOINTS)).iter().any(is_of)
+}
+
+/// The newest checkpoint known to be good when step `failed` of a stage went wrong: a step from it went well, so that it is
+/// not itself what went wrong. None if there is none.
+pub(crate) fn last_good(run: &Path, stage: Stage, failed: u64) -> Option<PathBuf> {
+    let good = |path: &PathBuf| {
+        let name = path.file_stem().and_then(|name| name.to_str()).unwrap_or_default();
+        let step = name.strip_prefix(name_of(stage)).and_then(|rest| rest.strip_prefix('-')?.parse::<u64>().ok());
+        // What is not of this stage is of the one before.
+        step.is_none_or(|step| step + 1 < failed)
+    };
+    list(&run.join(files::CHECKPOINTS)).into_iter().rev().find(good)
 }
 
 /// Takes over the newest checkpoint of a run, if there is one; of an earlier stage, the weights alone, and none is

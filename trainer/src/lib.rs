@@ -52,6 +52,7 @@ mod stream;
 pub mod students;
 mod tasks;
 mod vocabulary;
+mod watch;
 mod zipped;
 
 pub use error::{Error, Result};

@@ -179,8 +179,7 @@ pub(crate) fn descend(
     mut losses: Losses,
 ) -> Result<Losses> {
     let finite = |value: f64| {
-        let first: Vec<&str> = batch.ids_of_samples.iter().take(5).map(String::as_str).collect();
-        let error = || Error::NotFinite { step: done + 1, value, samples: first.join(", ") };
+        let error = || Error::NotFinite { step: done + 1, value, samples: batch.named(), checkpoint: None };
         if value.is_finite() { Ok(value) } else { Err(error()) }
     };
     let value = finite(total.f_double_value(&[])?)?;

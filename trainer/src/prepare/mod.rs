@@ -50,6 +50,19 @@ pub(crate) struct Batch {
     pub(crate) masked: Option<MaskedTokens>,
 }
 
+impl Batch {
+    /// Its samples by their ids, for messages: all, or of very many the first.
+    pub(crate) fn named(&self) -> String {
+        const SHOWN: usize = 64;
+        let ids = &self.ids_of_samples;
+        let shown: Vec<&str> = ids.iter().take(SHOWN).map(String::as_str).collect();
+        match ids.len().saturating_sub(SHOWN) {
+            0 => shown.join(", "),
+            more => format!("{} and {more} more", shown.join(", ")),
+        }
+    }
+}
+
 /// Numbers of images, `[batch]`, and of texts, `[texts]`: equal where the image (by id) or the text is the same.
 pub(crate) struct Equals {
     pub(crate) images: Tensor,

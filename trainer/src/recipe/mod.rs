@@ -278,6 +278,9 @@ pub struct Optim {
     pub betas: [f64; 2],
     /// Gradient norm above which gradients are scaled down; 0 for never.
     pub clip: f64,
+    /// Times what the loss was (the higher of the mean of its first steps and its running mean) at which training stops;
+    /// 0 for never.
+    pub explode: f64,
     /// Whether layers are computed again in the backward pass instead of kept (gradient checkpointing): memory of one layer
     /// instead of all, for a third more time.
     pub recompute: bool,
@@ -297,6 +300,7 @@ impl Default for Optim {
             weight_decay: 0.01,
             betas: [0.9, 0.98],
             clip: 1.0,
+            explode: 100.0,
             recompute: false,
         }
     }

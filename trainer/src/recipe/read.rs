@@ -73,6 +73,10 @@ impl Recipe {
         if (self.arm.text() || adapted) && self.teachers.text.is_none() {
             return refuse("teachers.text", "is needed by this arm: name a teacher of the data set, such as \"text\"");
         }
+        let explode = self.optim.explode;
+        if explode != 0.0 && !(explode > 1.0 && explode.is_finite()) {
+            return refuse("optim.explode", &format!("is {explode}: expected more than 1, or 0 for no limit"));
+        }
         let Validate { share, export, .. } = self.validate;
         if !(0.0..1.0).contains(&share) {
             return refuse("validate.share", &format!("is {share}: expected at least 0 and less than 1"));
@@ -289,6 +293,8 @@ mod tests {
             (vec!["student.kind=villa", "adversarial.steps=0"], "adversarial.steps ", "uniter"),
             (vec!["student.kind=villa", "adversarial.kl=-1"], "adversarial.kl ", "-1"),
             (vec!["adversarial.enabled=true", "adversarial.lr=nan"], "adversarial.lr ", "NaN"),
+            (vec!["optim.explode=1.0"], "optim.explode ", "more than 1"),
+            (vec!["optim.explode=inf"], "optim.explode ", "more than 1"),
             (vec!["validate.share=1.0"], "validate.share ", "less than 1"),
             (vec!["validate.share=nan"], "validate.share ", "NaN"),
             (vec!["validate.export=best"], "validate.export ", "nothing is held out"),

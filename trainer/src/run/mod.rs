@@ -13,6 +13,8 @@ mod tests;
 mod validate;
 #[cfg(test)]
 mod validate_tests;
+#[cfg(test)]
+mod watch_tests;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -28,12 +30,13 @@ use crate::adapt::{Goal, Stage, contrast_step, masked_step};
 use crate::balance::Balance;
 use crate::checkpoint::{self, State};
 use crate::metrics::Metrics;
-use crate::prepare::Preparer;
+use crate::prepare::{Batch, Preparer};
 use crate::recipe::Recipe;
-use crate::step::{Heads, step};
+use crate::step::{Heads, Losses, step};
 use crate::stream::Stream;
 use crate::tasks::outputs_of;
-use crate::{Result, record, students};
+use crate::watch::Watch;
+use crate::{Error, Result, record, students};
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,7 +52,8 @@ pub struct Outcome {
 /// Trains a student as the recipe says, into a run folder; called again on the same folder, it continues.
 ///
 /// # Errors
-/// Of the recipe, the data set, the cache, libtorch; [`crate::Error::NotFinite`] when the loss diverges;
+/// Of the recipe, the data set, the cache, libtorch; [`Error::NotFinite`] and [`Error::Exploded`] when the loss diverges,
+/// with what was measured before written down;
 /// [`retort_cache::Error::Interrupted`] when asked to stop, after a checkpoint.
 pub fn train(recipe: &Recipe, run: &Path, progress: &dyn Progress, interrupt: &Interrupt) -> Result<Outcome> {
     let Some(adapting) = recipe.of_adaptation() else {
@@ -132,7 +136,8 @@ fn train_stage(
     }
     let mut adamw = AdamW::new(named, &recipe.optim)?;
     let restored = checkpoint::restore(run, stage, &mut adamw)?;
-    let fresh = State { stage, step: 0, balance: Balance::new(recipe.distil.kd_ratio, recipe.distil.balance_steps) };
+    let balance = Balance::new(recipe.distil.kd_ratio, recipe.distil.balance_steps);
+    let fresh = State { stage, step: 0, balance, watch: Watch::default() };
     let mut state = restored.unwrap_or(fresh);
     let began_at = state.step;
     let mut metrics = Metrics::read(run, stage, state.step)?;
@@ -154,12 +159,20 @@ fn train_stage(
         }
         let batch = clock.wait(|| stream.next())?;
         let rate = adamw.rate();
-        let losses = match &goal {
-            Goal::Task => step(recipe, objective, student.as_ref(), &heads, &batch, &mut adamw, &mut state)?,
+        let taken = match &goal {
+            Goal::Task => step(recipe, objective, student.as_ref(), &heads, &batch, &mut adamw, &mut state),
             Goal::Contrast => {
-                contrast_step(recipe, objective, student.as_ref(), &heads, &batch, &mut adamw, state.step)?
+                contrast_step(recipe, objective, student.as_ref(), &heads, &batch, &mut adamw, state.step)
             }
-            Goal::Masked(head, _) => masked_step(recipe, student.as_ref(), head, &batch, &mut adamw, state.step)?,
+            Goal::Masked(head, _) => masked_step(recipe, student.as_ref(), head, &batch, &mut adamw, state.step),
+        };
+        let losses = match taken.and_then(|losses| not_exploded(recipe, losses, &batch, &mut state)) {
+            Ok(losses) => losses,
+            Err(error) => {
+                // Of the step that went wrong nothing is kept.
+                metrics.write(run)?;
+                return Err(error.beside(checkpoint::last_good(run, stage, state.step + 1)));
+            }
         };
         state.step = adamw.steps_done();
         clock.count(batch.ids_of_samples.len());
@@ -191,4 +204,16 @@ fn train_stage(
         record::write_info(run, &info)?;
     }
     Ok(Outcome { info, began_at, data_wait: clock.wait_share() })
+}
+
+/// Passes the losses of a step on, unless they explode.
+fn not_exploded(recipe: &Recipe, losses: Losses, batch: &Batch, state: &mut State) -> Result<Losses> {
+    let total = losses.first().map_or(0.0, |(_, total)| *total);
+    match state.watch.see(total, recipe.optim.explode) {
+        None => Ok(losses),
+        Some(limit) => {
+            let (step, samples) = (state.step + 1, batch.named());
+            Err(Error::Exploded { step, value: total, limit, samples, checkpoint: None })
+        }
+    }
 }

@@ -25,6 +25,7 @@ mod balance;
 mod checkpoint;
 pub mod confidence;
 mod controls;
+mod environment;
 mod error;
 mod evaluate;
 mod events;

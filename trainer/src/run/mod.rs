@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 use retort_cache::{Dataset, Interrupt, Progress};
 use retort_schemas::runs::{RUN_VERSION, RunInfo};
+use tch::Device;
 
 use self::clock::Clock;
 use self::setup::{claim, plan, prepare_words, sources, tokenizer};
@@ -36,7 +37,7 @@ use crate::step::{Heads, Losses, step};
 use crate::stream::Stream;
 use crate::tasks::outputs_of;
 use crate::watch::Watch;
-use crate::{Error, Result, record, students};
+use crate::{Error, Result, environment, record, students};
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,36 +57,42 @@ pub struct Outcome {
 /// with what was measured before written down;
 /// [`retort_cache::Error::Interrupted`] when asked to stop, after a checkpoint.
 pub fn train(recipe: &Recipe, run: &Path, progress: &dyn Progress, interrupt: &Interrupt) -> Result<Outcome> {
+    let dataset = Dataset::open(&recipe.data.dataset)?;
+    let device = retort_nn::device(&recipe.device)?;
+    dataset.split(&recipe.data.split)?;
+    claim(run, recipe)?;
+    environment::record(run, device)?;
+    let call = Call { run, dataset: &dataset, device, progress, interrupt };
     let Some(adapting) = recipe.of_adaptation() else {
-        return train_stage(recipe, recipe, Stage::Task, run, progress, interrupt);
+        return train_stage(recipe, recipe, Stage::Task, &call);
     };
     let before = if checkpoint::has_reached(run, Stage::Task) {
         None
     } else {
-        Some(train_stage(recipe, &adapting, Stage::Adapt, run, progress, interrupt)?.began_at)
+        Some(train_stage(recipe, &adapting, Stage::Adapt, &call)?.began_at)
     };
-    let outcome = train_stage(recipe, recipe, Stage::Task, run, progress, interrupt)?;
+    let outcome = train_stage(recipe, recipe, Stage::Task, &call)?;
     Ok(Outcome { began_at: before.unwrap_or(adapting.optim.steps + outcome.began_at), ..outcome })
+}
+
+/// What all stages of a run share.
+struct Call<'a> {
+    run: &'a Path,
+    dataset: &'a Dataset,
+    device: Device,
+    progress: &'a dyn Progress,
+    interrupt: &'a Interrupt,
 }
 
 /// One stage of a run: `recipe` is the stage's, `whole` the run's. A stage starts from the last checkpoint of the one
 /// before, whether that was written a moment ago or before a kill, so that both end with the same bits.
-fn train_stage(
-    whole: &Recipe,
-    recipe: &Recipe,
-    stage: Stage,
-    run: &Path,
-    progress: &dyn Progress,
-    interrupt: &Interrupt,
-) -> Result<Outcome> {
-    let dataset = Dataset::open(&recipe.data.dataset)?;
+fn train_stage(whole: &Recipe, recipe: &Recipe, stage: Stage, call: &Call<'_>) -> Result<Outcome> {
+    let &Call { run, dataset, device, progress, interrupt } = call;
     let split = dataset.split(&recipe.data.split)?;
-    claim(run, whole)?;
-    let plan = plan(recipe, &dataset, split)?;
+    let plan = plan(recipe, dataset, split)?;
     let objective = plan.objective;
-    let answers = outputs_of(objective, &dataset)?;
-    let device = retort_nn::device(&recipe.device)?;
-    let sources = sources(recipe, &dataset)?;
+    let answers = outputs_of(objective, dataset)?;
+    let sources = sources(recipe, dataset)?;
     let tokenizer = tokenizer(recipe, run, &sources, &plan)?;
     let weights = students::first_weights(recipe, device)?;
     let shards = plan.stream.parts.iter().chain(&plan.held_out).map(|part| &part.shard);
@@ -93,7 +100,7 @@ fn train_stage(
     let student = students::first(recipe, &weights, &tokenizer, objective, answers.len(), features.as_ref())?;
     let heads = Heads::new(recipe, &weights, &sources, &plan.stream.parts)?;
     let goal = Goal::of(whole, stage, &weights, &tokenizer)?;
-    let mut validation = Validation::of(recipe, run, &dataset, &plan, &answers, device)?;
+    let mut validation = Validation::of(recipe, run, dataset, &plan, &answers, device)?;
     let named = weights.into_named();
     let parameters = named.iter().filter(|(name, _)| student.exports(name)).map(|(_, t)| t.numel() as u64).sum();
     let mut info = RunInfo {

@@ -171,7 +171,14 @@ impl Preparer {
     }
 
     fn tensor<T: tch::kind::Element>(&self, values: &[T], shape: &[i64]) -> Result<Tensor> {
-        Ok(Tensor::f_from_slice(values)?.f_reshape(shape)?.f_to_device(self.device)?)
+        let host = Tensor::f_from_slice(values)?.f_reshape(shape)?;
+        if !self.device.is_cuda() {
+            return Ok(host.f_to_device(self.device)?);
+        }
+        // The device copies out of pinned memory while this thread goes on. libtorch keeps the buffer until it has, and
+        // the step's kernels come after the copy: all threads queue on the device's default stream.
+        let pinned = host.f_pin_memory(self.device)?;
+        Ok(pinned.f_to_device_(self.device, pinned.kind(), true, false)?)
     }
 
     /// `[batch, answers]` of an objective that has soft scores.

@@ -23,7 +23,7 @@ use retort_cache::{Dataset, Interrupt, Progress};
 use retort_schemas::runs::{RUN_VERSION, RunInfo};
 use tch::Device;
 
-use self::clock::Clock;
+use self::clock::{Clock, note};
 use self::setup::{claim, plan, prepare_words, sources, tokenizer};
 use self::validate::{Validation, to_export};
 use crate::adamw::AdamW;
@@ -155,6 +155,7 @@ fn train_stage(whole: &Recipe, recipe: &Recipe, stage: Stage, call: &Call<'_>) -
     progress.begin(&doing, steps, "steps");
     progress.advance(state.step);
     let mut clock = Clock::default();
+    let mut last_score = None;
     while state.step < steps {
         let stopping = interrupt.requested();
         if stopping || (state.step > began_at && state.step.is_multiple_of(recipe.log.checkpoint_every.max(1))) {
@@ -189,10 +190,11 @@ fn train_stage(whole: &Recipe, recipe: &Recipe, stage: Stage, call: &Call<'_>) -
             for (tag, value) in losses.iter().chain(&speed) {
                 metrics.push(state.step, &format!("{}{tag}", stage.prefix()), *value);
             }
-            progress.note(&losses.first().map_or(String::new(), |(_, total)| format!("loss {total:.4}")));
+            progress.note(&note(&losses, last_score, &clock));
         }
         if let Some(validation) = validation.as_mut().filter(|v| stage == Stage::Task && v.is_due(state.step)) {
             let scored = clock.pause(|| validation.score(run, state.step, student.as_ref(), &mut adamw))?;
+            last_score = Some(scored.score);
             metrics.push(state.step, "val/accuracy", scored.score);
             metrics.push(state.step, "val/loss", scored.loss);
         }

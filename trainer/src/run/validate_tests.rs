@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use arrow::array::{Array, Float32Array, StringArray};
+use arrow::array::{Float32Array, StringArray, UInt32Array};
 use retort_cache::{Dataset, Interrupt, Quiet, column, read_plain_table};
 use retort_nn::Checkpoint;
 use retort_schemas::runs::{RunInfo, confidence, files, predictions};
@@ -75,12 +75,12 @@ fn the_held_out_part_is_scored_as_evaluation_scores_it() -> Result {
         let held: BTreeMap<&str, &[usize]> = held.iter().map(|p| (p.shard.name.as_str(), p.rows.as_slice())).collect();
         let table = read_plain_table(&run.join(files::predictions("train")), predictions::VERSION)?;
         let shards = column::<StringArray>(&table, predictions::SHARD)?;
-        let rows = column::<arrow::array::UInt32Array>(&table, predictions::ROW)?;
+        let rows = column::<UInt32Array>(&table, predictions::ROW)?;
         let scores = column::<Float32Array>(&table, predictions::SCORE)?;
         let is_held = |at: &usize| {
             held.get(shards.value(*at)).is_some_and(|rows_of| rows_of.contains(&(rows.value(*at) as usize)))
         };
-        let scores: Vec<f64> = (0..scores.len()).filter(is_held).map(|at| f64::from(scores.value(at))).collect();
+        let scores: Vec<f64> = (0..table.num_rows()).filter(is_held).map(|at| f64::from(scores.value(at))).collect();
         let expected = scores.iter().sum::<f64>() / scores.len() as f64;
         let last = curve(&run, "val/accuracy")?.pop();
         assert_eq!(last.map(|(step, _)| step), Some(8), "{asked:?}");

@@ -163,6 +163,16 @@ fn the_best_is_kept_and_exported_whenever_a_run_is_killed() -> Result {
 }
 
 #[test]
+fn of_equal_scores_the_first_is_the_best() -> Result {
+    let folder = tempdir()?;
+    let path = write(folder.path(), Asked::Class)?;
+    let recipe = recipe(&path, &["validate.share=0.25", "validate.every=1", "optim.lr=0.0", "optim.steps=3"])?;
+    let info = trained(&recipe, &folder.path().join("run"))?;
+    assert_eq!(info.validation.and_then(|validation| validation.best_step), Some(1));
+    Ok(())
+}
+
+#[test]
 fn a_share_of_nothing_is_refused() -> Result {
     let folder = tempdir()?;
     let path = write(folder.path(), Asked::Class)?;

@@ -163,6 +163,21 @@ fn the_best_is_kept_and_exported_whenever_a_run_is_killed() -> Result {
 }
 
 #[test]
+fn it_is_the_average_of_the_weights_that_is_scored() -> Result {
+    let folder = tempdir()?;
+    let path = write(folder.path(), Asked::Class)?;
+    let mut curves = Vec::new();
+    for ema in ["optim.ema=0.0", "optim.ema=0.9"] {
+        let run = folder.path().join(ema);
+        trained(&recipe(&path, &[&HELD[..], &[ema]].concat())?, &run)?;
+        curves.push((curve(&run, "loss/total")?, curve(&run, "val/loss")?));
+    }
+    assert_eq!(curves[0].0, curves[1].0, "training does not see the average");
+    assert_ne!(curves[0].1, curves[1].1);
+    Ok(())
+}
+
+#[test]
 fn of_equal_scores_the_first_is_the_best() -> Result {
     let folder = tempdir()?;
     let path = write(folder.path(), Asked::Class)?;

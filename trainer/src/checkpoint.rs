@@ -115,8 +115,8 @@ pub(crate) fn has_reached(run: &Path, stage: Stage) -> bool {
     list(&run.join(files::CHECKPOINTS)).iter().any(is_of)
 }
 
-/// The newest checkpoint known to be good when step `failed` of a stage went wrong: a step from it went well, so that it is
-/// not itself what went wrong. None if there is none.
+/// The newest checkpoint known to be good when step `failed` of a stage went wrong: a step from it went well, so that
+/// it is not itself what went wrong. None if there is none.
 pub(crate) fn last_good(run: &Path, stage: Stage, failed: u64) -> Option<PathBuf> {
     let good = |path: &PathBuf| {
         let name = path.file_stem().and_then(|name| name.to_str()).unwrap_or_default();

@@ -71,7 +71,7 @@ pub enum Error {
     },
     /// The loss rose far above what it was.
     #[error(
-        "the loss is {value} at step {step}, expected at most {limit}, optim.explode times what it was, on samples {samples}; {}",
+        "the loss is {value} at step {step}, expected at most {limit} (optim.explode), on samples {samples}; {}",
         kept(checkpoint)
     )]
     Exploded {

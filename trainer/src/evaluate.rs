@@ -142,8 +142,8 @@ fn grid_teacher(run: &Path, recipe: &Recipe, dataset: &Dataset, split: &Split) -
     Ok(Some(teacher))
 }
 
-/// Holds what the student says of a sample, a class or a candidate text by number and name with its probability, against
-/// the truth.
+/// Holds what the student says of a sample, a class or a candidate text by number and name with its probability,
+/// against the truth.
 fn judge(
     zipped: &Zipped,
     row: usize,

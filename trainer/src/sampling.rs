@@ -60,8 +60,8 @@ pub fn draw(candidates: &[Candidate], count: usize, seed: u64) -> Vec<[u8; 16]> 
 }
 
 /// Which of the groups that [`draw`] gave are held out for validation: of the first n, in their order, always the whole
-/// part of `share` n. What a smaller draw holds out, a larger one of the same seed holds out too; and as the order keeps
-/// labels at their shares, so does every part of it that is taken evenly.
+/// part of `share` n. What a smaller draw holds out, a larger one of the same seed holds out too; and as the order
+/// keeps labels at their shares, so does every part of it that is taken evenly.
 pub fn held_out(drawn: &[[u8; 16]], share: f64) -> BTreeSet<[u8; 16]> {
     // A share of 0.1 is a little more or less than a tenth: the tenth of ten counts.
     let whole = |count: usize| (count as f64 * share + 1e-9).floor();

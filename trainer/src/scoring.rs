@@ -43,7 +43,8 @@ impl Asking {
         Self { preparer, answers }
     }
 
-    /// The batch of these rows and what the student says of it: logits `[batch, classes]` or, of a choice, `[batch, K]`.
+    /// The batch of these rows and what the student says of it: logits `[batch, classes]` or, of a choice, `[batch,
+    /// K]`.
     pub(crate) fn ask(&self, student: &dyn Student, rows: &[(&Zipped, usize)]) -> Result<(Batch, Tensor)> {
         let _guard = tch::no_grad_guard();
         let batch = self.preparer.batch(rows, None)?;

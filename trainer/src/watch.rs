@@ -9,8 +9,8 @@ const FIRST: u64 = 10;
 /// Steps that the running mean remembers.
 const WINDOW: u64 = 100;
 
-/// Follows the total loss of a stage; its state goes into the checkpoint, so that a run that goes on stops where one that
-/// never stopped would.
+/// Follows the total loss of a stage; its state goes into the checkpoint, so that a run that goes on stops where one
+/// that never stopped would.
 ///
 /// ```text
 /// first   mean of the losses of the first steps, at most 10
@@ -28,8 +28,8 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// Sees the loss of a step; gives the limit if that is above it. The first step has none, and `explode` 0 is none at
-    /// all.
+    /// Sees the loss of a step; gives the limit if that is above it. The first step has none, and `explode` 0 is none
+    /// at all.
     pub(crate) fn see(&mut self, loss: f64, explode: f64) -> Option<f64> {
         let limit = explode * self.first.max(self.mean);
         if limit > 0.0 && loss > limit {

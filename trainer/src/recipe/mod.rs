@@ -278,11 +278,11 @@ pub struct Optim {
     pub betas: [f64; 2],
     /// Gradient norm above which gradients are scaled down; 0 for never.
     pub clip: f64,
-    /// Times what the loss was (the higher of the mean of its first steps and its running mean) at which training stops;
-    /// 0 for never.
+    /// Times what the loss was (the higher of the mean of its first steps and its running mean) at which training
+    /// stops; 0 for never.
     pub explode: f64,
-    /// Whether layers are computed again in the backward pass instead of kept (gradient checkpointing): memory of one layer
-    /// instead of all, for a third more time.
+    /// Whether layers are computed again in the backward pass instead of kept (gradient checkpointing): memory of one
+    /// layer instead of all, for a third more time.
     pub recompute: bool,
 }
 
@@ -336,7 +336,8 @@ impl Default for Log {
     }
 }
 
-/// Adversarial training of the embeddings, as VILLA (Gan et al. 2020). Any student can be trained so; `villa` always is.
+/// Adversarial training of the embeddings, as VILLA (Gan et al. 2020). Any student can be trained so; `villa` always
+/// is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Adversarial {

@@ -53,8 +53,8 @@ impl Clock {
     }
 }
 
-/// The line beside the bar: the loss and its parts, lambda, the last score on the held-out part, the speed. The bar itself
-/// shows the time left.
+/// The line beside the bar: the loss and its parts, lambda, the last score on the held-out part, the speed. The bar
+/// itself shows the time left.
 pub(super) fn note(losses: &[(&'static str, f64)], scored: Option<f64>, clock: &Clock) -> String {
     let mut parts = Vec::new();
     let (mut total, mut lambda) = (String::new(), String::new());

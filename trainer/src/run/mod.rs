@@ -53,8 +53,8 @@ pub struct Outcome {
 /// Trains a student as the recipe says, into a run folder; called again on the same folder, it continues.
 ///
 /// # Errors
-/// Of the recipe, the data set, the cache, libtorch; [`Error::NotFinite`] and [`Error::Exploded`] when the loss diverges,
-/// with what was measured before written down;
+/// Of the recipe, the data set, the cache, libtorch; [`Error::NotFinite`] and [`Error::Exploded`] when the loss
+/// diverges, with what was measured before written down;
 /// [`retort_cache::Error::Interrupted`] when asked to stop, after a checkpoint.
 pub fn train(recipe: &Recipe, run: &Path, progress: &dyn Progress, interrupt: &Interrupt) -> Result<Outcome> {
     let dataset = Dataset::open(&recipe.data.dataset)?;

@@ -73,8 +73,8 @@ impl Validation {
         step == self.recipe.optim.steps || (every > 0 && step.is_multiple_of(every))
     }
 
-    /// Scores the student as it would be exported, and keeps its weights if they are better than all before: of equals the
-    /// first stays.
+    /// Scores the student as it would be exported, and keeps its weights if they are better than all before: of equals
+    /// the first stays.
     pub(super) fn score(&mut self, run: &Path, step: u64, student: &dyn Student, adamw: &mut AdamW) -> Result<Scored> {
         let scored = adamw.as_trained(|| self.ask(student))?;
         if self.best.is_none_or(|best| scored.score > best.score) {

@@ -33,6 +33,7 @@ fn taught(folder: &Path) -> Result<PathBuf> {
 }
 
 const RECIPE: &str = r#"
+device = "cpu"
 [data]
 dataset = "DATASET"
 shots = "50%"
@@ -174,8 +175,13 @@ fn training_killed_and_run_again_ends_with_the_same_weights() -> Result {
     let dataset = taught(folder.path())?;
     let recipe = recipe(folder.path(), &dataset)?;
     let (whole, broken) = (folder.path().join("whole"), folder.path().join("broken"));
-    let often = "log.checkpoint_every=4";
-    let arguments = |run| ["train", text(&recipe), "--set", "arm=mad", "--set", often, "--run", text(run)];
+    let settings =
+        ["arm=mad", "log.checkpoint_every=4", "validate.share=0.25", "validate.every=3", "validate.export=best"];
+    let settings = settings.iter().flat_map(|setting| ["--set", setting]);
+    let arguments = |run| -> Vec<&str> {
+        let train = ["train", text(&recipe), "--run", text(run)];
+        train.into_iter().chain(settings.clone()).collect()
+    };
     succeed(&arguments(&whole))?;
     let checkpoints = broken.join("checkpoints");
     let beyond = |place: &str| {
@@ -191,7 +197,8 @@ fn training_killed_and_run_again_ends_with_the_same_weights() -> Result {
     assert!(killed >= 1, "no kill came in time");
     let said = succeed(&arguments(&broken))?;
     assert!(said.contains("continued at step"), "{said}");
-    for file in ["student/model.safetensors", "student/tokenizer.json", "checkpoints/step-00000060.safetensors"] {
+    let best = "checkpoints/best.safetensors";
+    for file in ["student/model.safetensors", "student/tokenizer.json", "checkpoints/step-00000060.safetensors", best] {
         assert!(fs::read(whole.join(file))? == fs::read(broken.join(file))?, "{file} differs after kills");
     }
     Ok(())
@@ -406,12 +413,14 @@ fn tensorboard_reads_what_the_metrics_hold() -> Result {
     let folder = tempdir()?;
     let dataset = ingested(folder.path())?;
     let (recipe, run) = (recipe(folder.path(), &dataset)?, folder.path().join("run"));
-    succeed(&["train", text(&recipe), "--run", text(&run)])?;
+    let validate = ["--set", "validate.share=0.25", "--set", "validate.every=20"];
+    succeed(&[&["train", text(&recipe), "--run", text(&run)], &validate[..]].concat())?;
     let script = repository().join("tests/py/check_tensorboard.py");
     let said = run_python(&packages, &[text(&script), text(&run)])?;
-    let query = "SELECT tag, step, value FROM metrics WHERE tag = 'loss/task' ORDER BY step";
+    let query = "SELECT tag, step, value FROM metrics \
+                 WHERE tag IN ('loss/task', 'val/accuracy', 'val/loss') ORDER BY tag, step";
     let rows = succeed(&["sql", text(&run), "-c", query, "--format", "csv"])?;
-    assert_eq!(rows.lines().count(), 7); // 60 steps, one row in ten
+    assert_eq!(rows.lines().count(), 1 + 6 + 2 * 3); // 60 steps, one row in ten; three scores
     for row in rows.lines().skip(1) {
         let mut cells = row.split(',');
         let (tag, step, value) = (cells.next().unwrap(), cells.next().unwrap(), cells.next().unwrap());

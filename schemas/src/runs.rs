@@ -169,6 +169,8 @@ pub mod files {
     pub const RECIPE: &str = "recipe.toml";
     /// [`super::RunInfo`].
     pub const RUN: &str = "run.json";
+    /// [`super::Environment`].
+    pub const ENVIRONMENT: &str = "environment.json";
     /// Folder of checkpoints.
     pub const CHECKPOINTS: &str = "checkpoints";
     /// Folder of the exported student, in Hugging Face layout.
@@ -222,6 +224,26 @@ pub struct RunInfo {
     pub parameters: u64,
     /// Whether the last step was reached.
     pub complete: bool,
+    /// Validation on a held-out part, where there is one. Since 1.2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation: Option<Validated>,
+}
+
+/// What a run held out of its training images, and how its student did there.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Validated {
+    /// Images (groups) held out.
+    pub images: u64,
+    /// Samples held out.
+    pub samples: u64,
+    /// Name of the metric.
+    pub metric: String,
+    /// After which step the score was best, of equals the first; none before the first score.
+    pub best_step: Option<u64>,
+    /// That score, from 0 to 1.
+    pub best_score: Option<f64>,
+    /// Which weights become the student: `last` or `best`.
+    pub exported: String,
 }
 
 fn none() -> String {
@@ -229,10 +251,56 @@ fn none() -> String {
 }
 
 /// Version of [`RunInfo`] written by this build.
-pub const RUN_VERSION: SchemaVersion = SchemaVersion::new("run", 1, 1);
+pub const RUN_VERSION: SchemaVersion = SchemaVersion::new("run", 1, 2);
+
+/// `environment.json`: where and when a run was computed. Nothing that computes reads it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Environment {
+    /// Version, `environment/<major>.<minor>`.
+    #[serde(rename = "retort:schema")]
+    pub schema: String,
+    /// Every time that the run was begun or gone on with, in order.
+    pub starts: Vec<Start>,
+}
+
+/// One start of a run. What is not known is absent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Start {
+    /// When, in seconds since 1970.
+    pub began_unix_secs: f64,
+    /// Version of retort.
+    pub retort: String,
+    /// The git commit it was built from, where `RETORT_COMMIT` named it at build time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+    /// Version of libtorch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub libtorch: Option<String>,
+    /// The device trained on: `cpu` or `cuda:N`.
+    pub device: String,
+    /// CUDA devices of the machine.
+    pub cuda_devices: u64,
+    /// Threads of libtorch, which decide the order of its sums.
+    pub torch_threads: u64,
+    /// Threads that prepare batches.
+    pub rayon_threads: u64,
+    /// Model of the processor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<String>,
+    /// Operating system.
+    pub os: String,
+    /// Version of its kernel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<String>,
+    /// Architecture of the processor, such as `x86_64`.
+    pub architecture: String,
+}
+
+/// Version of [`Environment`] written by this build.
+pub const ENVIRONMENT_VERSION: SchemaVersion = SchemaVersion::new("environment", 1, 0);
 
 /// Version of a run's checkpoints written by this build.
-pub const CHECKPOINT_VERSION: SchemaVersion = SchemaVersion::new("checkpoint", 1, 1);
+pub const CHECKPOINT_VERSION: SchemaVersion = SchemaVersion::new("checkpoint", 1, 2);
 
 /// `evaluation-<split>.json`: scores of a run on a split, beside the floors. Accuracies are from 0 to 1.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

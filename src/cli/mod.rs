@@ -270,6 +270,9 @@ pub struct Eval {
     /// The split
     #[arg(long, value_name = "NAME")]
     pub split: String,
+    /// auto, cpu, cuda or cuda:N; without it that of the run's recipe
+    #[arg(long)]
+    pub device: Option<String>,
     /// How to print the table
     #[arg(long, value_enum, default_value_t)]
     pub format: SummaryFormat,

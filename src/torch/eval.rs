@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use retort_schemas::runs::{Evaluation, RunInfo, files};
-use retort_trainer::evaluate;
+use retort_trainer::evaluate_on;
 use serde_json::json;
 
 use retort::cli::{Eval, SummaryFormat};
@@ -18,7 +18,8 @@ pub fn run(options: &Eval, terminal: &Terminal) -> Result<ExitCode> {
         let path = run.join(files::RUN);
         let info = serde_json::from_str(&retort_cache::read_text(&path)?)
             .with_context(|| format!("{} cannot be understood", path.display()))?;
-        results.push((info, evaluate(run, &options.split, terminal, terminal.interrupt())?));
+        let device = options.device.as_deref();
+        results.push((info, evaluate_on(run, &options.split, device, terminal, terminal.interrupt())?));
     }
     match options.format {
         SummaryFormat::Json => {

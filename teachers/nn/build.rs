@@ -13,6 +13,11 @@ fn main() {
         return;
     };
     println!("cargo:rustc-link-arg=-Wl,-rpath,{lib}");
+    // For what writes down where it computed; a libtorch out of a Python package has no such file.
+    let version = Path::new(&lib).with_file_name("build-version");
+    if let Ok(version) = std::fs::read_to_string(&version) {
+        println!("cargo:rustc-env=RETORT_LIBTORCH={}", version.trim());
+    }
     if Path::new(&lib).join("libtorch_cuda.so").exists() {
         // Of the root package, `retort` itself stays without libtorch.
         let targets: &[&str] = match env::var("CARGO_PKG_NAME").as_deref() {

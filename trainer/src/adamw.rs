@@ -227,6 +227,18 @@ impl AdamW {
         self.slots.iter().map(|slot| Ok((slot.name.clone(), slot.view(buffer)?))).collect()
     }
 
+    /// Works with the weights to be used in the place of those that are trained, which are put back bit by bit.
+    pub(crate) fn as_trained<T>(&mut self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let Some(average) = &self.average else { return work() };
+        let _guard = tch::no_grad_guard();
+        let mut kept = self.values.f_zeros_like()?;
+        kept.f_copy_(&self.values)?;
+        self.values.f_copy_(average)?;
+        let done = work();
+        self.values.f_copy_(&kept)?;
+        done
+    }
+
     /// Takes over those weights that another stage had too; the moments stay fresh.
     pub(crate) fn start_from(&mut self, tensor: impl Fn(&str) -> Result<Option<Tensor>>) -> Result<()> {
         let _guard = tch::no_grad_guard();

@@ -64,8 +64,7 @@ impl Descent {
     pub(crate) fn descend(self, batch: &Batch, adamw: &mut AdamW, done: u64) -> Result<Losses> {
         let Self { total, pressed, mut losses } = self;
         let finite = |value: f64| {
-            let first: Vec<&str> = batch.ids_of_samples.iter().take(5).map(String::as_str).collect();
-            let error = || Error::NotFinite { step: done + 1, value, samples: first.join(", ") };
+            let error = || Error::NotFinite { step: done + 1, value, samples: batch.named(), checkpoint: None };
             if value.is_finite() { Ok(value) } else { Err(error()) }
         };
         let value = finite(total)?;

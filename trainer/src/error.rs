@@ -58,15 +58,41 @@ pub enum Error {
         problem: String,
     },
     /// The loss became NaN or infinite.
-    #[error("the loss is {value} at step {step}, on samples {samples}")]
+    #[error("the loss is {value} at step {step}, on samples {samples}; {}", kept(checkpoint))]
     NotFinite {
         /// The step.
         step: u64,
         /// The loss.
         value: f64,
-        /// The first samples of the batch.
+        /// The samples of the batch.
         samples: String,
+        /// The newest checkpoint from which training went well.
+        checkpoint: Option<PathBuf>,
     },
+    /// The loss rose far above what it was.
+    #[error(
+        "the loss is {value} at step {step}, expected at most {limit} (optim.explode), on samples {samples}; {}",
+        kept(checkpoint)
+    )]
+    Exploded {
+        /// The step.
+        step: u64,
+        /// The loss.
+        value: f64,
+        /// What it may be.
+        limit: f64,
+        /// The samples of the batch.
+        samples: String,
+        /// The newest checkpoint from which training went well.
+        checkpoint: Option<PathBuf>,
+    },
+}
+
+fn kept(checkpoint: &Option<PathBuf>) -> String {
+    match checkpoint {
+        Some(path) => format!("the last good checkpoint is {}", path.display()),
+        None => "there is no good checkpoint yet".to_owned(),
+    }
 }
 
 impl From<tch::TchError> for Error {
@@ -75,17 +101,28 @@ impl From<tch::TchError> for Error {
     }
 }
 
+/// What keeps a loss from diverging.
+const CALMER: &str = "lower optim.lr (before the task, adapt.lr), lengthen its warm-up or set optim.clip";
+
 impl Error {
+    /// Names the checkpoint that a loss that went wrong leaves.
+    pub(crate) fn beside(mut self, good: Option<PathBuf>) -> Self {
+        if let Self::NotFinite { checkpoint, .. } | Self::Exploded { checkpoint, .. } = &mut self {
+            *checkpoint = good;
+        }
+        self
+    }
+
     /// What to do next, where that is known.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Model(error) => error.hint(),
             Self::Cache(error) => error.hint(),
             Self::Run { .. } => Some("choose another folder with --run, or remove this one".to_owned()),
-            Self::NotFinite { .. } => Some(
-                "lower optim.lr (before the task, adapt.lr), or set optim.clip; the last checkpoint is from before"
-                    .to_owned(),
-            ),
+            Self::NotFinite { .. } => Some(format!("{CALMER}, and begin another run (--run); or look at the samples")),
+            Self::Exploded { .. } => {
+                Some(format!("{CALMER}, and begin another run (--run); or raise optim.explode there, 0 for no limit"))
+            }
             _ => None,
         }
     }

@@ -7,23 +7,19 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Float32Array, RecordBatch, StringArray, UInt32Array};
 use retort_cache::{Columns, Dataset, Interrupt, Progress, TeacherCache, column, write_atomic, write_plain_table};
 use retort_nn::TextTokenizer;
-use retort_schemas::answers::accuracy;
 use retort_schemas::manifest::Split;
 use retort_schemas::runs::{EVALUATION_VERSION, Evaluation, Score, files, predictions as names};
 use retort_schemas::tables;
-use tch::{Device, Kind};
+use tch::Device;
 
 use crate::patches::Patches;
-use crate::prepare::{Extra, Preparer};
-use crate::recipe::{Arm, Recipe, StudentKind};
+use crate::recipe::{Recipe, StudentKind};
 use crate::record::{TOKENIZER, WEIGHTS};
+use crate::scoring::{self, Asking, BATCH};
 use crate::students::{self, Student};
-use crate::tasks::{Objective, in_rows_of_samples, outputs_of};
+use crate::tasks::{Objective, outputs_of};
 use crate::zipped::{SampleRow, Sources, Zipped, samples};
 use crate::{Error, Result};
-
-/// Samples a batch; no gradient is kept, so it may be large.
-const BATCH: usize = 256;
 
 /// What is known of one evaluated sample.
 struct Row {
@@ -39,12 +35,28 @@ struct Row {
     scores: Option<[f64; 3]>,
 }
 
-/// Evaluates a finished run on a split of its data set, and writes predictions and scores into the run folder.
+/// Evaluates a finished run on a split of its data set, on the device of its recipe, and writes predictions and scores
+/// into the run folder.
 ///
 /// # Errors
 /// [`Error::Run`] if the run has no exported student; those of the data set and of libtorch.
 pub fn evaluate(run: &Path, split: &str, progress: &dyn Progress, interrupt: &Interrupt) -> Result<Evaluation> {
+    evaluate_on(run, split, None, progress, interrupt)
+}
+
+/// As [`evaluate()`], on another device than the recipe's where `device` names one: `auto`, `cpu`, `cuda` or `cuda:N`.
+///
+/// # Errors
+/// As [`evaluate()`]; also if there is no such device.
+pub fn evaluate_on(
+    run: &Path,
+    split: &str,
+    device: Option<&str>,
+    progress: &dyn Progress,
+    interrupt: &Interrupt,
+) -> Result<Evaluation> {
     let recipe = Recipe::read(&run.join(files::RECIPE), &[])?;
+    let device = retort_nn::device(device.unwrap_or(&recipe.device))?;
     let dataset = Dataset::open(&recipe.data.dataset)?;
     let tested = dataset.split(split)?.clone();
     let guesser = Guesser::fit(&dataset, dataset.split(&recipe.data.split)?)?;
@@ -58,26 +70,15 @@ pub fn evaluate(run: &Path, split: &str, progress: &dyn Progress, interrupt: &In
         let problem = format!("split {split} has no samples");
         return Err(Error::Data { path: dataset.folder().to_owned(), problem });
     };
-    let (student, tokenizer, answers) = open_student(run, &recipe, objective, &dataset)?;
-    // Evaluation is the student alone: no teacher's features, no augmentation.
-    let preparer = Preparer {
-        recipe: Recipe { arm: Arm::Base, ..recipe },
-        tokenizer,
-        objective,
-        classes: answers.len(),
-        visual_words: None,
-        semantic_words: None,
-        confidence: None,
-        extra: Extra::None,
-        device: Device::Cpu,
-    };
+    let (student, tokenizer, answers) = open_student(run, &recipe, objective, &dataset, device)?;
+    let asking = Asking::new(&recipe, tokenizer, objective, answers, device);
     let sources = Sources {
         image_teacher: None,
         text_teacher: None,
         with_tokens: false,
-        with_regions: preparer.recipe.student.kind.reads_regions(),
+        with_regions: recipe.student.kind.reads_regions(),
         random: None,
-        grid_teacher: grid_teacher(run, &preparer.recipe, &dataset, &tested)?,
+        grid_teacher: grid_teacher(run, &recipe, &dataset, &tested)?,
         dataset: dataset.clone(),
     };
     let total = tested.shards.iter().map(|shard| shard.rows(tables::samples::NAME)).sum();
@@ -89,8 +90,10 @@ pub fn evaluate(run: &Path, split: &str, progress: &dyn Progress, interrupt: &In
         for chunk in all.chunks(BATCH) {
             interrupt.check()?;
             let batch: Vec<(&Zipped, usize)> = chunk.iter().map(|row| (&zipped, *row)).collect();
-            for ((_, row), (class, confidence)) in batch.iter().zip(predict(student.as_ref(), &preparer, &batch)?) {
-                rows.push(judge(&zipped, *row, objective, &answers, class, confidence, &guesser));
+            let (_, logits) = asking.ask(student.as_ref(), &batch)?;
+            for ((_, row), (chosen, confidence)) in batch.iter().zip(scoring::best(&logits)?) {
+                let said = (chosen, asking.name_of(chosen), confidence);
+                rows.push(judge(&zipped, *row, objective, said, &guesser));
             }
             progress.advance(chunk.len() as u64);
         }
@@ -109,6 +112,7 @@ fn open_student(
     recipe: &Recipe,
     objective: Objective,
     dataset: &Dataset,
+    device: Device,
 ) -> Result<(Box<dyn Student>, TextTokenizer, Vec<String>)> {
     let folder = run.join(files::STUDENT);
     let weights = folder.join(WEIGHTS);
@@ -116,7 +120,7 @@ fn open_student(
         let problem = "has no exported student: is training finished?".to_owned();
         return Err(Error::Run { path: run.to_owned(), problem });
     }
-    let (student, answers) = students::open(&folder, recipe.student.kind, &weights)?;
+    let (student, answers) = students::open(&folder, recipe.student.kind, &weights, device)?;
     if answers != outputs_of(objective, dataset)? {
         let problem = "its answers are not those of the data set, or in another order".to_owned();
         return Err(Error::Run { path: folder, problem });
@@ -138,45 +142,25 @@ fn grid_teacher(run: &Path, recipe: &Recipe, dataset: &Dataset, split: &Split) -
     Ok(Some(teacher))
 }
 
-/// Class, or candidate, and probability of the student's best answers.
-fn predict(student: &dyn Student, preparer: &Preparer, rows: &[(&Zipped, usize)]) -> Result<Vec<(usize, f32)>> {
-    let _guard = tch::no_grad_guard();
-    let batch = preparer.batch(rows, None)?;
-    let views = student.forward(&batch.text, &batch.visual)?;
-    let logits = in_rows_of_samples(&views.logits, preparer.objective)?;
-    let (best, class) = logits.f_softmax(-1, Kind::Float)?.f_max_dim(1, false)?;
-    let (best, class) = (Vec::<f32>::try_from(&best)?, Vec::<i64>::try_from(&class)?);
-    Ok(class.into_iter().map(|class| class as usize).zip(best).collect())
-}
-
-/// Holds what the student says of a sample, a class or a candidate text, against the truth.
+/// Holds what the student says of a sample, a class or a candidate text by number and name with its probability,
+/// against the truth.
 fn judge(
     zipped: &Zipped,
     row: usize,
     objective: Objective,
-    answers: &[String],
-    chosen: usize,
-    confidence: f32,
+    (chosen, said, confidence): (usize, String, f32),
     guesser: &Guesser,
 ) -> Row {
     let sample = &zipped.samples[row];
     let candidate = |at: usize| sample.texts.get(at).map(|text| zipped.texts.value(*text));
     let text = candidate(0).unwrap_or_default();
-    let said = name_of(objective, answers, chosen);
-    let truth = truth_of(objective, sample);
-    let score = |answer: &str| match objective {
-        Objective::Answers => accuracy(answer, &sample.answers),
-        Objective::Class | Objective::Choice(_) => f64::from(u8::from(truth.as_deref() == Some(answer))),
-    };
-    let labelled = match objective {
-        Objective::Answers => !sample.answers.is_empty(),
-        Objective::Class | Objective::Choice(_) => truth.is_some(),
-    };
     let shown = match objective {
         Objective::Choice(_) => [candidate(chosen), sample.label.and_then(|label| candidate(label as usize))],
         Objective::Answers | Objective::Class => [Some(said.as_str()), sample.label_text.as_deref()],
     };
-    let scores = labelled.then(|| [score(&said), score(&guesser.majority), score(guesser.answer(text))]);
+    let score = |answer: &str| scoring::score(objective, sample, answer);
+    let scores = score(&said).zip(score(&guesser.majority)).zip(score(guesser.answer(text)));
+    let scores = scores.map(|((own, majority), question_only)| [own, majority, question_only]);
     Row {
         id: sample.id.clone(),
         shard: zipped.shard.clone(),
@@ -187,22 +171,6 @@ fn judge(
         truth: shown[1].map(str::to_owned),
         confidence,
         scores,
-    }
-}
-
-/// A class by its name, a candidate text by its number.
-fn name_of(objective: Objective, answers: &[String], chosen: usize) -> String {
-    match objective {
-        Objective::Choice(_) => chosen.to_string(),
-        Objective::Answers | Objective::Class => answers.get(chosen).cloned().unwrap_or_default(),
-    }
-}
-
-/// What is right, named like the predictions.
-fn truth_of(objective: Objective, sample: &SampleRow) -> Option<String> {
-    match objective {
-        Objective::Choice(_) => sample.label.map(|label| label.to_string()),
-        Objective::Answers | Objective::Class => sample.label_text.clone(),
     }
 }
 
@@ -231,7 +199,9 @@ impl Guesser {
             let texts = column::<StringArray>(&texts, tables::texts::TEXT)?;
             for sample in samples(dataset, shard)? {
                 let objective = Objective::of(&sample);
-                let Some(answer) = objective.and_then(|objective| truth_of(objective, &sample)) else { continue };
+                let Some(answer) = objective.and_then(|objective| scoring::truth_of(objective, &sample)) else {
+                    continue;
+                };
                 *all.entry(answer.clone()).or_default() += 1;
                 // Which of several texts it is cannot be told from the first of them.
                 if let (Some(text), false) = (sample.texts.first(), matches!(objective, Some(Objective::Choice(_)))) {

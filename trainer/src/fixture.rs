@@ -84,7 +84,8 @@ pub(crate) fn write(folder: &Path, asked: Asked) -> Result<PathBuf> {
 /// A recipe for a tiny student on such a data set, with settings over it.
 pub(crate) fn recipe(dataset: &Path, settings: &[&str]) -> crate::Result<crate::Recipe> {
     let text = format!(
-        "[data]\ndataset = {dataset:?}\npool_samples = 32\nblock_samples = 4\n[teachers]\nimage = \"clip\"\ntext = \"text\"\n\
+        "device = \"cpu\"\n[data]\ndataset = {dataset:?}\npool_samples = 32\nblock_samples = 4\n\
+         [teachers]\nimage = \"clip\"\ntext = \"text\"\n\
          [student]\nhidden = 16\nlayers = 1\nheads = 2\nimage_size = 16\npatch_size = 8\ntext_tokens = 12\n\
          [optim]\nsteps = 8\nbatch = 8\nlr = 0.005\nwarmup_steps = 2\n[adapt]\nsteps = 6\nlr = 0.005\nwarmup_steps = 2\n\
          [log]\nevery = 1\ncheckpoint_every = 2\nkeep = 100\n"

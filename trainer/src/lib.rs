@@ -26,9 +26,11 @@ mod checkpoint;
 pub mod confidence;
 mod controls;
 mod descent;
+mod environment;
 mod error;
 mod evaluate;
 mod events;
+mod exact;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
@@ -44,6 +46,7 @@ mod record;
 mod regions;
 mod run;
 mod sampling;
+mod scoring;
 mod seeds;
 pub mod selection;
 mod step;
@@ -51,13 +54,14 @@ mod stream;
 pub mod students;
 mod tasks;
 mod vocabulary;
+mod watch;
 mod zipped;
 
 pub use error::{Error, Result};
-pub use evaluate::evaluate;
+pub use evaluate::{evaluate, evaluate_on};
 pub use recipe::{
-    AdaptMode, Arm, ChoiceLoss, ConfidenceForm, ConfidenceSource, Control, Decay, Distance, Fit, Recipe, SelectMode,
-    Shots, Side, StudentKind, Target,
+    AdaptMode, Arm, ChoiceLoss, ConfidenceForm, ConfidenceSource, Control, Decay, Distance, Export, Fit, Recipe,
+    SelectMode, Shots, Side, StudentKind, Target,
 };
 pub use run::{Outcome, train};
 pub use sampling::{Candidate, draw};

@@ -1,5 +1,6 @@
 //! What a run leaves behind besides metrics and checkpoints.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -7,8 +8,8 @@ use arrow::array::{ArrayRef, BooleanArray, Float32Array, RecordBatch, StringArra
 use retort_cache::{write_atomic, write_plain_table};
 use retort_nn::{TextTokenizer, save};
 use retort_schemas::runs::{RunInfo, confidence as confidence_names, files, selection as selection_names};
+use tch::Tensor;
 
-use crate::adamw::AdamW;
 use crate::confidence::zero_shot;
 use crate::prepare::{ConfidenceOf, Preparer, image_feature, text_features};
 use crate::probe::{self, Choices, Observation, Verdict};
@@ -30,18 +31,22 @@ pub(crate) fn write_info(run: &Path, info: &RunInfo) -> Result<()> {
     Ok(write_atomic(&run.join(files::RUN), format!("{text}\n").as_bytes())?)
 }
 
-/// Exports the student alone, in Hugging Face layout.
+/// Of what was trained, the student alone.
+pub(crate) fn exported(student: &dyn Student, trained: BTreeMap<String, Tensor>) -> BTreeMap<String, Tensor> {
+    trained.into_iter().filter(|(name, _)| student.exports(name)).collect()
+}
+
+/// Exports the student with these weights, in Hugging Face layout.
 pub(crate) fn export(
     run: &Path,
     student: &dyn Student,
-    adamw: &AdamW,
+    weights: &BTreeMap<String, Tensor>,
     tokenizer: &TextTokenizer,
     answers: &[String],
 ) -> Result<()> {
     let folder = run.join(files::STUDENT);
-    let weights = adamw.trained()?.into_iter().filter(|(name, _)| student.exports(name)).collect();
     // transformers asks for this word before it opens a safetensors file.
-    write_atomic(&folder.join(WEIGHTS), &save(&weights, "format", "pt")?)?;
+    write_atomic(&folder.join(WEIGHTS), &save(weights, "format", "pt")?)?;
     write_atomic(&folder.join(TOKENIZER), tokenizer.to_json()?.as_bytes())?;
     student.write_config(&folder, answers)
 }

@@ -1,6 +1,6 @@
 //! Low-shot sampling: by group, stratified by label, nested across sizes, by seed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::seeds::permutation;
 
@@ -59,6 +59,15 @@ pub fn draw(candidates: &[Candidate], count: usize, seed: u64) -> Vec<[u8; 16]> 
     chosen
 }
 
+/// Which of the groups that [`draw`] gave are held out for validation: of the first n, in their order, always the whole
+/// part of `share` n. What a smaller draw holds out, a larger one of the same seed holds out too; and as the order
+/// keeps labels at their shares, so does every part of it that is taken evenly.
+pub fn held_out(drawn: &[[u8; 16]], share: f64) -> BTreeSet<[u8; 16]> {
+    // A share of 0.1 is a little more or less than a tenth: the tenth of ten counts.
+    let whole = |count: usize| (count as f64 * share + 1e-9).floor();
+    drawn.iter().enumerate().filter(|(at, _)| whole(at + 1) > whole(*at)).map(|(_, group)| *group).collect()
+}
+
 /// Groups among which the next is chosen.
 const LOOK_AHEAD: usize = 8;
 
@@ -106,5 +115,26 @@ mod tests {
             let (drawn, whole) = (share(label, &|c| groups.contains(&c.group)), share(label, &|_| true));
             assert!((drawn - whole).abs() < 0.02, "label {label}: {drawn} drawn, {whole} in all");
         }
+    }
+
+    #[test]
+    fn what_is_held_out_of_a_smaller_draw_is_held_out_of_a_larger_one() {
+        let all = candidates();
+        let (small, large) = (draw(&all, 80, 3), draw(&all, 400, 3));
+        for share in [0.1, 0.25, 0.29] {
+            let (held_small, held_large) = (held_out(&small, share), held_out(&large, share));
+            assert_eq!(held_small.len(), (80.0 * share) as usize, "{share}");
+            assert!(held_small.is_subset(&held_large));
+            assert!(small.iter().all(|group| held_small.contains(group) == held_large.contains(group)));
+        }
+        assert!(held_out(&small, 0.0).is_empty() && held_out(&small[..9], 0.1).is_empty());
+        assert_eq!(held_out(&small[..10], 0.1).len(), 1);
+        // Labels keep their shares there too.
+        let held = held_out(&large, 0.25);
+        let share = |of: &dyn Fn(&Candidate) -> bool| {
+            let chosen: Vec<&Candidate> = all.iter().filter(|c| of(c)).collect();
+            chosen.iter().filter(|c| c.label == Some(1)).count() as f64 / chosen.len() as f64
+        };
+        assert!((share(&|c| held.contains(&c.group)) - share(&|_| true)).abs() < 0.05);
     }
 }

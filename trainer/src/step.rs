@@ -293,7 +293,7 @@ pub(crate) fn embed(recipe: &Recipe, student: &dyn Student, batch: &Batch) -> Re
 }
 
 /// L_task of `logits` `[batch, classes]` or, of a choice, `[batch, K]`.
-fn task_loss(recipe: &Recipe, objective: Objective, logits: &Tensor, batch: &Batch) -> Result<Tensor> {
+pub(crate) fn task_loss(recipe: &Recipe, objective: Objective, logits: &Tensor, batch: &Batch) -> Result<Tensor> {
     let smoothing = recipe.task.label_smoothing;
     match (objective, &batch.targets) {
         (Objective::Answers, Some(targets)) => vqa_loss(logits, targets, smoothing),

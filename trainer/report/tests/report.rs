@@ -133,6 +133,7 @@ fn write_run(folder: &Path, arm: &str, dataset: &Path, complete: bool) -> PathBu
         batch: 64,
         parameters: 5_123_456,
         complete,
+        validation: None,
     };
     std::fs::write(folder.join(files::RUN), serde_json::to_string_pretty(&info).unwrap()).unwrap();
     folder.to_owned()

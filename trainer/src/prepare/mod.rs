@@ -54,6 +54,19 @@ pub(crate) struct Batch {
     pub(crate) masked: Option<MaskedTokens>,
 }
 
+impl Batch {
+    /// Its samples by their ids, for messages: all, or of very many the first.
+    pub(crate) fn named(&self) -> String {
+        const SHOWN: usize = 64;
+        let ids = &self.ids_of_samples;
+        let shown: Vec<&str> = ids.iter().take(SHOWN).map(String::as_str).collect();
+        match ids.len().saturating_sub(SHOWN) {
+            0 => shown.join(", "),
+            more => format!("{} and {more} more", shown.join(", ")),
+        }
+    }
+}
+
 /// Numbers of images, `[batch]`, and of texts, `[texts]`: equal where the image (by id) or the text is the same.
 pub(crate) struct Equals {
     pub(crate) images: Tensor,
@@ -162,7 +175,14 @@ impl Preparer {
     }
 
     fn tensor<T: tch::kind::Element>(&self, values: &[T], shape: &[i64]) -> Result<Tensor> {
-        Ok(Tensor::f_from_slice(values)?.f_reshape(shape)?.f_to_device(self.device)?)
+        let host = Tensor::f_from_slice(values)?.f_reshape(shape)?;
+        if !self.device.is_cuda() {
+            return Ok(host.f_to_device(self.device)?);
+        }
+        // The device copies out of pinned memory while this thread goes on. libtorch keeps the buffer until it has, and
+        // the step's kernels come after the copy: all threads queue on the device's default stream.
+        let pinned = host.f_pin_memory(self.device)?;
+        Ok(pinned.f_to_device_(self.device, pinned.kind(), true, false)?)
     }
 
     /// `[batch, answers]` of an objective that has soft scores.

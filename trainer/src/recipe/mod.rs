@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 pub use adapt::Adapt;
 pub use augment::Augment;
 pub use words::{
-    AdaptMode, Arm, ChoiceLoss, ConfidenceForm, ConfidenceSource, Control, Decay, Distance, Fit, SelectMode, Shots,
-    Side, StudentKind, Target,
+    AdaptMode, Arm, ChoiceLoss, ConfidenceForm, ConfidenceSource, Control, Decay, Distance, Export, Fit, SelectMode,
+    Shots, Side, StudentKind, Target,
 };
 
 /// A run from beginning to end. Unknown keys are refused.
@@ -32,6 +32,9 @@ pub struct Recipe {
     /// Seed of initialisation, low-shot sampling, order and augmentation.
     #[serde(default = "one")]
     pub seed: u64,
+    /// Where: `auto` (CUDA if there is one), `cpu`, `cuda` or `cuda:N`. On a CPU a run is bit-identical every time.
+    #[serde(default = "auto")]
+    pub device: String,
     /// What is trained on.
     pub data: Data,
     /// Who is trained.
@@ -67,10 +70,16 @@ pub struct Recipe {
     /// Adversarial training (VILLA).
     #[serde(default)]
     pub adversarial: Adversarial,
+    /// What is held out of training and scored now and then.
+    #[serde(default)]
+    pub validate: Validate,
 }
 
 fn one() -> u64 {
     1
+}
+fn auto() -> String {
+    "auto".to_owned()
 }
 fn no_control() -> Control {
     Control::None
@@ -285,8 +294,11 @@ pub struct Optim {
     pub betas: [f64; 2],
     /// Gradient norm above which gradients are scaled down; 0 for never.
     pub clip: f64,
-    /// Whether layers are computed again in the backward pass instead of kept (gradient checkpointing): memory of one layer
-    /// instead of all, for a third more time.
+    /// Times what the loss was (the higher of the mean of its first steps and its running mean) at which training
+    /// stops; 0 for never.
+    pub explode: f64,
+    /// Whether layers are computed again in the backward pass instead of kept (gradient checkpointing): memory of one
+    /// layer instead of all, for a third more time.
     pub recompute: bool,
 }
 
@@ -305,6 +317,7 @@ impl Default for Optim {
             weight_decay: 0.01,
             betas: [0.9, 0.98],
             clip: 1.0,
+            explode: 100.0,
             recompute: false,
         }
     }
@@ -330,7 +343,8 @@ impl Default for Log {
     }
 }
 
-/// Adversarial training of the embeddings, as VILLA (Gan et al. 2020). Any student can be trained so; `villa` always is.
+/// Adversarial training of the embeddings, as VILLA (Gan et al. 2020). Any student can be trained so; `villa` always
+/// is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Adversarial {
@@ -353,6 +367,24 @@ pub struct Adversarial {
 impl Default for Adversarial {
     fn default() -> Self {
         Self { enabled: false, steps: 3, lr: 1e-2, kl: 1.5, max_norm: 0.0, initial_norm: 0.0, side: Side::Alternate }
+    }
+}
+
+/// Validation on a held-out part of the training images.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Validate {
+    /// Share of the images that `data.shots` draws, which is held out; 0 for none.
+    pub share: f64,
+    /// Steps between two scores; 0 for one at the end. There always is one at the end.
+    pub every: u64,
+    /// Which weights become the student: `last`, or `best` of those that were scored.
+    pub export: Export,
+}
+
+impl Default for Validate {
+    fn default() -> Self {
+        Self { share: 0.0, every: 250, export: Export::Last }
     }
 }
 

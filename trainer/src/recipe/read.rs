@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    Adapt, AdaptMode, Adversarial, Arm, Augment, Confidence, Control, Data, Distil, Fit, Log, Optim, Recipe, Selection,
-    Shots, Student, StudentKind, Task, Teachers, block, pool, prefetch, train,
+    Adapt, AdaptMode, Adversarial, Arm, Augment, Confidence, Control, Data, Distil, Export, Fit, Log, Optim, Recipe,
+    Selection, Shots, Student, StudentKind, Task, Teachers, Validate, auto, block, pool, prefetch, train,
 };
 use crate::{Error, Result};
 
@@ -84,6 +84,20 @@ impl Recipe {
         }
         if (self.arm.text() || adapted) && self.teachers.text.is_none() {
             return refuse("teachers.text", "is needed by this arm: name a teacher of the data set, such as \"text\"");
+        }
+        let explode = self.optim.explode;
+        if explode != 0.0 && !(explode > 1.0 && explode.is_finite()) {
+            return refuse("optim.explode", &format!("is {explode}: expected more than 1, or 0 for no limit"));
+        }
+        let Validate { share, export, .. } = self.validate;
+        if !(0.0..1.0).contains(&share) {
+            return refuse("validate.share", &format!("is {share}: expected at least 0 and less than 1"));
+        }
+        if share == 0.0 && export == Export::Best {
+            return refuse(
+                "validate.export",
+                "is best, and nothing is held out to tell: set validate.share, such as 0.1",
+            );
         }
         self.check_regions()?;
         self.check_visual()?;
@@ -166,6 +180,7 @@ pub(super) fn known_keys() -> Vec<String> {
         arm: Arm::Base,
         control: Control::None,
         seed: 1,
+        device: auto(),
         data: Data {
             dataset: PathBuf::new(),
             split: train(),
@@ -185,6 +200,7 @@ pub(super) fn known_keys() -> Vec<String> {
         augment: Augment { crop_scale: Some([1.0; 2]), ..Augment::default() },
         log: Log::default(),
         adversarial: Adversarial::default(),
+        validate: Validate::default(),
     };
     let mut keys = Vec::new();
     if let Ok(toml::Value::Table(table)) = toml::Value::try_from(full) {
@@ -292,6 +308,11 @@ mod tests {
             (vec!["student.kind=villa", "adversarial.steps=0"], "adversarial.steps ", "uniter"),
             (vec!["student.kind=villa", "adversarial.kl=-1"], "adversarial.kl ", "-1"),
             (vec!["adversarial.enabled=true", "adversarial.lr=nan"], "adversarial.lr ", "NaN"),
+            (vec!["optim.explode=1.0"], "optim.explode ", "more than 1"),
+            (vec!["optim.explode=inf"], "optim.explode ", "more than 1"),
+            (vec!["validate.share=1.0"], "validate.share ", "less than 1"),
+            (vec!["validate.share=nan"], "validate.share ", "NaN"),
+            (vec!["validate.export=best"], "validate.export ", "nothing is held out"),
         ] {
             let refusal = parse("[data]\ndataset = \"d\"", &settings).unwrap_err().to_string();
             assert!(refusal.starts_with(key) && refusal.contains(word), "{refusal}");

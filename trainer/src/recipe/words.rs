@@ -221,6 +221,16 @@ words! {
 }
 
 words! {
+    /// Which weights of a validated run become the student.
+    Export {
+        /// Those of the last step.
+        Last = "last",
+        /// Those of the best score on the held-out part.
+        Best = "best",
+    }
+}
+
+words! {
     /// What becomes of the learning rate after the warm-up.
     Decay {
         /// Down to zero in a straight line.

@@ -10,7 +10,7 @@ use crate::evaluate;
 
 fn recipe(dataset: &Path, from: &Path, settings: &[&str]) -> Recipe {
     let text = format!(
-        "[data]\ndataset = {:?}\n[student]\nkind = \"vilt\"\nhidden = 24\nlayers = 2\nheads = 2\nimage_size = 32\n\
+        "device = \"cpu\"\n[data]\ndataset = {:?}\n[student]\nkind = \"vilt\"\nhidden = 24\nlayers = 2\nheads = 2\nimage_size = 32\n\
          patch_size = 8\ntext_tokens = 16\nfit = \"squash\"\nfrom = {:?}\n\
          [optim]\nsteps = 60\nbatch = 4\nlr = 0.002\nwarmup_steps = 5\n",
         dataset.display().to_string(),

@@ -48,7 +48,7 @@ fn teach(folder: &Path, split: &str, identity: &str, uneven: bool) {
 
 fn recipe(dataset: &Path) -> Recipe {
     let text = format!(
-        "[data]\ndataset = {:?}\n[teachers]\nimage = \"clip\"\n[student]\nkind = \"clip-grid\"\nhidden = 16\n\
+        "device = \"cpu\"\n[data]\ndataset = {:?}\n[teachers]\nimage = \"clip\"\n[student]\nkind = \"clip-grid\"\nhidden = 16\n\
          layers = 1\nheads = 2\n[optim]\nsteps = 80\nbatch = 4\nlr = 0.005\nwarmup_steps = 5\n",
         dataset.display().to_string()
     );

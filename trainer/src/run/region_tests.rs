@@ -201,7 +201,7 @@ pub(super) fn logged(run: &Path, tag: &str) -> Option<[f64; 2]> {
 
 fn recipe(dataset: &Path, settings: &[&str]) -> Recipe {
     let text = format!(
-        "[data]\ndataset = {:?}\n[student]\nkind = \"visualbert\"\nhidden = 16\nlayers = 1\nheads = 2\nregions = 2\n\
+        "device = \"cpu\"\n[data]\ndataset = {:?}\n[student]\nkind = \"visualbert\"\nhidden = 16\nlayers = 1\nheads = 2\nregions = 2\n\
          [optim]\nsteps = 60\nbatch = 4\nlr = 0.005\nwarmup_steps = 5\n[log]\ncheckpoint_every = 20\n",
         dataset.display().to_string()
     );

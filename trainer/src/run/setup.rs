@@ -6,16 +6,16 @@ use std::path::Path;
 use retort_cache::{Dataset, TeacherCache, read_text, write_atomic};
 use retort_nn::TextTokenizer;
 use retort_schemas::features;
-use retort_schemas::manifest::Split;
+use retort_schemas::manifest::{Shard, Split};
 use retort_schemas::runs::files;
 
 use crate::controls::RandomTeacher;
 use crate::prepare::{Preparer, WordFeatures};
 use crate::recipe::{Recipe, StudentKind, Target};
-use crate::sampling::{Candidate, draw};
+use crate::sampling::{Candidate, draw, held_out};
 use crate::stream::{Part, Plan};
 use crate::tasks::Objective;
-use crate::zipped::{Sources, samples};
+use crate::zipped::{SampleRow, Sources, samples};
 use crate::{Error, Result, record, vocabulary};
 
 /// Makes the run folder this recipe's, or sees that it is.
@@ -37,7 +37,11 @@ pub(super) fn claim(run: &Path, recipe: &Recipe) -> Result<()> {
 /// The stream of the chosen samples.
 pub(super) struct RunPlan {
     pub(super) stream: Plan,
+    /// Images trained on.
     pub(super) groups: u64,
+    /// What is held out of it for validation, and of how many images.
+    pub(super) held_out: Vec<Part>,
+    pub(super) held_out_groups: u64,
     pub(super) objective: Objective,
 }
 
@@ -53,16 +57,24 @@ pub(super) fn plan(recipe: &Recipe, dataset: &Dataset, split: &Split) -> Result<
         .flat_map(|(_, samples)| samples.iter().map(|s| Candidate { group: s.group, label: s.label }))
         .collect();
     let groups: BTreeSet<[u8; 16]> = candidates.iter().map(|candidate| candidate.group).collect();
-    let chosen: BTreeSet<[u8; 16]> =
-        draw(&candidates, recipe.data.shots.of(groups.len()), recipe.seed).into_iter().collect();
-    let parts: Vec<Part> = all
-        .into_iter()
-        .map(|(shard, samples)| {
-            let wanted = |row: &usize| chosen.contains(&samples[*row].group);
-            Part { shard: shard.clone(), rows: (0..samples.len()).filter(wanted).collect() }
-        })
-        .filter(|part| !part.rows.is_empty())
-        .collect();
+    let drawn = draw(&candidates, recipe.data.shots.of(groups.len()), recipe.seed);
+    let share = recipe.validate.share;
+    let apart = held_out(&drawn, share);
+    if share > 0.0 && apart.is_empty() {
+        let problem = format!("is {share}, which of {} images is none: hold out more, or set it to 0", drawn.len());
+        return Err(Error::Setting { key: "validate.share", problem });
+    }
+    let (held_out_groups, groups) = (apart.len() as u64, (drawn.len() - apart.len()) as u64);
+    let drawn: BTreeSet<[u8; 16]> = drawn.into_iter().collect();
+    let parts_of = |wanted: &dyn Fn(&[u8; 16]) -> bool| -> Vec<Part> {
+        let of_shard = |(shard, samples): &(&Shard, Vec<SampleRow>)| {
+            let rows = (0..samples.len()).filter(|row| wanted(&samples[*row].group)).collect();
+            Part { shard: (*shard).clone(), rows }
+        };
+        all.iter().map(of_shard).filter(|part| !part.rows.is_empty()).collect()
+    };
+    let held_out = parts_of(&|group| apart.contains(group));
+    let parts = parts_of(&|group| drawn.contains(group) && !apart.contains(group));
     let Some(objective) = objective.filter(|_| !parts.is_empty()) else {
         return Err(unusable(format!("split {} has no samples", split.name)));
     };
@@ -73,7 +85,7 @@ pub(super) fn plan(recipe: &Recipe, dataset: &Dataset, split: &Split) -> Result<
         pool_samples: recipe.data.pool_samples,
         block_samples: recipe.data.block_samples,
     };
-    Ok(RunPlan { stream, groups: chosen.len() as u64, objective })
+    Ok(RunPlan { stream, groups, held_out, held_out_groups, objective })
 }
 
 pub(super) fn sources(recipe: &Recipe, dataset: &Dataset) -> Result<Sources> {

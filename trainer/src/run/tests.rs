@@ -6,7 +6,7 @@ use std::path::Path;
 
 use retort_cache::{Interrupt, Progress, Quiet};
 use retort_nn::Checkpoint;
-use retort_schemas::runs::{RunInfo, files};
+use retort_schemas::runs::{Environment, RunInfo, files};
 use tempfile::tempdir;
 
 use super::train;
@@ -306,5 +306,46 @@ fn layers_that_are_computed_again_learn_the_same() -> Result {
             assert!((kept - again).abs() < 1e-3 * kept.abs(), "{name}: {kept} {again}");
         }
     }
+    Ok(())
+}
+
+#[test]
+fn each_start_of_a_run_is_written_down_and_decides_nothing() -> Result {
+    let folder = tempdir()?;
+    let dataset = write(folder.path(), Asked::Class)?;
+    let run = folder.path().join("run");
+    let recipe = recipe(&dataset, &["arm=base", "adapt.mode=mlm"])?;
+    let interrupt = Interrupt::default();
+    train(&recipe, &run, &StopAt("train", interrupt.clone()), &interrupt).unwrap_err();
+    trained(&recipe, &run)?;
+    let path = run.join(files::ENVIRONMENT);
+    let environment: Environment = serde_json::from_str(&fs::read_to_string(&path)?)?;
+    let devices: Vec<&str> = environment.starts.iter().map(|start| start.device.as_str()).collect();
+    assert_eq!(devices, ["cpu", "cpu"], "one for each start, whatever its stages");
+    fs::remove_file(&path)?;
+    let before = model(&run)?;
+    trained(&recipe, &run)?;
+    assert!(model(&run)? == before && path.is_file());
+    Ok(())
+}
+
+#[test]
+fn a_device_that_is_not_there_is_refused_before_anything_is_written() -> Result {
+    let folder = tempdir()?;
+    let dataset = write(folder.path(), Asked::Class)?;
+    for (word, says) in [("cuda:99", "CUDA devices"), ("gpu", "expected auto, cpu, cuda or cuda:N")] {
+        let run = folder.path().join(word.replace(':', "-"));
+        let recipe = recipe(&dataset, &[&format!("device={word}")])?;
+        let refusal = train(&recipe, &run, &Quiet, &Interrupt::default()).unwrap_err();
+        assert!(refusal.to_string().contains(word) && refusal.to_string().contains(says), "{refusal}");
+        assert!(refusal.hint().is_some_and(|hint| hint.contains("auto")) && !run.exists());
+    }
+    let run = folder.path().join("run");
+    let recipe = recipe(&dataset, &["optim.steps=1"])?;
+    assert_eq!(recipe.device, "cpu");
+    trained(&recipe, &run)?;
+    let refusal = crate::evaluate_on(&run, "train", Some("cuda:99"), &Quiet, &Interrupt::default()).unwrap_err();
+    assert!(refusal.to_string().contains("cuda:99"), "{refusal}");
+    crate::evaluate_on(&run, "train", Some("cpu"), &Quiet, &Interrupt::default())?;
     Ok(())
 }

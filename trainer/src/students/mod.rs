@@ -195,14 +195,19 @@ pub(crate) fn grid_teacher(folder: &Path) -> Result<Option<String>> {
 }
 
 /// An exported student, with the names of its outputs.
-pub(crate) fn open(folder: &Path, kind: StudentKind, weights: &Path) -> Result<(Box<dyn Student>, Vec<String>)> {
+pub(crate) fn open(
+    folder: &Path,
+    kind: StudentKind,
+    weights: &Path,
+    device: Device,
+) -> Result<(Box<dyn Student>, Vec<String>)> {
     let path = folder.join("config.json");
     let malformed = |error: serde_json::Error| Error::Run { path: path.clone(), problem: error.to_string() };
     let json = read_config(&path)?;
     let labels = json.get("id2label").and_then(serde_json::Value::as_object);
     let label = |id: usize| labels.and_then(|labels| labels.get(&id.to_string())?.as_str());
     let outputs: Vec<String> = (0..).map_while(label).map(str::to_owned).collect();
-    let weights = Weights::frozen(Checkpoint::open_file(weights)?, Device::Cpu, Kind::Float);
+    let weights = Weights::frozen(Checkpoint::open_file(weights)?, device, Kind::Float);
     let (root, count) = (weights.root(), outputs.len() as i64);
     let student: Box<dyn Student> = match kind {
         StudentKind::Vilt => {

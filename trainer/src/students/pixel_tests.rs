@@ -83,7 +83,8 @@ fn vilt_starts_from_a_folder_and_reads_images_of_another_size() -> Result<()> {
         let folder = tempdir().unwrap();
         let (student, named) = started(&golden.folder, sized(32, side), 5)?;
         export(folder.path(), student.as_ref(), named, &["yes", "no", "red", "circle", "2"])?;
-        let (opened, _) = open(folder.path(), StudentKind::Vilt, &folder.path().join("model.safetensors"))?;
+        let (opened, _) =
+            open(folder.path(), StudentKind::Vilt, &folder.path().join("model.safetensors"), tch::Device::Cpu)?;
         assert_eq!(opened.forward(&text, &visual)?.logits, said.logits);
         let (again, _) = started(folder.path(), sized(32, side), 5)?;
         assert_eq!(again.forward(&text, &visual)?.logits, said.logits);
@@ -217,7 +218,7 @@ fn an_export_opens_as_the_same_student() -> Result<()> {
         let (student, named) = small(kind, 3)?;
         let said = student.forward(&text(), &visual)?.logits;
         export(folder.path(), student.as_ref(), named, &["a", "b", "c"])?;
-        let (opened, labels) = open(folder.path(), kind, &folder.path().join("model.safetensors"))?;
+        let (opened, labels) = open(folder.path(), kind, &folder.path().join("model.safetensors"), tch::Device::Cpu)?;
         assert_eq!(labels, ["a", "b", "c"]);
         assert_eq!(opened.forward(&text(), &visual)?.logits, said, "{kind}");
         let teacher = (kind == StudentKind::ClipGrid).then(|| "clip@1a2b3c4d".to_owned());

@@ -159,7 +159,8 @@ fn an_export_opens_as_the_same_student() -> Result<()> {
             let said = student.forward(&text, &visual)?.logits;
             assert_eq!(said.size(), [3, answers.len() as i64]);
             export(folder.path(), student.as_ref(), named, answers)?;
-            let (opened, labels) = open(folder.path(), kind, &folder.path().join("model.safetensors"))?;
+            let (opened, labels) =
+                open(folder.path(), kind, &folder.path().join("model.safetensors"), tch::Device::Cpu)?;
             assert_eq!(labels, answers);
             assert_eq!(opened.forward(&text, &visual)?.logits, said, "{kind} {head:?}");
         }

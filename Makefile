@@ -26,15 +26,18 @@ libtorch:
 demo-data:
 	$(PYTHON) src/demo/fetch.py
 
-## the Python of the tests that read retort's files with pyarrow and TensorBoard
+## the Python of the tests that read retort's files with pyarrow, DuckDB, Polars, TensorBoard and others
 test-python: $(CACHE)/test-python/ready
 
-$(CACHE)/test-python/ready: tests/py/requirements.txt
-	rm -rf $(CACHE)/test-python && mkdir -p $(CACHE)/test-python
-	grep -E '^(numpy|pyarrow|tensorboard)==' $< > $(CACHE)/test-python/requirements.txt
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check --target $(CACHE)/test-python \
-		--requirement $(CACHE)/test-python/requirements.txt
-	touch $@
+# Beside the folder first: what is in use stays whole until the new one is.
+$(CACHE)/test-python/ready: tests/py/requirements.txt tests/py/requirements-readers.txt
+	rm -rf $(CACHE)/test-python.new && mkdir -p $(CACHE)/test-python.new
+	grep -hE '^(numpy|pillow|pyarrow|safetensors|tensorboard|duckdb|polars|webdataset)==' $^ \
+		> $(CACHE)/test-python.new/requirements.txt
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --target $(CACHE)/test-python.new \
+		--requirement $(CACHE)/test-python.new/requirements.txt
+	touch $(CACHE)/test-python.new/ready
+	rm -rf $(CACHE)/test-python && mv $(CACHE)/test-python.new $(CACHE)/test-python
 
 ## formatting, lints and documentation, as CI checks them
 lint: libtorch

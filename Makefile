@@ -6,7 +6,7 @@ CARGO ?= cargo
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/retort
 
-.PHONY: demo test libtorch demo-data test-python golden lint bench bench-ingest bench-cache bench-train
+.PHONY: demo test libtorch demo-data test-python golden nightly lint bench bench-ingest bench-cache bench-train
 
 ## the main job, on a small public data set, from nothing to a report
 demo: libtorch demo-data
@@ -17,6 +17,11 @@ demo: libtorch demo-data
 test: libtorch demo-data test-python
 	$(CARGO) test --workspace --locked
 	$(CARGO) test --locked --no-default-features
+
+## what is too long for every change: a hundred times as many flipped bits and random tables; CONTRIBUTING tells more
+nightly:
+	RETORT_FLIPS=$(or $(RETORT_FLIPS),1000000) PROPTEST_CASES=$(or $(PROPTEST_CASES),25600) \
+		$(CARGO) test --release --locked -p retort-cache
 
 ## libtorch 2.11.0, or the one that LIBTORCH names
 libtorch:

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use arrow::array::RecordBatch;
 use retort_cache::{
-    Bounds, Columns, Damage, Dataset, Error, Interrupt, Position, Quiet, Rows, StreamOptions, TeacherCache, verify,
+    Bounds, Columns, Damage, Dataset, Interrupt, Position, Quiet, Rows, StreamOptions, TeacherCache, verify,
 };
 use retort_schemas::manifest::Shard;
 

@@ -16,7 +16,7 @@ use crate::set;
 const FLIPS: usize = 10_000;
 
 fn flips() -> usize {
-    std::env::var("RETORT_FLIPS").map_or(FLIPS, |flips| flips.parse().expect("RETORT_FLIPS is a number"))
+    std::env::var("RETORT_FLIPS").map_or(FLIPS, |flips| flips.parse().unwrap())
 }
 
 fn damages(folder: &Path) -> Vec<Damage> {

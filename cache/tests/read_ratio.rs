@@ -42,7 +42,7 @@ fn a_random_row_reads_as_many_rows_as_its_page_has_and_a_shard_little_beside_its
         let read = summary.teachers[0].tables[0].read.ok_or("nothing is told")?;
         let rows_of_a_page = ROWS as f64 / pages as f64;
         assert!((read.random_rows / rows_of_a_page - 1.0).abs() < 0.15, "{store}: {read:?}, pages of {rows_of_a_page}");
-        assert!((1.0..1.1).contains(&read.whole_shards), "{store}: {read:?}");
+        assert!((1.0..1.15).contains(&read.whole_shards), "{store}: {read:?}");
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ CARGO ?= cargo
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/retort
 
-.PHONY: demo test libtorch demo-data test-python golden lint bench bench-ingest bench-cache bench-train
+.PHONY: demo test libtorch demo-data test-python golden nightly lint bench bench-ingest bench-cache bench-train
 
 ## the main job, on a small public data set, from nothing to a report
 demo: libtorch demo-data
@@ -18,6 +18,11 @@ test: libtorch demo-data test-python
 	$(CARGO) test --workspace --locked
 	$(CARGO) test --locked --no-default-features
 
+## what is too long for every change: a hundred times as many flipped bits and random tables; CONTRIBUTING tells more
+nightly:
+	RETORT_FLIPS=$(or $(RETORT_FLIPS),1000000) PROPTEST_CASES=$(or $(PROPTEST_CASES),25600) \
+		$(CARGO) test --release --locked -p retort-cache
+
 ## libtorch 2.11.0, or the one that LIBTORCH names
 libtorch:
 	$(PYTHON) teachers/nn/libtorch.py
@@ -26,15 +31,18 @@ libtorch:
 demo-data:
 	$(PYTHON) src/demo/fetch.py
 
-## the Python of the tests that read retort's files with pyarrow and TensorBoard
+## the Python of the tests that read retort's files with pyarrow, DuckDB, Polars, TensorBoard and others
 test-python: $(CACHE)/test-python/ready
 
-$(CACHE)/test-python/ready: tests/py/requirements.txt
-	rm -rf $(CACHE)/test-python && mkdir -p $(CACHE)/test-python
-	grep -E '^(numpy|pyarrow|tensorboard)==' $< > $(CACHE)/test-python/requirements.txt
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check --target $(CACHE)/test-python \
-		--requirement $(CACHE)/test-python/requirements.txt
-	touch $@
+# Beside the folder first: what is in use stays whole until the new one is.
+$(CACHE)/test-python/ready: tests/py/requirements.txt tests/py/requirements-readers.txt
+	rm -rf $(CACHE)/test-python.new && mkdir -p $(CACHE)/test-python.new
+	grep -hE '^(numpy|pillow|pyarrow|safetensors|tensorboard|duckdb|polars|webdataset)==' $^ \
+		> $(CACHE)/test-python.new/requirements.txt
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --target $(CACHE)/test-python.new \
+		--requirement $(CACHE)/test-python.new/requirements.txt
+	touch $(CACHE)/test-python.new/ready
+	rm -rf $(CACHE)/test-python && mv $(CACHE)/test-python.new $(CACHE)/test-python
 
 ## formatting, lints and documentation, as CI checks them
 lint: libtorch

@@ -8,6 +8,10 @@ use tempfile::tempdir;
 
 use crate::support::command::{Ran, VqaFiles, command, kill_when, retort, succeed, text};
 use crate::support::{Result, copy_folder, golden, repository, tree};
+use python::{packages, run_python};
+
+#[path = "../cache/tests/support/python.rs"]
+mod python;
 
 /// A data set of 24 images in 12 shards, without features.
 fn ingested(folder: &Path) -> Result<PathBuf> {
@@ -361,21 +365,6 @@ fn a_cache_made_for_another_data_set_is_refused() -> Result {
     Ok(())
 }
 
-/// The packages that `make test-python` installs; `Err` is what to tell when it did not.
-fn packages() -> Result<PathBuf, String> {
-    let home = std::env::var_os("XDG_CACHE_HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
-    let home = home.or_else(|| std::env::home_dir().map(|home| home.join(".cache"))).unwrap_or_default();
-    let packages = home.join("retort/test-python");
-    let absent = || format!("skipped: there is no {}; `make test-python` prepares it", packages.display());
-    if packages.join("ready").is_file() { Ok(packages) } else { Err(absent()) }
-}
-
-fn run_python(packages: &Path, arguments: &[&str]) -> Result<String> {
-    let output = std::process::Command::new("python3").args(arguments).env("PYTHONPATH", packages).output()?;
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    Ok(String::from_utf8(output.stdout)?)
-}
-
 #[test]
 fn ten_lines_of_python_read_a_vector() -> Result {
     let packages = match packages() {
@@ -390,7 +379,7 @@ fn ten_lines_of_python_read_a_vector() -> Result {
     let teacher = fs::read_dir(dataset.join("cache"))?.flatten().map(|entry| entry.path()).min().unwrap();
     let file = teacher.join("images/train-00001.parquet");
     let script = repository().join("docs/read_vector.py");
-    let said = run_python(&packages, &[text(&script), text(&file), "embedding", "1"])?;
+    let said = run_python(&packages, &repository(), &[text(&script), text(&file), "embedding", "1"])?;
     let query = "SELECT embedding[1] AS x FROM clip.images WHERE shard = 'train-00001' AND \"row\" = 1";
     let first = succeed(&["sql", text(&dataset), "-c", query, "--format", "ndjson"])?;
     let first = serde_json::from_str::<Value>(&first)?["x"].as_f64().unwrap();
@@ -416,7 +405,7 @@ fn tensorboard_reads_what_the_metrics_hold() -> Result {
     let validate = ["--set", "validate.share=0.25", "--set", "validate.every=20"];
     succeed(&[&["train", text(&recipe), "--run", text(&run)], &validate[..]].concat())?;
     let script = repository().join("tests/py/check_tensorboard.py");
-    let said = run_python(&packages, &[text(&script), text(&run)])?;
+    let said = run_python(&packages, &repository(), &[text(&script), text(&run)])?;
     let query = "SELECT tag, step, value FROM metrics \
                  WHERE tag IN ('loss/task', 'val/accuracy', 'val/loss') ORDER BY tag, step";
     let rows = succeed(&["sql", text(&run), "-c", query, "--format", "csv"])?;

@@ -10,7 +10,7 @@ use retort_schemas::manifest::{
 };
 use retort_schemas::{SchemaVersion, tables};
 
-use crate::files::remove_file;
+use crate::files::{holds_a_table, remove_file};
 use crate::lock::WriterLock;
 use crate::rows::RowTables;
 use crate::seal::{read_sealed, write_sealed};
@@ -32,12 +32,15 @@ impl Dataset {
     /// Opens a data set by its folder.
     ///
     /// # Errors
-    /// [`Error::NotADataset`] if there is no manifest; [`Error::Damaged`] or [`Error::Broken`] if it does not match
+    /// [`Error::NotADataset`] if there is no manifest, [`Error::NoManifest`] if its tables are there; [`Error::Damaged`] or [`Error::Broken`] if it does not match
     /// its seal; [`Error::Schema`] if it is of another version.
     pub fn open(folder: &Path) -> Result<Self> {
         let path = folder.join(DATASET_FILE);
         if !path.is_file() {
-            return Err(Error::NotADataset { path: folder.to_owned(), file: DATASET_FILE });
+            let (path, file) = (folder.to_owned(), DATASET_FILE);
+            let own = [tables::images::NAME, tables::texts::NAME, tables::samples::NAME];
+            let is_left = own.iter().any(|table| holds_a_table(&folder.join(table)));
+            return Err(if is_left { Error::NoManifest { path, file } } else { Error::NotADataset { path, file } });
         }
         let manifest = read_sealed(&path, DATASET_VERSION)?;
         Ok(Self { folder: folder.to_owned(), manifest, rows: Arc::new(RowTables::at_most(OPEN_FILES)) })
@@ -277,7 +280,8 @@ impl DatasetWriter {
 fn manifest_of(folder: &Path) -> Result<DatasetManifest> {
     match Dataset::open(folder) {
         Ok(dataset) => Ok(dataset.manifest),
-        Err(Error::NotADataset { .. }) => Ok(DatasetManifest::empty()),
+        // A writer that was killed in its first shard leaves tables alone.
+        Err(Error::NotADataset { .. } | Error::NoManifest { .. }) => Ok(DatasetManifest::empty()),
         Err(error) => Err(error),
     }
 }

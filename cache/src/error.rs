@@ -30,6 +30,14 @@ pub enum Error {
         /// The file that is missing.
         file: &'static str,
     },
+    /// A folder holds the tables of a data set, and no manifest that names them.
+    #[error("{} is damaged: it has tables but no {file}", path.display())]
+    NoManifest {
+        /// The folder.
+        path: PathBuf,
+        /// The file that is missing.
+        file: &'static str,
+    },
     /// Bytes differ from their checksum.
     #[error("{} is damaged: {what} does not match its checksum (stored {expected}, computed {found})", path.display())]
     Damaged {
@@ -129,7 +137,7 @@ pub enum Error {
         path: PathBuf,
         /// The name asked for.
         name: String,
-        /// `name@fingerprint` of each.
+        /// `name@fingerprint8` of each teacher of the data set.
         known: String,
     },
     /// A split exists already, whole or made with other options.
@@ -212,6 +220,10 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::NotADataset { .. } => "make one with `retort ingest`, or check the path",
+            Self::NoManifest { .. } => {
+                "restore a copy of it, or run the same `retort ingest` again: one that was killed in its first shard leaves this"
+            }
+            Self::AmbiguousTeacher { name, known, .. } => return Some(choices(name, known)),
             Self::Damaged { .. } | Self::Broken { .. } => {
                 "`retort verify` lists all damage, and with --quarantine sets features aside to be made again; or restore a copy"
             }
@@ -220,7 +232,6 @@ impl Error {
                 "a cache belongs to the data set it was made from: remove it with `retort cache rm` and run `retort teach` here"
             }
             Self::NoTeacher { .. } => "make its features with `retort teach DATASET --teacher NAME=MODEL_FOLDER`",
-            Self::AmbiguousTeacher { .. } => "name one of them with its fingerprint, or remove the others",
             Self::SplitExists { .. } => "use the options it was begun with, another --split, or another --out",
             Self::Locked { .. } => "wait for it, or stop it",
             Self::Differs { .. } => {
@@ -261,6 +272,15 @@ impl Error {
         let path = path.to_owned();
         move |source| Self::Arrow { path: path.clone(), source }
     }
+}
+
+/// What to type in the place of a teacher's name that several have, out of all that there are.
+fn choices(name: &str, known: &str) -> String {
+    let mine = known.split(", ").filter(|known| known.rsplit_once('@').is_some_and(|(first, _)| first == name));
+    format!(
+        "say which instead of {name}: {}; `retort cache ls` tells them apart",
+        mine.collect::<Vec<_>>().join(" or ")
+    )
 }
 
 fn is_full(error: &std::io::Error) -> bool {

@@ -90,6 +90,29 @@ pub(crate) fn remove_file(path: &Path) -> Result<()> {
     }
 }
 
+/// Whether a folder holds a table.
+pub(crate) fn holds_a_table(folder: &Path) -> bool {
+    fs::read_dir(folder).is_ok_and(|mut entries| entries.any(|entry| entry.is_ok_and(|entry| is_table(&entry.path()))))
+}
+
+/// Removes the tables of a folder, which no manifest names. Call it only while holding the folder's lock.
+pub(crate) fn remove_tables(folder: &Path) -> Result<()> {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Ok(());
+    };
+    for entry in entries {
+        let path = entry.map_err(Error::io("list", folder))?.path();
+        if is_table(&path) {
+            remove_file(&path)?;
+        }
+    }
+    Ok(())
+}
+
+fn is_table(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending == "parquet")
+}
+
 /// Removes what killed writers left in a folder. Call it only while holding the folder's lock.
 ///
 /// # Errors

@@ -75,7 +75,7 @@ pub use reader::Reader;
 pub use rows::RowsRead;
 pub use source::{RowBytes, Rows, Source};
 pub use stream::{Position, Stream, StreamOptions};
-pub use summary::{RejectCount, SplitSummary, Summary, TableSummary, TeacherSummary, VectorSummary};
+pub use summary::{ReadSummary, RejectCount, SplitSummary, Summary, TableSummary, TeacherSummary, VectorSummary};
 pub use teacher::{TeacherCache, TeacherWriter, fingerprint, teachers_of};
 pub use verify::{Damage, Verification, verify};
 pub use write::{write_plain_table, write_table};

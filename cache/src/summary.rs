@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use retort_schemas::manifest::{Norms, Shard, VectorColumn};
-use retort_schemas::{Store, features, tables};
+use retort_schemas::{Code, Store, features, tables};
 use serde::Serialize;
 
+use crate::write::{PAGE_BYTES, VECTOR_PAGE_BYTES};
 use crate::{Columns, Dataset, Result, column, teachers_of};
 
 /// Counts, sizes and coverage of a data set.
@@ -66,6 +67,40 @@ pub struct TableSummary {
     pub norms: BTreeMap<String, Norms>,
     /// What each vector column takes, and what it lost. Shards written before this was noted are missing.
     pub vectors: BTreeMap<String, VectorSummary>,
+    /// Bytes read for each byte used, of a teacher's table that has vectors.
+    pub read: Option<ReadSummary>,
+}
+
+/// What a step of training reads of a teacher's table for each byte of vectors that it uses.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct ReadSummary {
+    /// Where whole shards are read and every row is used, as the trainer does: the bytes of the files over those of their
+    /// vectors, as ids, spans, page headers and footers are read too.
+    pub whole_shards: f64,
+    /// Where rows are taken one by one: a row's whole pages are read, so this is the rows of a page.
+    pub random_rows: f64,
+}
+
+impl ReadSummary {
+    /// Worked out from the sizes in the manifests and the bytes that the writer gives a page.
+    fn of(table: &TableSummary, files: u64, store: Store) -> Option<Self> {
+        let element_bytes = match store {
+            Store::Floats(dtype) => dtype.bytes(),
+            Store::Cos(_) => Code::I8.bytes(),
+        };
+        let vectors: u64 = table.vectors.values().map(|vectors| vectors.column.bytes).sum();
+        let (column, first) = table.vectors.first_key_value()?;
+        if vectors == 0 || table.rows == 0 {
+            return None;
+        }
+        let is_list = matches!(table.table.as_str(), features::tokens::NAME | features::patches::NAME);
+        let page_bytes = if is_list { PAGE_BYTES } else { VECTOR_PAGE_BYTES };
+        let count = table.norms.get(column).map_or(0, |norms| norms.vectors);
+        let row_bytes = (count * first.column.width * element_bytes as u64) as f64 / table.rows as f64;
+        let rows_of_a_file = table.rows as f64 / files.max(1) as f64;
+        let rows = (page_bytes as f64 / row_bytes.max(1.0)).min(rows_of_a_file).max(1.0);
+        Some(Self { whole_shards: table.bytes as f64 / vectors as f64, random_rows: rows })
+    }
 }
 
 /// What the vectors of a column take on disk.
@@ -124,7 +159,13 @@ impl Summary {
             .map(|teacher| {
                 let manifest = teacher.manifest();
                 let mine: Vec<&Shard> = manifest.shards.iter().collect();
-                let tables: Vec<_> = features::ALL.iter().filter_map(|table| table_summary(&mine, table)).collect();
+                let summed = features::ALL.iter().filter_map(|table| table_summary(&mine, table));
+                let tables: Vec<_> = summed
+                    .map(|table| {
+                        let files = mine.iter().filter(|shard| shard.tables.contains_key(&table.table)).count();
+                        TableSummary { read: ReadSummary::of(&table, files as u64, manifest.store), ..table }
+                    })
+                    .collect();
                 let whole = |shard: &&&Shard| tables.iter().all(|table| shard.tables.contains_key(&table.table));
                 TeacherSummary {
                     name: teacher.folder_name().to_owned(),
@@ -184,7 +225,7 @@ fn table_summary(shards: &[&Shard], table: &str) -> Option<TableSummary> {
         }
     }
     let vectors = vectors.into_iter().map(|(column, (count, taken))| (column, taken_by_each(count, taken))).collect();
-    any.then(|| TableSummary { table: table.to_owned(), rows, bytes, nulls, norms, vectors })
+    any.then(|| TableSummary { table: table.to_owned(), rows, bytes, nulls, norms, vectors, read: None })
 }
 
 fn taken_by_each(vectors: u64, column: VectorColumn) -> VectorSummary {

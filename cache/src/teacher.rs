@@ -9,7 +9,7 @@ use retort_schemas::manifest::{BatchPlan, CACHE_FOLDER, Shard, TEACHER_FILE, TEA
 use retort_schemas::{SchemaVersion, Store, features, scale_column, tables};
 
 use crate::dataset::{names, sorted, table_path};
-use crate::files::remove_file;
+use crate::files::{remove_file, remove_tables};
 use crate::lock::WriterLock;
 use crate::rows::RowTables;
 use crate::seal::{read_sealed, write_sealed};
@@ -332,6 +332,8 @@ impl TeacherWriter {
         let cache = if folder.join(TEACHER_FILE).is_file() {
             TeacherCache::load(&folder)?
         } else {
+            // Of a writer that was killed in its first shard, or of a manifest that was lost.
+            features::ALL.iter().try_for_each(|table| remove_tables(&folder.join(table)))?;
             let manifest = TeacherManifest {
                 schema: TEACHER_VERSION.to_string(),
                 name: name.to_owned(),

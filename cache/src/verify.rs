@@ -8,6 +8,7 @@ use retort_schemas::{SchemaVersion, features};
 use serde::Serialize;
 
 use crate::dataset::table_path;
+use crate::files::holds_a_table;
 use crate::table::Table;
 use crate::teacher::teacher_folders;
 use crate::{Dataset, Error, Interrupt, Progress, Result, TeacherCache};
@@ -51,7 +52,9 @@ pub fn verify(folder: &Path, progress: &dyn Progress, interrupt: &Interrupt) -> 
     let mut found = Verification::default();
     let dataset = match Dataset::open(folder) {
         Ok(dataset) => Some(dataset),
-        Err(error @ (Error::Damaged { .. } | Error::Broken { .. } | Error::Manifest { .. })) => {
+        Err(
+            error @ (Error::Damaged { .. } | Error::Broken { .. } | Error::Manifest { .. } | Error::NoManifest { .. }),
+        ) => {
             found.damages.push(damage(folder, &folder.join(DATASET_FILE), None, &error));
             None
         }
@@ -73,7 +76,9 @@ pub fn verify(folder: &Path, progress: &dyn Progress, interrupt: &Interrupt) -> 
         }
     }
     for lost in without_manifest(folder)? {
-        let problem = "it is missing beside its tables: `retort teach` makes them anew".to_owned();
+        let problem = "it is missing beside its tables: it was lost, or `retort teach` was killed in its first shard; \
+                       the next `retort teach` of this teacher removes them and makes them anew"
+            .to_owned();
         let manifest = lost.join(TEACHER_FILE);
         found.damages.push(damage(folder, &manifest, None, &Error::Broken { path: manifest.clone(), problem }));
     }
@@ -154,18 +159,13 @@ fn without_manifest(dataset: &Path) -> Result<Vec<PathBuf>> {
     Ok(lost)
 }
 
-fn holds_a_table(folder: &Path) -> bool {
-    let is_table = |path: PathBuf| path.extension().is_some_and(|ending| ending == "parquet");
-    std::fs::read_dir(folder)
-        .is_ok_and(|mut entries| entries.any(|entry| entry.is_ok_and(|entry| is_table(entry.path()))))
-}
-
 fn damage(folder: &Path, path: &Path, column: Option<String>, error: &Error) -> Damage {
     let problem = match error {
         Error::Damaged { what, expected, found, .. } => {
             format!("{what} does not match its checksum (stored {expected}, computed {found})")
         }
         Error::Broken { problem, .. } => problem.clone(),
+        Error::NoManifest { .. } => "it is missing beside the tables of a data set".to_owned(),
         other => other.to_string(),
     };
     let is_table = path.extension().is_some_and(|ending| ending == "parquet");

@@ -26,9 +26,9 @@ use crate::{Error, Result, measure};
 pub(crate) const ROW_GROUP_ROWS: usize = 64 * 1024;
 /// Bytes of a page before compression, unless one row is larger. A stream reads pages of this size as fast as those of
 /// 1 MiB, and they add 0.2 % to a file of token features; a random row costs a sixth (`docs/benchmarks.md`).
-const PAGE_BYTES: usize = 64 * 1024;
+pub(crate) const PAGE_BYTES: usize = 64 * 1024;
 /// The same for columns of one vector a row, of which a page of the above size would hold many.
-const VECTOR_PAGE_BYTES: usize = 16 * 1024;
+pub(crate) const VECTOR_PAGE_BYTES: usize = 16 * 1024;
 
 /// Writes one table of a shard and returns its description for the manifest.
 ///

@@ -23,7 +23,7 @@ fn dataset_with(tables: &[&str]) -> Result<(TempDir, Dataset)> {
 
 fn run(dataset: &Dataset, format: ExportFormat, out: &Path, force: bool) -> Result<Exported> {
     let teacher = TeacherCache::open(dataset, "clip")?;
-    let options = Export { dataset, teacher: &teacher, split: None, format, out, force };
+    let options = Export { dataset, teacher: &teacher, split: None, tables: &[], format, out, force };
     Ok(export(&options, &Quiet, &Interrupt::default())?)
 }
 
@@ -192,8 +192,15 @@ fn an_interrupted_export_leaves_no_file_and_says_that_it_is_not_complete() -> Re
     let out = folder.path().join("out");
     let teacher = TeacherCache::open(&dataset, "clip")?;
     for format in [ExportFormat::ClipRetrieval, ExportFormat::Webdataset, ExportFormat::Safetensors] {
-        let options =
-            Export { dataset: &dataset, teacher: &teacher, split: Some("train"), format, out: &out, force: true };
+        let options = Export {
+            dataset: &dataset,
+            teacher: &teacher,
+            split: Some("train"),
+            tables: &[],
+            format,
+            out: &out,
+            force: true,
+        };
         let interrupt = Interrupt::default();
         interrupt.request();
         assert!(matches!(export(&options, &Quiet, &interrupt), Err(Error::Interrupted)));
@@ -219,6 +226,7 @@ fn a_split_is_exported_alone_and_needs_no_features_of_the_others() -> Result {
         dataset: &dataset,
         teacher: &teacher,
         split,
+        tables: &[],
         format: ExportFormat::Webdataset,
         out: &out,
         force: true,
@@ -249,7 +257,7 @@ fn features_that_are_missing_stop_an_export_before_it_writes() -> Result {
     assert!(!out.exists());
     let none = write_dataset(&folder.path().join("none"), 1, 0)?;
     write_features(&none, "clip", 1.0, &["words"])?;
-    let refused = run(&none, ExportFormat::Safetensors, &out, false).unwrap_err();
+    let refused = run(&none, ExportFormat::ClipRetrieval, &out, false).unwrap_err();
     assert!(refused.to_string().contains("neither images nor texts"), "{refused}");
     Ok(())
 }
@@ -268,5 +276,178 @@ fn the_same_features_give_the_same_bytes() -> Result {
             assert_eq!(fs::read(one.join(&file))?, fs::read(two.join(&file))?, "{file}");
         }
     }
+    Ok(())
+}
+
+/// A data set with a teacher of every table in this store.
+fn stored_as(store: &str) -> Result<(TempDir, Dataset)> {
+    let folder = tempdir()?;
+    let dataset = write_dataset(&folder.path().join("set"), 2, 0)?;
+    support::stores::write_stored(&dataset, "clip", store.parse()?)?;
+    Ok((folder, dataset))
+}
+
+/// Numbers of a tensor, `bytes` each.
+fn numbers(file: &SafeTensors<'_>, name: &str, bytes: usize) -> Result<(Vec<usize>, Vec<u64>)> {
+    let tensor = file.tensor(name)?;
+    let number = |chunk: &[u8]| chunk.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte));
+    Ok((tensor.shape().to_vec(), tensor.data().chunks_exact(bytes).map(number).collect()))
+}
+
+/// Elements of a tensor of f16, or of f32.
+fn elements(file: &SafeTensors<'_>, name: &str) -> Result<(Vec<usize>, Vec<f32>)> {
+    let tensor = file.tensor(name)?;
+    let elements = match tensor.dtype() {
+        Dtype::F16 => tensor.data().chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
+        Dtype::F32 => tensor.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
+        other => return Err(format!("{other:?}").into()),
+    };
+    Ok((tensor.shape().to_vec(), elements))
+}
+
+/// Codes keep the direction to 0.999 and the length to 1 in 2,000: each of these few elements to a twentieth of the norm.
+fn assert_close(found: &[f32], expected: &[f32], store: &str) {
+    let norm = expected.iter().map(|x| x * x).sum::<f32>().sqrt();
+    let close = |(x, y): (&f32, &f32)| if store == "f16" { x == y } else { (x - y).abs() <= 0.05 * norm };
+    assert!(found.len() == expected.len() && found.iter().zip(expected).all(close), "{found:?} is not {expected:?}");
+}
+
+#[test]
+fn safetensors_hold_patches_tokens_and_words_too() -> Result {
+    for store in ["f16", "cos:0.999"] {
+        let (folder, dataset) = stored_as(store)?;
+        let out = folder.path().join("out");
+        let exported = run(&dataset, ExportFormat::Safetensors, &out, false)?;
+        let files = ["images", "patches", "texts", "tokens", "words"].map(|table| format!("{table}.safetensors"));
+        assert_eq!((exported.files, exported.rows), (files.to_vec(), 6 + 6 + 8 + 8 + 4));
+        assert!(exported.left_out.is_empty());
+        let images: Vec<u8> = [0..3, 16..19].into_iter().flatten().collect();
+        let texts: Vec<(u8, usize)> =
+            [0, 16].into_iter().flat_map(|first| (0..4).map(move |at| (first + at, at as usize))).collect();
+
+        let bytes = fs::read(out.join("patches.safetensors"))?;
+        let file = SafeTensors::deserialize(&bytes)?;
+        let (shape, grid) = elements(&file, "grid")?;
+        assert_eq!(shape, [6, support::stores::PATCHES, WIDTH]);
+        for (at, vector) in grid.chunks_exact(WIDTH).enumerate() {
+            assert_close(vector, &stored(images[at / 2] + (at % 2) as u8, 1.0), store);
+        }
+        let (shape, ids) = numbers(&file, "ids", 1)?;
+        assert_eq!((shape, ids[16 * 5]), (vec![6, 16], 18));
+
+        let bytes = fs::read(out.join("tokens.safetensors"))?;
+        let file = SafeTensors::deserialize(&bytes)?;
+        let (shape, tokens) = elements(&file, "tokens")?;
+        let count: usize = texts.iter().map(|(_, length)| length).sum();
+        assert_eq!(shape, [count, WIDTH]);
+        let (shape, spans) = numbers(&file, "spans", 4)?;
+        assert_eq!(shape, [count, 2]);
+        let (shape, offsets) = numbers(&file, "offsets", 8)?;
+        assert_eq!((shape, offsets[0]), (vec![9], 0));
+        for (row, (id, length)) in texts.iter().enumerate() {
+            let (from, to) = (offsets[row] as usize, offsets[row + 1] as usize);
+            assert_eq!(to - from, *length);
+            for (token, span) in support::stores::spans(*id, *length).iter().enumerate() {
+                let at = from + token;
+                assert_close(&tokens[at * WIDTH..(at + 1) * WIDTH], &stored(id + token as u8, 1.0), store);
+                assert_eq!((spans[2 * at], spans[2 * at + 1]), (u64::from(span.0), u64::from(span.1)));
+            }
+        }
+        assert_eq!(numbers(&file, "ids", 1)?.1[16 * 4], 16);
+
+        let bytes = fs::read(out.join("words.safetensors"))?;
+        let file = SafeTensors::deserialize(&bytes)?;
+        let (_, offsets) = numbers(&file, "offsets", 8)?;
+        let text = file.tensor("words")?.data();
+        let words: Vec<_> = offsets.windows(2).map(|ends| &text[ends[0] as usize..ends[1] as usize]).collect();
+        let expected = ["red-train-00000", "shape-train-00000", "red-train-00001", "shape-train-00001"];
+        assert_eq!(words, expected.map(str::as_bytes));
+        for (name, id) in [("isolated", 3), ("prompt", 5)] {
+            let (shape, vectors) = elements(&file, name)?;
+            assert_eq!(shape, [4, WIDTH]);
+            assert_close(&vectors[3 * WIDTH..], &stored(id + 1, 1.0), store);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn webdataset_members_hold_patches_and_tokens_with_their_spans() -> Result {
+    let (folder, dataset) = stored_as("f16")?;
+    let out = folder.path().join("out");
+    let exported = run(&dataset, ExportFormat::Webdataset, &out, false)?;
+    assert_eq!((exported.rows, &exported.left_out[..]), (10, &["words"][..]));
+    let mut members = std::collections::BTreeMap::new();
+    for entry in tar::Archive::new(fs::File::open(out.join("train-00001.tar"))?).entries()? {
+        let mut entry = entry?;
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut entry, &mut bytes)?;
+        members.insert(entry.path()?.to_string_lossy().into_owned(), bytes);
+    }
+    assert_eq!(members.len(), 6 * 5);
+    for (row, (image, text)) in pairs()[5..].iter().enumerate() {
+        let of = |ending: &str| members.get(&format!("train-00001-{row:06}.{ending}")).ok_or(ending.to_owned());
+        let (header, patches) = npy(of("patches.npy")?)?;
+        assert!(header.contains("(2,4,)"), "{header}");
+        assert_eq!(patches, [stored(*image, 1.0), stored(image + 1, 1.0)].concat());
+        let length = usize::from(text - 16);
+        let (header, tokens) = npy(of("tokens.npy")?)?;
+        assert!(header.contains(&format!("({length},4,)")), "{header}");
+        assert_eq!(tokens, (0..length as u8).flat_map(|at| stored(text + at, 1.0)).collect::<Vec<_>>());
+        let spans = of("spans.npy")?;
+        let expected = support::stores::spans(*text, length).into_iter().flat_map(|(start, end)| [start, end]);
+        assert_eq!(spans[128..], expected.flat_map(u32::to_le_bytes).collect::<Vec<_>>());
+        assert!(spans.starts_with(b"\x93NUMPY") && String::from_utf8_lossy(&spans[..128]).contains("<u4"));
+    }
+    Ok(())
+}
+
+#[test]
+fn tables_are_chosen_by_name_and_a_layout_without_a_place_says_why() -> Result {
+    let (folder, dataset) = stored_as("f16")?;
+    let out = folder.path().join("out");
+    let teacher = TeacherCache::open(&dataset, "clip")?;
+    let run = |format, tables: &[&str]| {
+        let tables: Vec<String> = tables.iter().map(|table| (*table).to_owned()).collect();
+        let options = Export {
+            dataset: &dataset,
+            teacher: &teacher,
+            split: None,
+            tables: &tables,
+            format,
+            out: &out,
+            force: true,
+        };
+        export(&options, &Quiet, &Interrupt::default())
+    };
+    for (format, table, reason) in [
+        (ExportFormat::ClipRetrieval, "tokens", "one vector a row"),
+        (ExportFormat::ClipRetrieval, "patches", "one vector a row"),
+        (ExportFormat::ClipRetrieval, "words", "a word belongs to none"),
+        (ExportFormat::Webdataset, "words", "a word belongs to none"),
+        (ExportFormat::Safetensors, "word", "the tables are images, patches, texts, tokens, words"),
+    ] {
+        let refused = run(format, &["images", table]).unwrap_err();
+        assert!(matches!(refused, Error::NotExportable { .. }) && refused.to_string().contains(reason), "{refused}");
+        assert!(!out.exists());
+    }
+    assert_eq!(run(ExportFormat::ClipRetrieval, &[])?.left_out, ["patches", "tokens", "words"]);
+    assert_eq!(run(ExportFormat::Safetensors, &["words"])?.files, ["words.safetensors"]);
+    let done = run(ExportFormat::Webdataset, &["tokens"])?;
+    assert_eq!(done.rows, 8, "texts alone");
+    let (_folder, plain) = dataset_with(&["images"])?;
+    let teacher = TeacherCache::open(&plain, "clip")?;
+    let tables = ["patches".to_owned()];
+    let options = Export {
+        dataset: &plain,
+        teacher: &teacher,
+        split: None,
+        tables: &tables,
+        format: ExportFormat::Safetensors,
+        out: &out,
+        force: true,
+    };
+    let refused = export(&options, &Quiet, &Interrupt::default()).unwrap_err();
+    assert!(refused.to_string().contains("it has no patches"), "{refused}");
     Ok(())
 }

@@ -83,7 +83,7 @@ fn lists() -> impl Strategy<Value = (usize, Vec<f32>, Vec<usize>)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn one_vector_a_row_comes_back((width, floats) in pooled(), store in stores()) {

@@ -88,7 +88,7 @@ pub(crate) fn items_of<'a>(source: &'a dyn Source, vocabulary: Option<&'a Vocabu
 pub(crate) fn existing(out: &Path) -> Result<DatasetManifest> {
     match Dataset::open(out) {
         Ok(dataset) => Ok(dataset.manifest().clone()),
-        Err(CacheError::NotADataset { .. }) => Ok(DatasetManifest::empty()),
+        Err(CacheError::NotADataset { .. } | CacheError::NoManifest { .. }) => Ok(DatasetManifest::empty()),
         Err(error) => Err(error.into()),
     }
 }

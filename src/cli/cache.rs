@@ -79,8 +79,9 @@ pub struct CacheDiff {
 
 /// Write a teacher's features in the layout of another tool
 ///
-/// clip-retrieval: img_emb/, text_emb/ and metadata/, row i of all one pair, vectors of norm 1. webdataset: tar shards of
-/// KEY.image.npy, KEY.text.npy and KEY.json. safetensors: one file a table, embedding and ids.
+/// clip-retrieval: img_emb/, text_emb/ and metadata/, row i of all one pair, vectors of norm 1; images and texts only.
+/// webdataset: tar shards of KEY.image.npy, KEY.text.npy, KEY.patches.npy, KEY.tokens.npy with KEY.spans.npy, and KEY.json;
+/// all but words. safetensors: one file a table, vectors and ids; of tokens, offsets and spans too; of words, the words.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  retort export vqa/ --teacher clip --format clip-retrieval --out clip-vqa/")]
 pub struct Export {
@@ -92,6 +93,9 @@ pub struct Export {
     /// The layout
     #[arg(long, value_enum)]
     pub format: ExportLayout,
+    /// These tables only, of images, patches, texts, tokens, words; otherwise all that the layout has a place for
+    #[arg(long, value_name = "NAME,NAME", value_delimiter = ',')]
+    pub tables: Vec<String>,
     /// The folder to write into
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,

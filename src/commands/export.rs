@@ -21,6 +21,7 @@ pub fn run(options: &Options, terminal: &Terminal) -> Result<ExitCode> {
         dataset: &dataset,
         teacher: &teacher,
         split: options.split.as_deref(),
+        tables: &options.tables,
         format,
         out: &options.out,
         force: options.force,
@@ -30,6 +31,11 @@ pub fn run(options: &Options, terminal: &Terminal) -> Result<ExitCode> {
         0 => String::new(),
         count => format!("; {count} samples without a text left out"),
     };
-    print(&format!("{} exported: {} rows in {} files{skipped}\n", teacher.folder_name(), done.rows, done.files.len()))?;
+    let left_out = match &done.left_out[..] {
+        [] => String::new(),
+        tables => format!("; no place in this layout for its {}, left out", tables.join(" and ")),
+    };
+    let files = done.files.len();
+    print(&format!("{} exported: {} rows in {files} files{skipped}{left_out}\n", teacher.folder_name(), done.rows))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -83,6 +83,7 @@ fn teachers(summary: &Summary) -> String {
                 teacher.store.to_string(),
                 bytes(table.bytes),
                 per_row(table),
+                table.read.map_or("-".to_owned(), |read| format!("{:.2} / {:.0}", read.whole_shards, read.random_rows)),
                 of_vectors(table, |taken| Some(format!("{:.2}", taken.bits_per_dimension))),
                 of_vectors(table, |taken| taken.column.worst_cosine.map(|worst| format!("{worst:.6}"))),
                 norms.join(", "),
@@ -97,11 +98,12 @@ fn teachers(summary: &Summary) -> String {
         "store",
         "size",
         "bytes/row",
+        "read/used: shards / a row",
         "bits/dim",
         "worst cosine",
         "norm: mean (least to greatest)",
     ];
-    table(&header, &rows, &[2, 3, 5, 6, 7, 8])
+    table(&header, &rows, &[2, 3, 5, 6, 7, 8, 9])
 }
 
 /// Something of each vector column of a table.

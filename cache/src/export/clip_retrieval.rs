@@ -13,15 +13,15 @@ const TEXTS: &str = "text_emb/text_emb_0.npy";
 const METADATA: &str = "metadata/metadata_0.parquet";
 
 /// The files that a job writes.
-pub(super) fn files(job: &Job<'_>) -> Result<Vec<String>> {
-    let kind = Kind::of(job)?;
+pub(super) fn files(job: &Job<'_>) -> Vec<String> {
+    let kind = Kind::of(job);
     let wanted = [(IMAGES, kind.has_images()), (TEXTS, kind.has_texts()), (METADATA, true)];
-    Ok(wanted.iter().filter(|(_, wanted)| *wanted).map(|(file, _)| (*file).to_owned()).collect())
+    wanted.iter().filter(|(_, wanted)| *wanted).map(|(file, _)| (*file).to_owned()).collect()
 }
 
 /// Writes them.
 pub(super) fn write(job: &Job<'_>) -> Result<Exported> {
-    let kind = Kind::of(job)?;
+    let kind = Kind::of(job);
     let path = |file: &str| job.export.out.join(file);
     let (images, texts, metadata) = (path(IMAGES), path(TEXTS), path(METADATA));
     let mut images = kind.has_images().then(|| NpyFile::create(&images)).transpose()?;

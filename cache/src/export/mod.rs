@@ -3,15 +3,23 @@
 //! ```text
 //! clip-retrieval   img_emb/img_emb_0.npy, text_emb/text_emb_0.npy   [rows, width], of norm 1
 //!                  metadata/metadata_0.parquet                      row i of all three is one pair
-//! webdataset       SHARD.tar: KEY.image.npy, KEY.text.npy [width], KEY.json, one key a pair
+//! webdataset       SHARD.tar: KEY.image.npy, KEY.text.npy [width], KEY.patches.npy [patches, width],
+//!                  KEY.tokens.npy [tokens, width], KEY.spans.npy u32 [tokens, 2], KEY.json, one key a pair
 //! safetensors      images.safetensors, texts.safetensors: embedding [rows, width], ids u8 [rows, 16]
+//!                  patches.safetensors: grid [rows, patches, width], ids u8 [rows, 16]
+//!                  tokens.safetensors: tokens [tokens, width], spans u32 [tokens, 2], ids u8 [rows, 16],
+//!                  words.safetensors: isolated, prompt [words, width], words u8 [bytes], of both
+//!                  offsets i64 [rows + 1]: row i has the tokens, or the bytes, from offsets[i] to offsets[i + 1]
 //! ```
+//!
+//! A table for which a layout has no place is refused where it was asked for by name, and else left out ([`place`]).
 //!
 //! A *pair* is a sample's image with one of its texts. Where a teacher has features of images alone, or of texts alone,
 //! or the data set has no rows of one of them, each image or text is a row.
 
 mod clip_retrieval;
 mod npy;
+mod place;
 mod rows;
 mod safetensors;
 mod target;
@@ -19,7 +27,6 @@ mod webdataset;
 
 use std::path::Path;
 
-use retort_schemas::features;
 use retort_schemas::manifest::Shard;
 use serde::Serialize;
 
@@ -47,6 +54,8 @@ pub struct Export<'a> {
     pub teacher: &'a TeacherCache,
     /// The split; all of them if none.
     pub split: Option<&'a str>,
+    /// The tables of the teacher; all that it has and the layout has a place for if none.
+    pub tables: &'a [String],
     /// The layout.
     pub format: ExportFormat,
     /// The folder; made if need be.
@@ -60,8 +69,10 @@ pub struct Export<'a> {
 pub struct Exported {
     /// Files, relative to the folder.
     pub files: Vec<String>,
-    /// Rows: pairs, images or texts.
+    /// Rows: pairs, images or texts; of safetensors, those of all tables together.
     pub rows: u64,
+    /// Tables of the teacher that the layout has no place for.
+    pub left_out: Vec<&'static str>,
     /// Samples that have no text, and are in no pair.
     pub skipped: u64,
 }
@@ -70,6 +81,8 @@ pub struct Exported {
 struct Job<'a> {
     export: &'a Export<'a>,
     shards: Vec<&'a Shard>,
+    /// The tables that are exported.
+    tables: Vec<&'static str>,
     progress: &'a dyn Progress,
     interrupt: &'a Interrupt,
 }
@@ -79,21 +92,19 @@ struct Job<'a> {
 ///
 /// # Errors
 /// [`Error::NotEmpty`] if the folder holds something and `force` is not set; [`Error::NotExportable`] if the teacher lacks
-/// features of a shard, or has none that the layout holds; [`Error::Locked`] if another export writes there;
+/// features of a shard, or has none that the layout holds, or if a table was asked for that the layout has no place for; [`Error::Locked`] if another export writes there;
 /// [`Error::Interrupted`]; else as reading the tables.
 pub fn export(export: &Export<'_>, progress: &dyn Progress, interrupt: &Interrupt) -> Result<Exported> {
-    let shards = match export.split {
+    let shards: Vec<&Shard> = match export.split {
         Some(split) => export.dataset.split(split)?.shards.iter().collect(),
         None => export.dataset.manifest().shards().collect(),
     };
-    let job = Job { export, shards, progress, interrupt };
-    if !job.has(features::images::NAME)? && !job.has(features::texts::NAME)? {
-        return Err(job.refuse("it has embeddings of neither images nor texts"));
-    }
+    let (tables, left_out) = place::choose(export, &shards)?;
+    let job = Job { export, shards, tables, progress, interrupt };
     let files = match export.format {
-        ExportFormat::ClipRetrieval => clip_retrieval::files(&job)?,
+        ExportFormat::ClipRetrieval => clip_retrieval::files(&job),
         ExportFormat::Webdataset => webdataset::files(&job),
-        ExportFormat::Safetensors => safetensors::files(&job)?,
+        ExportFormat::Safetensors => safetensors::files(&job),
     };
     let target = Target::prepare(export, files)?;
     let mut exported = match export.format {
@@ -102,24 +113,15 @@ pub fn export(export: &Export<'_>, progress: &dyn Progress, interrupt: &Interrup
         ExportFormat::Safetensors => safetensors::write(&job),
     }?;
     exported.files = target.finish(export)?;
+    exported.left_out = left_out;
     progress.end();
     Ok(exported)
 }
 
 impl Job<'_> {
-    /// Whether the teacher has embeddings of a table, of every shard then.
-    fn has(&self, table: &str) -> Result<bool> {
-        let teacher = self.export.teacher;
-        let lacks = |shard: &&&Shard| !teacher.shard(&shard.name).is_some_and(|mine| mine.tables.contains_key(table));
-        let lacking: Vec<_> = self.shards.iter().filter(lacks).collect();
-        match lacking.first() {
-            None => Ok(!self.shards.is_empty()),
-            // None of any shard, of this split or another: it does not make them.
-            Some(_) if !teacher.manifest().shards.iter().any(|mine| mine.tables.contains_key(table)) => Ok(false),
-            Some(shard) => {
-                Err(self.refuse(&format!("it has no {table} of shard {}: run `retort teach` again", shard.name)))
-            }
-        }
+    /// Whether a table of the teacher is exported.
+    fn has(&self, table: &str) -> bool {
+        self.tables.contains(&table)
     }
 
     /// Rows of a table of the data set, over the shards.

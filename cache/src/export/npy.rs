@@ -16,9 +16,12 @@ pub(super) fn element(stored: Element) -> Element {
     if stored == Element::F16 { Element::F16 } else { Element::F32 }
 }
 
-/// The header of an array of this shape, [`HEADER`] bytes.
-fn header(element: Element, shape: &[u64]) -> Vec<u8> {
-    let descr = if element == Element::F16 { "<f2" } else { "<f4" };
+const fn descr(element: Element) -> &'static str {
+    if matches!(element, Element::F16) { "<f2" } else { "<f4" }
+}
+
+/// The header of an array of this element and shape, [`HEADER`] bytes.
+fn header(descr: &str, shape: &[u64]) -> Vec<u8> {
     let sizes: String = shape.iter().map(|size| format!("{size},")).collect();
     let text = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({sizes}), }}");
     let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
@@ -31,9 +34,25 @@ fn header(element: Element, shape: &[u64]) -> Vec<u8> {
 
 /// One vector `[width]` as a whole file.
 pub(super) fn vector(stored: Element, values: &[f32]) -> Vec<u8> {
+    array(stored, &[values.len() as u64], values)
+}
+
+/// A list of vectors `[vectors, width]` as a whole file.
+pub(super) fn vectors(stored: Element, width: usize, values: &[f32]) -> Vec<u8> {
+    array(stored, &[(values.len() / width.max(1)) as u64, width as u64], values)
+}
+
+fn array(stored: Element, shape: &[u64], values: &[f32]) -> Vec<u8> {
     let element = element(stored);
-    let mut bytes = header(element, &[values.len() as u64]);
+    let mut bytes = header(descr(element), shape);
     element.put(values, &mut bytes);
+    bytes
+}
+
+/// Pairs of numbers `[pairs, 2]` as a whole file.
+pub(super) fn pairs(numbers: &[u32]) -> Vec<u8> {
+    let mut bytes = header("<u4", &[numbers.len() as u64 / 2, 2]);
+    bytes.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
     bytes
 }
 
@@ -77,7 +96,7 @@ impl<'a> NpyFile<'a> {
             Ok(file) => file,
             Err(error) => return Err(failed(error.into_error())),
         };
-        let header = header(element, &[self.rows, width as u64]);
+        let header = header(descr(element), &[self.rows, width as u64]);
         file.seek(SeekFrom::Start(0)).and_then(|_| file.write_all(&header)).map_err(failed)?;
         self.new.commit(&file)
     }

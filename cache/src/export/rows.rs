@@ -24,16 +24,16 @@ pub(super) enum Kind {
 
 impl Kind {
     /// What the rows of a job are.
-    pub(super) fn of(job: &Job<'_>) -> Result<Self> {
-        let has = |table: &str, rows: &str| -> Result<bool> { Ok(job.has(table)? && job.rows(rows) > 0) };
-        let images = has(features::images::NAME, tables::images::NAME)?;
-        let texts = has(features::texts::NAME, tables::texts::NAME)?;
+    pub(super) fn of(job: &Job<'_>) -> Self {
+        let has = |own: &[&str], rows: &str| own.iter().any(|table| job.has(table)) && job.rows(rows) > 0;
+        let images = has(&[features::images::NAME, features::patches::NAME], tables::images::NAME);
+        let texts = has(&[features::texts::NAME, features::tokens::NAME], tables::texts::NAME);
         let pairs = images && texts && job.rows(tables::samples::NAME) > 0;
-        Ok(match (pairs, images) {
+        match (pairs, images) {
             (true, _) => Self::Pairs,
             (false, true) => Self::Images,
             (false, false) => Self::Texts,
-        })
+        }
     }
 
     pub(super) fn has_images(self) -> bool {
@@ -55,9 +55,14 @@ impl Kind {
     }
 }
 
-/// Embeddings of images or of texts of one shard, with what they belong to.
+/// Features of images or of texts of one shard, with what they belong to.
 struct Side {
-    embeddings: Floats,
+    /// One vector a row, where they are exported.
+    embeddings: Option<Floats>,
+    /// A list of vectors a row: the patches, or the tokens.
+    lists: Option<Floats>,
+    /// Where each token lies in its text.
+    spans: Option<Spans>,
     /// Ids in hex.
     ids: Vec<String>,
     /// The path of an image, or the text.
@@ -79,8 +84,21 @@ pub(super) struct ShardRows {
 impl ShardRows {
     /// Reads the embeddings of a shard and what they belong to.
     pub(super) fn read(job: &Job<'_>, shard: &Shard, kind: Kind) -> Result<Self> {
-        let images = (features::images::NAME, tables::images::NAME, tables::images::IMAGE_ID, tables::images::SOURCE);
-        let texts = (features::texts::NAME, tables::texts::NAME, tables::texts::TEXT_ID, tables::texts::TEXT);
+        use tables::{images as image_rows, texts as text_rows};
+        let images = Names {
+            pooled: features::images::NAME,
+            lists: features::patches::NAME,
+            owner: image_rows::NAME,
+            id: image_rows::IMAGE_ID,
+            name: image_rows::SOURCE,
+        };
+        let texts = Names {
+            pooled: features::texts::NAME,
+            lists: features::tokens::NAME,
+            owner: text_rows::NAME,
+            id: text_rows::TEXT_ID,
+            name: text_rows::TEXT,
+        };
         let mut rows = Self {
             kind,
             images: kind.has_images().then(|| side(job, shard, images)).transpose()?,
@@ -126,14 +144,31 @@ impl ShardRows {
 
     /// The image's embedding of a row.
     pub(super) fn image(&self, row: usize) -> Option<(&Floats, &[f32])> {
-        let side = self.images.as_ref()?;
-        Some((&side.embeddings, side.embeddings.row(self.rows[row].0)))
+        let column = self.images.as_ref()?.embeddings.as_ref()?;
+        Some((column, column.row(self.rows[row].0)))
     }
 
     /// The text's embedding of a row.
     pub(super) fn text(&self, row: usize) -> Option<(&Floats, &[f32])> {
-        let side = self.texts.as_ref()?;
-        Some((&side.embeddings, side.embeddings.row(self.rows[row].1)))
+        let column = self.texts.as_ref()?.embeddings.as_ref()?;
+        Some((column, column.row(self.rows[row].1)))
+    }
+
+    /// The patch grid of a row's image, `[patches, width]`.
+    pub(super) fn patches(&self, row: usize) -> Option<(&Floats, &[f32])> {
+        let column = self.images.as_ref()?.lists.as_ref()?;
+        Some((column, column.row(self.rows[row].0)))
+    }
+
+    /// The tokens of a row's text, `[tokens, width]`.
+    pub(super) fn tokens(&self, row: usize) -> Option<(&Floats, &[f32])> {
+        let column = self.texts.as_ref()?.lists.as_ref()?;
+        Some((column, column.row(self.rows[row].1)))
+    }
+
+    /// Start and end of each token of a row's text, `[tokens, 2]`.
+    pub(super) fn spans(&self, row: usize) -> Option<&[u32]> {
+        Some(self.texts.as_ref()?.spans.as_ref()?.row(self.rows[row].1))
     }
 
     /// What each row is, as [`Kind::schema`] has it.
@@ -157,23 +192,69 @@ impl ShardRows {
     }
 }
 
-/// Names of the feature table, of the data set's table, of its id column and of the column that names a row.
-type Names = (&'static str, &'static str, &'static str, &'static str);
+/// What a side is made of.
+struct Names {
+    /// The feature table of one vector a row.
+    pooled: &'static str,
+    /// That of a list of vectors a row.
+    lists: &'static str,
+    /// The data set's table.
+    owner: &'static str,
+    /// Its id column.
+    id: &'static str,
+    /// Its column that names a row.
+    name: &'static str,
+}
 
-fn side(job: &Job<'_>, shard: &Shard, (feature, owner, id, name): Names) -> Result<Side> {
-    let table = job.export.dataset.read(shard, owner, Columns::Named(&[id, name]))?;
+fn side(job: &Job<'_>, shard: &Shard, names: Names) -> Result<Side> {
+    let table = job.export.dataset.read(shard, names.owner, Columns::Named(&[names.id, names.name]))?;
     let hex = |id: &[u8]| id.iter().map(|byte| format!("{byte:02x}")).collect();
+    let read = |table: &str| job.has(table).then(|| read(job, shard, table)).transpose();
+    let (pooled, lists) = (read(names.pooled)?, read(names.lists)?);
+    let spans = lists.as_ref().filter(|_| names.lists == features::tokens::NAME);
     Ok(Side {
-        embeddings: embeddings(job, shard, feature)?.0,
+        spans: spans.map(|(_, batch)| Spans::of(batch)).transpose()?,
+        embeddings: pooled.map(|(mut columns, _)| columns.swap_remove(0)),
+        lists: lists.map(|(mut columns, _)| columns.swap_remove(0)),
         ids: take_ids(&table)?.iter().flatten().map(hex).collect(),
-        names: column::<StringArray>(&table, name)?.clone(),
+        names: column::<StringArray>(&table, names.name)?.clone(),
     })
 }
 
-/// The pooled embeddings of a shard's table, and the table.
-pub(super) fn embeddings(job: &Job<'_>, shard: &Shard, table: &str) -> Result<(Floats, RecordBatch)> {
+/// The vector columns of a shard's table, at least one, and the table.
+pub(super) fn read(job: &Job<'_>, shard: &Shard, table: &str) -> Result<(Vec<Floats>, RecordBatch)> {
     let batch = job.export.teacher.read(job.export.dataset, shard, table)?;
-    let found = vector_columns(&batch)?.into_iter().find(|column| column.name == features::EMBEDDING);
-    let missing = || Error::Column { column: features::EMBEDDING.to_owned(), problem: "is missing".to_owned() };
-    Ok((found.ok_or_else(missing)?, batch))
+    let found = vector_columns(&batch)?;
+    if found.is_empty() {
+        let problem = format!("of {table} has no vectors in shard {}", shard.name);
+        return Err(Error::Column { column: features::EMBEDDING.to_owned(), problem });
+    }
+    Ok((found, batch))
+}
+
+/// Byte offsets of the tokens of each text.
+pub(super) struct Spans {
+    /// Start and end of all tokens, `[tokens, 2]`.
+    pub(super) all: Vec<u32>,
+    /// Row i has the tokens from `offsets[i]` to `offsets[i + 1]`.
+    pub(super) offsets: Vec<usize>,
+}
+
+impl Spans {
+    /// Those of a table of token features.
+    pub(super) fn of(batch: &RecordBatch) -> Result<Self> {
+        let name = features::tokens::TOKEN_SPANS;
+        let lists = column::<ListArray>(batch, name)?;
+        let bound = |name: &str| lists.values().as_struct_opt()?.column_by_name(name)?.as_primitive_opt::<UInt32Type>();
+        let wrong = || Error::Column { column: name.to_owned(), problem: "holds no spans".to_owned() };
+        let (starts, ends) = bound("start").zip(bound("end")).ok_or_else(wrong)?;
+        let offsets: Vec<usize> = lists.value_offsets().iter().map(|offset| *offset as usize).collect();
+        let (from, to) = offsets.first().zip(offsets.last()).ok_or_else(wrong)?;
+        let all = (*from..*to).flat_map(|at| [starts.value(at), ends.value(at)]).collect();
+        Ok(Self { all, offsets: offsets.iter().map(|offset| offset - from).collect() })
+    }
+
+    fn row(&self, row: usize) -> &[u32] {
+        &self.all[2 * self.offsets[row]..2 * self.offsets[row + 1]]
+    }
 }

@@ -23,7 +23,7 @@ fn tar_of(shard: &str) -> String {
 
 /// Writes them.
 pub(super) fn write(job: &Job<'_>) -> Result<Exported> {
-    let kind = Kind::of(job)?;
+    let kind = Kind::of(job);
     let mut exported = Exported::default();
     job.progress.begin("export", job.shards.len() as u64, "shards");
     for shard in &job.shards {
@@ -42,7 +42,7 @@ pub(super) fn write(job: &Job<'_>) -> Result<Exported> {
     Ok(exported)
 }
 
-/// One sample a row: `KEY.image.npy`, `KEY.text.npy`, `KEY.json`.
+/// One sample a row: `KEY.image.npy`, `KEY.text.npy`, `KEY.patches.npy`, `KEY.tokens.npy`, `KEY.spans.npy`, `KEY.json`.
 fn write_rows<W: Write>(mut archive: tar::Builder<W>, shard: &str, rows: &ShardRows, path: &Path) -> Result<()> {
     let failed = |error| Error::io("write", path)(error);
     let metadata = rows.metadata()?;
@@ -53,6 +53,15 @@ fn write_rows<W: Write>(mut archive: tar::Builder<W>, shard: &str, rows: &ShardR
                 let bytes = npy::vector(column.element, values);
                 append(&mut archive, &format!("{key}.{ending}"), &bytes).map_err(failed)?;
             }
+        }
+        for (ending, found) in [("patches.npy", rows.patches(row)), ("tokens.npy", rows.tokens(row))] {
+            if let Some((column, values)) = found {
+                let bytes = npy::vectors(column.element, column.width, values);
+                append(&mut archive, &format!("{key}.{ending}"), &bytes).map_err(failed)?;
+            }
+        }
+        if let Some(spans) = rows.spans(row) {
+            append(&mut archive, &format!("{key}.spans.npy"), &npy::pairs(spans)).map_err(failed)?;
         }
         let text = format!("{:#}\n", Value::Object(object(&metadata, row)));
         append(&mut archive, &format!("{key}.json"), text.as_bytes()).map_err(failed)?;

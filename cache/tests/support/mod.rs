@@ -17,6 +17,8 @@ use retort_schemas::features::tokens;
 use retort_schemas::manifest::BatchPlan;
 use retort_schemas::{Dtype, ID_BYTES, VectorType, features, tables};
 
+pub mod stores;
+
 /// Result of tests and examples.
 pub type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
 

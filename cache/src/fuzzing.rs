@@ -21,7 +21,7 @@ pub fn manifest(body: &str) -> [Option<usize>; 2] {
     let path = Path::new("manifest");
     let dataset: Option<DatasetManifest> = unsealed(path, text.as_bytes(), DATASET_VERSION).ok();
     let teacher: Option<TeacherManifest> = unsealed(path, text.as_bytes(), TEACHER_VERSION).ok();
-    [dataset.map(|dataset| dataset.shards().count()), teacher.map(|teacher| teacher.shards.len())]
+    [dataset.map(|dataset| dataset.shard_count()), teacher.map(|teacher| teacher.shard_count() + teacher.shards.len())]
 }
 
 /// Rows of a table of image features whose pages end at `rest`, if it is one: its footer is what follows.

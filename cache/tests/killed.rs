@@ -246,7 +246,7 @@ fn a_removal_killed_and_run_again_leaves_nothing_and_takes_nothing_else() -> Res
     is_the_same_after_kills("rm", 2, start, |folder| {
         only_a_manifest_is_missing(&folder.join("set"))?;
         let dataset = Dataset::open(&folder.join("set"))?;
-        assert_eq!(TeacherCache::open(&dataset, "other")?.manifest().shards.len(), usize::from(SHARDS));
+        assert_eq!(TeacherCache::open(&dataset, "other")?.shard_count(), usize::from(SHARDS));
         Ok(())
     })
 }
@@ -328,7 +328,7 @@ fn features_without_room_are_not_committed_and_the_run_goes_on_when_there_is_som
         let half = |file: &PathBuf| file.extension().is_some_and(|ending| ending == "partial");
         assert!(!tree(&cramped)?.keys().any(half), "something half-written is left");
         match TeacherCache::open(&dataset, "clip") {
-            Ok(teacher) => assert!((1..usize::from(SHARDS)).contains(&teacher.manifest().shards.len()) && blocks > 1),
+            Ok(teacher) => assert!((1..usize::from(SHARDS)).contains(&teacher.shard_count()) && blocks > 1),
             Err(error) => assert!(matches!(error, Error::NoTeacher { .. }) && blocks == 1, "{error}"),
         }
         assert_eq!(damages(dataset.folder())?, Vec::<PathBuf>::new());

@@ -216,7 +216,8 @@ fn next_settled(runs: &Runs, size: usize, working: Option<usize>) -> Option<(Ran
         let below = runs.parts.partition_point(|part| part.first <= number);
         let begun = number / size * size;
         let first = below.checked_sub(1).map_or(begun, |below| begun.max(runs.parts[below].end));
-        let end = runs.parts.get(below).map_or(begun + size, |next| next.first.min(begun + size));
+        let end =
+            runs.parts.get(below).map_or(begun.saturating_add(size), |next| next.first.min(begun.saturating_add(size)));
         let stop = runs.open.partition_point(|shard| shard.number() < Some(end));
         let is_last = stop == runs.open.len() && below == runs.parts.len();
         let is_full = stop - at == end - first;

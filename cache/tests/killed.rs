@@ -14,7 +14,7 @@ use retort_cache::{
     Dataset, DatasetWriter, Error, Interrupt, Quiet, SplitPlan, TeacherCache, convert, copy_teacher, quarantine,
     remove_teacher, verify,
 };
-use support::{Result, open_writer, write_dataset, write_teacher};
+use support::{ALL, Result, open_writer, write_dataset, write_features_in_runs, write_split_in_runs, write_teacher};
 use tempfile::tempdir;
 
 mod support;
@@ -32,6 +32,7 @@ fn work(what: &str, folder: &Path) -> Result {
     let interrupt = Interrupt::default();
     match what {
         "teach" => write_teacher(&Dataset::open(&set)?, "clip", 1.0)?,
+        "teach in parts" => write_features_in_runs(&Dataset::open(&set)?, "clip", 1.0, &ALL, 2)?,
         "convert" => {
             convert(&Dataset::open(&set)?, "clip", "cos:0.99".parse()?, false, &Quiet, &interrupt)?;
         }
@@ -212,6 +213,19 @@ fn only_a_manifest_is_missing(set: &Path) -> Result {
 fn teaching_killed_and_run_again_gives_the_same_bytes() -> Result {
     let start = |folder: &Path| write_dataset(&folder.join("set"), SHARDS, 0).map(drop);
     is_the_same_after_kills("teach", 40, start, |folder| only_a_manifest_is_missing(&folder.join("set")))
+}
+
+/// Tables are added to shards that are in parts already, and to others.
+#[test]
+fn teaching_in_parts_killed_and_run_again_gives_the_same_bytes() -> Result {
+    let start = |folder: &Path| -> Result {
+        let dataset = write_split_in_runs(&folder.join("set"), "train", SHARDS, 0, 2)?;
+        write_features_in_runs(&dataset, "clip", 1.0, &ALL[..1], 2)
+    };
+    is_the_same_after_kills("teach in parts", 40, start, |folder| {
+        assert_eq!(damages(&folder.join("set"))?, Vec::<PathBuf>::new());
+        Ok(())
+    })
 }
 
 #[test]

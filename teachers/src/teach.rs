@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use arrow::array::StringArray;
 use retort_cache::{Columns, Dataset, Interrupt, Progress, TeacherWriter, column};
-use retort_schemas::manifest::{BatchPlan, Shard};
+use retort_schemas::manifest::BatchPlan;
 use retort_schemas::words::words;
 use retort_schemas::{Store, features, tables};
 

@@ -105,7 +105,8 @@ fn write(npy: &Path, out: &Path, shard_rows: usize) -> Result<()> {
     let plan = BatchPlan { images: 1, texts: 1 };
     let mut writer = TeacherWriter::open(&dataset, "bench", true, Dtype::F16, serde_json::json!({}), plan)?;
     let began = Instant::now();
-    for (shard, (first, rows)) in dataset.manifest().shards().zip(&shards) {
+    for (shard, (first, rows)) in dataset.shards().zip(&shards) {
+        let shard = shard?;
         let (mut pooled, mut tokens) = (Vec::new(), Vec::new());
         let mut sample = vec![0; SAMPLE_BYTES];
         for _ in 0..*rows {

@@ -62,8 +62,9 @@ fn main() -> Result<()> {
 /// All shards of a column; `None` if the teacher has no such table.
 fn load(dataset: &Dataset, teacher: &TeacherCache, name: &str, column: &str) -> Result<Option<Table>> {
     let mut table = Table { width: 0, floats: Vec::new() };
-    for shard in dataset.manifest().shards() {
-        if teacher.shard(&shard.name).is_some_and(|mine| mine.tables.contains_key(name)) {
+    for shard in dataset.shards() {
+        let shard = &shard?;
+        if teacher.shard(&shard.name)?.is_some_and(|mine| mine.tables.contains_key(name)) {
             let rows = Rows::of(&teacher.read_columns(dataset, shard, name, Columns::Named(&[column]))?, column)?;
             table.width = rows.width();
             table.floats.extend(rows.floats());

@@ -49,30 +49,41 @@ pub fn convert(
     }
     let identity = manifest.identity.clone();
     let mut writer = TeacherWriter::open(dataset, &manifest.name, manifest.joint, store, identity, manifest.batch)?;
-    let lacks = |mine: &Shard| mine.tables.keys().any(|table| !writer.has(&mine.name, table));
-    let wanted = |shard: &&Shard| source.shard(&shard.name).is_some_and(lacks);
-    let work: Vec<&Shard> = dataset.manifest().shards().filter(wanted).collect();
+    let mut work = Vec::new();
+    for mine in source.shards() {
+        let mine = mine?;
+        let mut missing = Vec::new();
+        for table in mine.tables.keys() {
+            if !writer.has(&mine.name, table)? {
+                missing.push(table.clone());
+            }
+        }
+        if !missing.is_empty() {
+            work.push((mine.name, missing));
+        }
+    }
     let mut done = Conversion {
         from: source.folder_name().to_owned(),
         to: writer.cache().folder_name().to_owned(),
         converted: 0,
-        kept: manifest.shards.len() - work.len(),
+        kept: source.shard_count() - work.len(),
     };
     progress.begin(&format!("convert {}", manifest.name), work.len() as u64, "shards");
-    for shard in work {
+    for (name, missing) in work {
         interrupt.check()?;
-        let tables = source.shard(&shard.name).map(|mine| mine.tables.keys()).into_iter().flatten();
-        let missing: Vec<&String> = tables.filter(|table| !writer.has(&shard.name, table)).collect();
+        // The caches are of this data set: opening them has seen to that.
+        let Some(shard) = dataset.shard(&name)? else { continue };
         let mut batches = Vec::new();
-        for table in missing {
-            let batch = source.read(dataset, shard, table)?;
-            let stored = restore(dataset, table, &batch, store).map_err(|error| within(error, table, shard))?;
+        for table in &missing {
+            let batch = source.read(dataset, &shard, table)?;
+            let stored = restore(dataset, table, &batch, store).map_err(|error| within(error, table, &shard))?;
             batches.push((table.as_str(), stored));
         }
-        writer.commit(&shard.name, &batches)?;
+        writer.commit(&name, &batches)?;
         done.converted += 1;
         progress.advance(1);
     }
+    writer.finish()?;
     progress.end();
     Ok(done)
 }

@@ -8,10 +8,12 @@ use arrow::array::RecordBatch;
 use retort_schemas::manifest::{
     AnswerVocabulary, DATASET_FILE, DATASET_VERSION, DatasetManifest, Shard, Split, TableFile,
 };
+use retort_schemas::parts::{PART_SHARDS, Runs};
 use retort_schemas::{SchemaVersion, tables};
 
 use crate::files::{holds_a_table, remove_file};
 use crate::lock::WriterLock;
+use crate::parts::{Parts, Shards, check_order, table_paths};
 use crate::rows::RowTables;
 use crate::seal::{read_sealed, write_sealed};
 use crate::{Columns, Error, Result, RowsRead, read_table, remove_temporaries, write_table};
@@ -21,6 +23,7 @@ use crate::{Columns, Error, Result, RowsRead, read_table, remove_temporaries, wr
 pub struct Dataset {
     folder: PathBuf,
     manifest: DatasetManifest,
+    parts: Parts,
     /// Shared by all clones.
     rows: Arc<RowTables>,
 }
@@ -29,11 +32,12 @@ pub struct Dataset {
 const OPEN_FILES: usize = 256;
 
 impl Dataset {
-    /// Opens a data set by its folder.
+    /// Opens a data set by its folder. The parts of its manifest are read when a shard of theirs is wanted.
     ///
     /// # Errors
-    /// [`Error::NotADataset`] if there is no manifest, [`Error::NoManifest`] if its tables are there; [`Error::Damaged`] or [`Error::Broken`] if it does not match
-    /// its seal; [`Error::Schema`] if it is of another version.
+    /// [`Error::NotADataset`] if there is no manifest, [`Error::NoManifest`] if its tables are there; [`Error::Damaged`] or
+    /// [`Error::Broken`] if it does not match its seal; [`Error::Manifest`] if its shards are not in order;
+    /// [`Error::Schema`] if it is of another version.
     pub fn open(folder: &Path) -> Result<Self> {
         let path = folder.join(DATASET_FILE);
         if !path.is_file() {
@@ -42,8 +46,11 @@ impl Dataset {
             let is_left = own.iter().any(|table| holds_a_table(&folder.join(table)));
             return Err(if is_left { Error::NoManifest { path, file } } else { Error::NotADataset { path, file } });
         }
-        let manifest = read_sealed(&path, DATASET_VERSION)?;
-        Ok(Self { folder: folder.to_owned(), manifest, rows: Arc::new(RowTables::at_most(OPEN_FILES)) })
+        let mut manifest: DatasetManifest = read_sealed(&path, DATASET_VERSION)?;
+        manifest.splits.iter().try_for_each(|split| check_order(&path, &split.name, &split.runs))?;
+        manifest.schema = DATASET_VERSION.to_string();
+        let (parts, rows) = (Parts::new(folder), Arc::new(RowTables::at_most(OPEN_FILES)));
+        Ok(Self { folder: folder.to_owned(), manifest, parts, rows })
     }
 
     /// The folder it was opened from.
@@ -51,7 +58,7 @@ impl Dataset {
         &self.folder
     }
 
-    /// What it holds.
+    /// What it holds, the shards of its parts left out.
     pub fn manifest(&self) -> &DatasetManifest {
         &self.manifest
     }
@@ -66,6 +73,42 @@ impl Dataset {
             split: name.to_owned(),
             known: names(self.manifest.splits.iter().map(|split| split.name.as_str())),
         })
+    }
+
+    /// All shards in order, one part of the manifest in memory at a time. A part that cannot be read is one error, as
+    /// [`Dataset::shard`] has it.
+    pub fn shards(&self) -> Shards<'_> {
+        Shards::new(&self.parts, runs_of(&self.manifest))
+    }
+
+    /// The shards of a split in order, as [`Dataset::shards`].
+    ///
+    /// # Errors
+    /// [`Error::NoSplit`].
+    pub fn split_shards(&self, name: &str) -> Result<Shards<'_>> {
+        let split = self.split(name)?;
+        Ok(Shards::new(&self.parts, std::iter::once((split.name.as_str(), &split.runs))))
+    }
+
+    /// The shard of this name, if there is one.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] and [`Error::Broken`] if the part of the manifest that it is in is not what was written;
+    /// [`Error::Schema`] if that is of another version.
+    pub fn shard(&self, name: &str) -> Result<Option<Shard>> {
+        match self.manifest.split(Shard::split_of(name)) {
+            Some(split) => self.parts.find(&split.name, &split.runs, name),
+            None => Ok(None),
+        }
+    }
+
+    /// How many shards there are.
+    pub fn shard_count(&self) -> usize {
+        self.manifest.shard_count()
+    }
+
+    pub(crate) const fn parts(&self) -> &Parts {
+        &self.parts
     }
 
     /// The answer vocabulary.
@@ -115,6 +158,11 @@ impl Dataset {
     }
 }
 
+/// The shards of each split, as [`Shards`] and [`Parts::sweep`] take them.
+pub(crate) fn runs_of(manifest: &DatasetManifest) -> impl Iterator<Item = (&str, &Runs)> {
+    manifest.splits.iter().map(|split| (split.name.as_str(), &split.runs))
+}
+
 /// Names for an error message.
 pub(crate) fn names<'a>(names: impl Iterator<Item = &'a str>) -> String {
     let names: Vec<&str> = names.collect();
@@ -154,7 +202,10 @@ pub struct SplitPlan {
 pub struct DatasetWriter {
     folder: PathBuf,
     manifest: DatasetManifest,
+    parts: Parts,
     split: usize,
+    /// Shards of a full run.
+    run_shards: usize,
     _lock: WriterLock,
 }
 
@@ -192,7 +243,7 @@ impl DatasetWriter {
                     source: plan.source,
                     options,
                     complete: false,
-                    shards: Vec::new(),
+                    runs: Runs::default(),
                 });
                 manifest.splits.len() - 1
             }
@@ -204,7 +255,9 @@ impl DatasetWriter {
             remove_temporaries(&folder.join(table))?;
         }
         remove_temporaries(folder)?;
-        Ok(Self { folder: folder.to_owned(), manifest, split, _lock: lock })
+        let parts = Parts::new(folder);
+        parts.sweep(runs_of(&manifest))?;
+        Ok(Self { folder: folder.to_owned(), manifest, parts, split, run_shards: PART_SHARDS, _lock: lock })
     }
 
     /// As [`DatasetWriter::begin`], but a split of this name that is complete, or was begun with other options, is taken
@@ -226,20 +279,25 @@ impl DatasetWriter {
                 manifest.answers = None;
             }
             // First what is said to be there, then what is there: a kill in between leaves files that nothing names.
-            crate::teacher::forget(folder, &removed.shards)?;
+            crate::teacher::forget(folder, &removed.name)?;
             write_sealed(&folder.join(DATASET_FILE), &manifest)?;
-            for shard in &removed.shards {
-                for table in shard.tables.keys() {
-                    remove_file(&table_path(folder, table, &shard.name))?;
-                }
+            for file in table_paths(folder, &removed.name, &removed.runs, |_| true) {
+                remove_file(&file)?;
             }
         }
         Self::begin_locked(folder, plan, lock)
     }
 
+    /// As it is, with runs of so many shards, for tests: a data set of few shards has parts then.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn in_runs_of(self, run_shards: usize) -> Self {
+        Self { run_shards, ..self }
+    }
+
     /// Shards committed so far: the index of the next.
     pub fn committed(&self) -> usize {
-        self.manifest.splits[self.split].shards.len()
+        self.manifest.splits[self.split].runs.shard_count()
     }
 
     /// Whether the split was finished before.
@@ -253,12 +311,12 @@ impl DatasetWriter {
     /// [`Error::Io`] and [`Error::Parquet`]; the shard is then not in the manifest.
     pub fn commit(&mut self, tables: &[(&str, RecordBatch)]) -> Result<()> {
         let split = &self.manifest.splits[self.split];
-        let name = Shard::name_of(&split.name, split.shards.len());
+        let name = Shard::name_of(&split.name, split.runs.shard_count());
         let mut files = BTreeMap::new();
         for (table, batch) in tables {
             files.insert((*table).to_owned(), write_table(&table_path(&self.folder, table, &name), batch)?);
         }
-        self.manifest.splits[self.split].shards.push(Shard { name, tables: files });
+        self.manifest.splits[self.split].runs.open.push(Shard { name, tables: files });
         self.write_manifest()
     }
 
@@ -271,7 +329,11 @@ impl DatasetWriter {
         self.write_manifest()
     }
 
-    fn write_manifest(&self) -> Result<()> {
+    /// First the parts, then the manifest that names them.
+    fn write_manifest(&mut self) -> Result<()> {
+        for split in &mut self.manifest.splits {
+            self.parts.settle(&split.name, &mut split.runs, self.run_shards, None)?;
+        }
         write_sealed(&self.folder.join(DATASET_FILE), &self.manifest)
     }
 }

@@ -16,7 +16,8 @@
 //!   TableFile (rows, footer's sum) -->      manifest (sealed JSON, written last)
 //! ```
 //!
-//! * [`Dataset`] opens a data set and finds its teachers; [`DatasetWriter`] adds splits shard by shard.
+//! * [`Dataset`] opens a data set and finds its teachers; [`DatasetWriter`] adds splits shard by shard. Manifests are in
+//!   parts, of which [`Shards`] has one in hand at a time.
 //! * [`TeacherCache`] holds the features of one teacher; [`TeacherWriter`] adds them shard by shard.
 //! * [`read_table`] and [`write_table`] move one file; [`vectors`] turns vector columns into floats and back,
 //!   [`codes`] floats into integer codes that keep a cosine; [`convert()`] stores a teacher's features in another way.
@@ -45,6 +46,7 @@ mod manage;
 mod measure;
 mod open;
 mod pages;
+mod parts;
 mod progress;
 mod read;
 mod reader;
@@ -69,6 +71,7 @@ pub use manage::{
     ColumnComparison, Comparison, Copied, Left, Listing, Moved, Quarantine, Removed, TableListing, compare_teachers,
     copy_teacher, list_teachers, quarantine, remove_teacher,
 };
+pub use parts::Shards;
 pub use progress::{Interrupt, Progress, Quiet};
 pub use read::{Columns, column, read_plain_table, read_table, take_ids};
 pub use reader::Reader;

@@ -9,9 +9,9 @@
 
 use std::path::Path;
 
-use retort_schemas::{SCHEMA_KEY, SchemaVersion};
-use serde::Serialize;
+use retort_schemas::SchemaVersion;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{Error, Result, write_atomic};
@@ -34,6 +34,24 @@ pub(crate) fn sealed_text<T: Serialize>(path: &Path, manifest: &T) -> Result<Str
     Ok(sealed_anyhow(body))
 }
 
+/// As [`sealed_text`], all on one line before the seal; and the seal.
+pub(crate) fn sealed_line<T: Serialize>(path: &Path, manifest: &T) -> Result<(String, String)> {
+    let text = serde_json::to_string(manifest)
+        .map_err(|error| Error::Manifest { path: path.to_owned(), problem: error.to_string() })?;
+    let Some(body) = text.strip_suffix('}') else {
+        return Err(Error::Manifest { path: path.to_owned(), problem: "it is no JSON object".to_owned() });
+    };
+    let text = sealed_anyhow(body);
+    let seal = seal_of(&text).unwrap_or_default().to_owned();
+    Ok((text, seal))
+}
+
+/// The digits of a seal, not checked.
+fn seal_of(text: &str) -> Option<&str> {
+    let text = text.strip_suffix(AFTER)?;
+    text.get(text.len().checked_sub(16)?..)
+}
+
 /// Writes a manifest with its seal.
 pub(crate) fn write_sealed<T: Serialize>(path: &Path, manifest: &T) -> Result<()> {
     write_atomic(path, sealed_text(path, manifest)?.as_bytes())
@@ -46,11 +64,26 @@ pub(crate) fn read_sealed<T: DeserializeOwned>(path: &Path, version: SchemaVersi
 
 /// As [`read_sealed`], of the bytes of the file.
 pub(crate) fn unsealed<T: DeserializeOwned>(path: &Path, bytes: &[u8], version: SchemaVersion) -> Result<T> {
+    unsealed_with(path, bytes, version).map(|(manifest, _)| manifest)
+}
+
+/// The version that a manifest says it has; whatever else it says is passed over.
+#[derive(Deserialize)]
+struct Versioned {
+    #[serde(rename = "retort:schema", default)]
+    schema: serde_json::Value,
+}
+
+/// As [`unsealed`], with the seal, which holds.
+pub(crate) fn unsealed_with<T: DeserializeOwned>(
+    path: &Path,
+    bytes: &[u8],
+    version: SchemaVersion,
+) -> Result<(T, String)> {
     let broken = |problem: &str| Error::Broken { path: path.to_owned(), problem: problem.to_owned() };
     let text = std::str::from_utf8(bytes).map_err(|_| broken("it is not UTF-8"))?;
-    let (body, stored) = text
-        .strip_suffix(AFTER)
-        .and_then(|text| text.len().checked_sub(16).and_then(|at| text.split_at_checked(at)))
+    let (body, stored) = seal_of(text)
+        .and_then(|seal| Some((text.get(..text.len() - AFTER.len() - seal.len())?, seal)))
         .filter(|(body, _)| body.ends_with(BEFORE))
         .ok_or_else(|| broken("it does not end with its checksum"))?;
     let computed = hex64(xxh3_64(body.as_bytes()));
@@ -64,10 +97,10 @@ pub(crate) fn unsealed<T: DeserializeOwned>(path: &Path, bytes: &[u8], version: 
     }
     let malformed = |error: serde_json::Error| Error::Manifest { path: path.to_owned(), problem: error.to_string() };
     // The version first, so that another major is named and not misread.
-    let value: serde_json::Value = serde_json::from_str(text).map_err(malformed)?;
-    let found = value.get(SCHEMA_KEY).and_then(serde_json::Value::as_str).unwrap_or_default();
+    let said: Versioned = serde_json::from_str(text).map_err(malformed)?;
+    let found = said.schema.as_str().unwrap_or_default();
     version.accept(found).map_err(|source| Error::Schema { path: path.to_owned(), source })?;
-    serde_json::from_str(text).map_err(malformed)
+    Ok((serde_json::from_str(text).map_err(malformed)?, stored.to_owned()))
 }
 
 /// A text with a seal that holds, whatever it says before it: for the fuzz targets, which find no checksum by chance.

@@ -55,7 +55,7 @@ impl Source {
     /// # Errors
     /// [`Error::NoSplit`]; [`Error::Broken`] if a shard lacks a table, or tables of a shard differ in their rows.
     pub fn of_dataset(dataset: &Dataset, split: &str, columns: &[(&str, &str)]) -> Result<Self> {
-        let shards = dataset.split(split)?.shards.iter();
+        let shards = dataset.split_shards(split)?;
         Self::build(dataset.folder().to_owned(), shards, columns, crate::dataset::version_of)
     }
 
@@ -75,19 +75,21 @@ impl Source {
             path: teacher.folder().to_owned(),
             problem: format!("it has no shard {}: run teach again", shard.name),
         };
-        let shards = dataset.split(split)?.shards.iter();
-        let mine = shards.map(|shard| teacher.shard(&shard.name).ok_or_else(|| broken(shard)));
-        let mine: Vec<&Shard> = mine.collect::<Result<_>>()?;
-        Self::build(teacher.folder().to_owned(), mine.into_iter(), columns, crate::teacher::version_of)
+        let mine = dataset.split_shards(split)?.map(|shard| {
+            let shard = shard?;
+            teacher.shard(&shard.name)?.ok_or_else(|| broken(&shard))
+        });
+        Self::build(teacher.folder().to_owned(), mine, columns, crate::teacher::version_of)
     }
 
-    fn build<'a>(
+    fn build(
         folder: PathBuf,
-        shards: impl Iterator<Item = &'a Shard>,
+        shards: impl Iterator<Item = Result<Shard>>,
         columns: &[(&str, &str)],
         version_of: fn(&str) -> SchemaVersion,
     ) -> Result<Self> {
         let shards = shards.map(|shard| {
+            let shard = shard?;
             let files = columns.iter().map(|(table, _)| {
                 let path = table_path(&folder, table, &shard.name);
                 let Some(file) = shard.tables.get(*table).cloned() else {

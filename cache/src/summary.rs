@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use retort_schemas::manifest::{Norms, Shard, VectorColumn};
+use retort_schemas::manifest::{Norms, Shard, TableFile, VectorColumn};
 use retort_schemas::{Code, Store, features, tables};
 use serde::Serialize;
 
@@ -139,93 +139,129 @@ impl Summary {
     /// As opening the manifests, or reading a reject table.
     pub fn of(dataset: &Dataset) -> Result<Self> {
         let manifest = dataset.manifest();
-        let rows = |shards: &[Shard], table: &str| shards.iter().map(|shard| shard.rows(table)).sum();
+        let mut all = BTreeMap::<String, Sums>::new();
         let mut splits = Vec::new();
         for split in &manifest.splits {
+            let mut rejects = BTreeMap::new();
+            for shard in dataset.split_shards(&split.name)? {
+                let shard = shard?;
+                add(&mut all, &shard);
+                count_rejects(dataset, &shard, &mut rejects)?;
+            }
+            let rows = |table: &str| split.runs.total(table).rows;
             splits.push(SplitSummary {
                 name: split.name.clone(),
                 source: split.source.clone(),
                 complete: split.complete,
-                shards: split.shards.len() as u64,
-                images: rows(&split.shards, tables::images::NAME),
-                texts: rows(&split.shards, tables::texts::NAME),
-                samples: rows(&split.shards, tables::samples::NAME),
-                rejects: rejects_by_code(dataset, &split.shards)?,
+                shards: split.runs.shard_count() as u64,
+                images: rows(tables::images::NAME),
+                texts: rows(tables::texts::NAME),
+                samples: rows(tables::samples::NAME),
+                rejects: rejects.into_iter().map(|(code, count)| RejectCount { code, count }).collect(),
             });
         }
-        let shards: Vec<&Shard> = manifest.shards().collect();
-        let teachers = teachers_of(dataset)?
-            .iter()
-            .map(|teacher| {
-                let manifest = teacher.manifest();
-                let mine: Vec<&Shard> = manifest.shards.iter().collect();
-                let summed = features::ALL.iter().filter_map(|table| table_summary(&mine, table));
-                let tables: Vec<_> = summed
-                    .map(|table| {
-                        let files = mine.iter().filter(|shard| shard.tables.contains_key(&table.table)).count();
-                        TableSummary { read: ReadSummary::of(&table, files as u64, manifest.store), ..table }
+        let mut teachers = Vec::new();
+        for teacher in teachers_of(dataset)? {
+            let manifest = teacher.manifest();
+            let mut mine = BTreeMap::new();
+            let mut whole = 0;
+            for shard in teacher.shards() {
+                let shard = shard?;
+                add(&mut mine, &shard);
+                let known = |table: &&&str| manifest.has(table);
+                whole += u64::from(features::ALL.iter().filter(known).all(|table| shard.tables.contains_key(*table)));
+            }
+            teachers.push(TeacherSummary {
+                name: teacher.folder_name().to_owned(),
+                joint: manifest.joint,
+                store: manifest.store,
+                shards: whole,
+                shards_expected: dataset.shard_count() as u64,
+                tables: features::ALL
+                    .iter()
+                    .filter_map(|table| {
+                        let sums = mine.remove(*table)?;
+                        let files = sums.files;
+                        let table = sums.summary(table);
+                        Some(TableSummary { read: ReadSummary::of(&table, files, manifest.store), ..table })
                     })
-                    .collect();
-                let whole = |shard: &&&Shard| tables.iter().all(|table| shard.tables.contains_key(&table.table));
-                TeacherSummary {
-                    name: teacher.folder_name().to_owned(),
-                    joint: manifest.joint,
-                    store: manifest.store,
-                    shards: mine.iter().filter(whole).count() as u64,
-                    shards_expected: shards.len() as u64,
-                    tables,
-                }
-            })
-            .collect();
+                    .collect(),
+            });
+        }
+        let names = tables::all().map(|(table, _)| table).into_iter().chain([tables::regions::NAME]);
         Ok(Self {
             splits,
-            tables: tables::all()
-                .map(|(table, _)| table)
-                .iter()
-                .chain([&tables::regions::NAME])
-                .filter_map(|table| table_summary(&shards, table))
-                .collect(),
+            tables: names.filter_map(|table| Some(all.remove(table)?.summary(table))).collect(),
             answers: manifest.answers.as_ref().map(|answers| answers.answers.len()),
             teachers,
         })
     }
 }
 
-fn rejects_by_code(dataset: &Dataset, shards: &[Shard]) -> Result<Vec<RejectCount>> {
-    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
-    for shard in shards.iter().filter(|shard| shard.rows(tables::rejects::NAME) > 0) {
+/// Adds the rejects of a shard by their codes.
+fn count_rejects(dataset: &Dataset, shard: &Shard, counts: &mut BTreeMap<String, u64>) -> Result<()> {
+    if shard.rows(tables::rejects::NAME) > 0 {
         let batch = dataset.read(shard, tables::rejects::NAME, Columns::Named(&[tables::rejects::CODE]))?;
         for code in column::<arrow::array::StringArray>(&batch, tables::rejects::CODE)?.iter().flatten() {
             *counts.entry(code.to_owned()).or_default() += 1;
         }
     }
-    Ok(counts.into_iter().map(|(code, count)| RejectCount { code, count }).collect())
+    Ok(())
 }
 
-fn table_summary(shards: &[&Shard], table: &str) -> Option<TableSummary> {
-    let (mut rows, mut bytes) = (0, 0);
-    let (mut nulls, mut norms) = (BTreeMap::<String, u64>::new(), BTreeMap::<String, Norms>::new());
-    // With the number of vectors, of which the manifest tells beside their norms.
-    let mut vectors = BTreeMap::<String, (u64, VectorColumn)>::new();
-    let mut any = false;
-    for file in shards.iter().filter_map(|shard| shard.tables.get(table)) {
-        any = true;
-        rows += file.rows;
-        bytes += file.bytes;
+/// What is known of a table, shard by shard.
+#[derive(Default)]
+struct Sums {
+    files: u64,
+    rows: u64,
+    bytes: u64,
+    nulls: BTreeMap<String, u64>,
+    norms: BTreeMap<String, Norms>,
+    /// With the number of vectors, of which the manifest tells beside their norms.
+    vectors: BTreeMap<String, (u64, VectorColumn)>,
+}
+
+/// Adds the tables of a shard to those known.
+fn add(known: &mut BTreeMap<String, Sums>, shard: &Shard) {
+    for (table, file) in &shard.tables {
+        if let Some(sums) = known.get_mut(table) {
+            sums.add(file);
+        } else {
+            known.entry(table.clone()).or_default().add(file);
+        }
+    }
+}
+
+impl Sums {
+    fn add(&mut self, file: &TableFile) {
+        self.files += 1;
+        self.rows += file.rows;
+        self.bytes += file.bytes;
         for (column, count) in &file.nulls {
-            *nulls.entry(column.clone()).or_default() += count;
+            *self.nulls.entry(column.clone()).or_default() += count;
         }
         for (column, more) in &file.norms {
-            norms.entry(column.clone()).and_modify(|known| *known = known.merge(*more)).or_insert(*more);
+            self.norms.entry(column.clone()).and_modify(|known| *known = known.merge(*more)).or_insert(*more);
         }
         for (column, more) in &file.vectors {
             let count = file.norms.get(column).map_or(0, |norms| norms.vectors);
             let add = |known: &mut (u64, VectorColumn)| *known = (known.0 + count, known.1.merge(*more));
-            vectors.entry(column.clone()).and_modify(add).or_insert((count, *more));
+            self.vectors.entry(column.clone()).and_modify(add).or_insert((count, *more));
         }
     }
-    let vectors = vectors.into_iter().map(|(column, (count, taken))| (column, taken_by_each(count, taken))).collect();
-    any.then(|| TableSummary { table: table.to_owned(), rows, bytes, nulls, norms, vectors, read: None })
+
+    fn summary(self, table: &str) -> TableSummary {
+        let each = |(column, (count, taken))| (column, taken_by_each(count, taken));
+        TableSummary {
+            table: table.to_owned(),
+            rows: self.rows,
+            bytes: self.bytes,
+            nulls: self.nulls,
+            norms: self.norms,
+            vectors: self.vectors.into_iter().map(each).collect(),
+            read: None,
+        }
+    }
 }
 
 fn taken_by_each(vectors: u64, column: VectorColumn) -> VectorSummary {

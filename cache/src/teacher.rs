@@ -1,16 +1,20 @@
 //! The features of one teacher beside a data set.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use retort_schemas::manifest::{BatchPlan, CACHE_FOLDER, Shard, TEACHER_FILE, TEACHER_VERSION, TeacherManifest};
+use retort_schemas::manifest::{
+    BatchPlan, CACHE_FOLDER, Shard, TEACHER_FILE, TEACHER_VERSION, TableFile, TeacherManifest, TeacherSplit,
+};
+use retort_schemas::parts::{PART_SHARDS, Part, Runs};
 use retort_schemas::{SchemaVersion, Store, features, scale_column, tables};
 
 use crate::dataset::{names, sorted, table_path};
 use crate::files::{remove_file, remove_tables};
 use crate::lock::WriterLock;
+use crate::parts::{Parts, Piece, Shards, check_order, pieces, table_paths};
 use crate::rows::RowTables;
 use crate::seal::{read_sealed, write_sealed};
 use crate::write::ids_digest;
@@ -27,6 +31,7 @@ pub fn fingerprint(identity: &serde_json::Value, store: impl Into<Store>) -> Str
 pub struct TeacherCache {
     folder: PathBuf,
     manifest: TeacherManifest,
+    parts: Parts,
     /// Shared by all clones.
     rows: Arc<RowTables>,
 }
@@ -81,15 +86,23 @@ impl TeacherCache {
     }
 
     pub(crate) fn load(folder: &Path) -> Result<Self> {
-        let manifest = read_sealed(&folder.join(TEACHER_FILE), TEACHER_VERSION)?;
-        Ok(Self::of(folder.to_owned(), manifest))
+        let path = folder.join(TEACHER_FILE);
+        let mut manifest: TeacherManifest = read_sealed(&path, TEACHER_VERSION)?;
+        // Version 2 has the shards of all splits in one list.
+        for shard in std::mem::take(&mut manifest.shards) {
+            runs_mut(&mut manifest.splits, Shard::split_of(&shard.name)).open.push(shard);
+        }
+        manifest.splits.iter().try_for_each(|split| check_order(&path, &split.name, &split.runs))?;
+        manifest.schema = TEACHER_VERSION.to_string();
+        Ok(Self::new(folder, manifest))
     }
 
-    fn of(folder: PathBuf, manifest: TeacherManifest) -> Self {
-        Self { folder, manifest, rows: Arc::new(RowTables::at_most(OPEN_FILES)) }
+    pub(crate) fn new(folder: &Path, manifest: TeacherManifest) -> Self {
+        let rows = Arc::new(RowTables::at_most(OPEN_FILES));
+        Self { folder: folder.to_owned(), manifest, parts: Parts::new(folder), rows }
     }
 
-    /// What it holds.
+    /// What it holds, the shards of its parts left out.
     pub fn manifest(&self) -> &TeacherManifest {
         &self.manifest
     }
@@ -104,9 +117,44 @@ impl TeacherCache {
         self.folder.file_name().and_then(|name| name.to_str()).unwrap_or_default()
     }
 
-    /// The teacher's files of a shard of the data set.
-    pub fn shard(&self, name: &str) -> Option<&Shard> {
-        self.manifest.shards.iter().find(|shard| shard.name == name)
+    /// The teacher's files of all shards, in the order of the data set, one part of the manifest in memory at a time. A part
+    /// that cannot be read is one error.
+    pub fn shards(&self) -> Shards<'_> {
+        Shards::new(&self.parts, self.runs())
+    }
+
+    /// The teacher's files of a shard of the data set, if it has any.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] and [`Error::Broken`] if the part of the manifest that it is in is not what was written;
+    /// [`Error::Schema`] if that is of another version.
+    pub fn shard(&self, name: &str) -> Result<Option<Shard>> {
+        match self.find(name) {
+            // A writer adds tables to a shard by putting another part in the place of the one known here.
+            Err(error) => match Self::load(&self.folder) {
+                Ok(now) if now.manifest != self.manifest => now.find(name),
+                _ => Err(error),
+            },
+            found => found,
+        }
+    }
+
+    fn find(&self, name: &str) -> Result<Option<Shard>> {
+        let split = Shard::split_of(name);
+        self.manifest.runs(split).map_or(Ok(None), |runs| self.parts.find(split, runs, name))
+    }
+
+    /// How many shards it has features of.
+    pub fn shard_count(&self) -> usize {
+        self.manifest.shard_count()
+    }
+
+    pub(crate) const fn parts(&self) -> &Parts {
+        &self.parts
+    }
+
+    pub(crate) fn runs(&self) -> impl Iterator<Item = (&str, &Runs)> {
+        self.manifest.splits.iter().map(|split| (split.name.as_str(), &split.runs))
     }
 
     /// Reads one table of a shard, checked, its rows matched by id to those of the data set.
@@ -157,7 +205,8 @@ impl TeacherCache {
         rows: Option<&[usize]>,
     ) -> Result<RecordBatch> {
         let path = table_path(&self.folder, table, &shard.name);
-        let file = self.shard(&shard.name).and_then(|shard| shard.tables.get(table)).ok_or_else(|| Error::Broken {
+        let mine = self.shard(&shard.name)?;
+        let file = mine.as_ref().and_then(|mine| mine.tables.get(table)).ok_or_else(|| Error::Broken {
             path: path.clone(),
             problem: format!("teacher {} has no {table} of shard {}: run teach again", self.manifest.name, shard.name),
         })?;
@@ -197,24 +246,119 @@ impl TeacherCache {
         self.rows.rows_read()
     }
 
-    /// Checks, from the manifests alone, that every shard's rows are those of the data set.
+    /// Checks, from the manifests alone, that every shard's rows are those of the data set. A part is read only if its
+    /// digests are not those of the data set's part.
     ///
     /// # Errors
-    /// [`Error::ForeignCache`], [`Error::Misaligned`].
+    /// [`Error::ForeignCache`], [`Error::Misaligned`]; damage as [`TeacherCache::shard`].
     pub fn check_belongs(&self, dataset: &Dataset) -> Result<()> {
-        for mine in &self.manifest.shards {
-            let Some(theirs) = dataset.manifest().shards().find(|shard| shard.name == mine.name) else {
+        for (split, runs) in self.runs() {
+            let theirs = dataset.manifest().split(split);
+            let is_theirs = |mine: &Part| {
+                theirs.and_then(|split| split.runs.part_of(mine.first)).is_some_and(|theirs| same_rows(mine, theirs))
+            };
+            for piece in pieces(split, runs) {
+                match piece {
+                    Piece::Part(_, part) if is_theirs(part) => {}
+                    Piece::Part(_, part) => self.check_shards(dataset, &self.parts.load(split, part)?)?,
+                    Piece::Open(shards) => self.check_shards(dataset, shards)?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn check_shards(&self, dataset: &Dataset, shards: &[Shard]) -> Result<()> {
+        for mine in shards {
+            let Some(theirs) = dataset.shard(&mine.name)? else {
                 let problem = format!("it has a shard {}, the data set has none", mine.name);
                 return Err(Error::ForeignCache { path: self.folder.clone(), problem });
             };
             for (table, file) in &mine.tables {
                 let owner = owner_table(table).and_then(|owner| theirs.tables.get(owner));
                 if owner.is_some_and(|owner| owner.ids != file.ids || owner.rows != file.rows) {
-                    return Err(self.mismatch(dataset, theirs, table));
+                    return Err(self.mismatch(dataset, &theirs, table));
                 }
             }
         }
         Ok(())
+    }
+
+    /// Adds files to a shard, whose run is open then. Nothing is written before [`TeacherCache::save`].
+    pub(crate) fn add(&mut self, shard: &str, files: impl IntoIterator<Item = (String, TableFile)>) -> Result<()> {
+        let number = Shard::number_of(shard).ok_or_else(|| Error::Manifest {
+            path: self.folder.join(TEACHER_FILE),
+            problem: format!("{shard:?} is no name of a shard: expected SPLIT-NUMBER, the number of five digits"),
+        })?;
+        let split = Shard::split_of(shard);
+        let runs = runs_mut(&mut self.manifest.splits, split);
+        self.parts.reopen(split, runs, number)?;
+        match runs.open.binary_search_by_key(&Some(number), Shard::number) {
+            Ok(at) => runs.open[at].tables.extend(files),
+            Err(at) => {
+                runs.open.insert(at, Shard { name: shard.to_owned(), tables: files.into_iter().collect() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a table out of a shard, whose run is open then. Nothing is written before [`TeacherCache::save`].
+    pub(crate) fn take_out(&mut self, shard: &str, table: &str) -> Result<()> {
+        self.add(shard, [])?;
+        let runs = runs_mut(&mut self.manifest.splits, Shard::split_of(shard));
+        if let Some(at) = runs.open.iter().position(|known| known.name == shard) {
+            runs.open[at].tables.remove(table);
+            if runs.open[at].tables.is_empty() {
+                runs.open.remove(at);
+            }
+        }
+        Ok(())
+    }
+
+    /// The part of this path from the folder, and its split.
+    pub(crate) fn part_at(&self, path: &Path) -> Option<(String, Part)> {
+        self.runs().find_map(|(split, runs)| {
+            let part = runs.parts.iter().find(|part| Path::new(&part.path(split)) == path)?;
+            Some((split.to_owned(), part.clone()))
+        })
+    }
+
+    /// Takes the shards of a part out of the manifest. Nothing is written before [`TeacherCache::save`].
+    pub(crate) fn remove_part(&mut self, split: &str, part: &Part) {
+        runs_mut(&mut self.manifest.splits, split).parts.retain(|known| known != part);
+    }
+
+    /// Puts the splits in the order of the data set.
+    pub(crate) fn order_splits(&mut self, dataset: &Dataset) {
+        let place: HashMap<&str, usize> =
+            dataset.manifest().splits.iter().enumerate().map(|(at, split)| (split.name.as_str(), at)).collect();
+        self.manifest.splits.sort_by_key(|split| place.get(split.name.as_str()).copied());
+    }
+
+    /// Makes parts of runs that are done; the run of the shard `working` stays open. Tells whether there were any.
+    fn settle(&mut self, run_shards: usize, working: Option<&str>) -> Result<bool> {
+        self.manifest.splits.retain(|split| split.runs.shard_count() > 0);
+        let mut any = false;
+        for split in &mut self.manifest.splits {
+            let working = working.filter(|shard| Shard::split_of(shard) == split.name).and_then(Shard::number_of);
+            any |= self.parts.settle(&split.name, &mut split.runs, run_shards, working)?;
+        }
+        Ok(any)
+    }
+
+    /// Writes the manifest, its parts first. The run of the shard `working` stays open, so that what is added to shards one
+    /// by one makes a part once.
+    pub(crate) fn save(&mut self, run_shards: usize, working: Option<&str>) -> Result<()> {
+        self.settle(run_shards, working)?;
+        write_sealed(&self.folder.join(TEACHER_FILE), &self.manifest)
+    }
+
+    /// Leaves the manifest as its shards alone decide it, and nothing that it does not name.
+    pub(crate) fn finish(&mut self, run_shards: usize) -> Result<()> {
+        if self.settle(run_shards, None)? {
+            write_sealed(&self.folder.join(TEACHER_FILE), &self.manifest)?;
+        }
+        self.parts.sweep(self.runs())
     }
 
     /// Says how the ids of a table differ from the data set's: another order, or other rows.
@@ -223,10 +367,10 @@ impl TeacherCache {
             let owner = owner_table(table).unwrap_or(table);
             let path = table_path(&self.folder, table, &shard.name);
             let foreign = |problem| Error::ForeignCache { path: self.folder.clone(), problem };
-            let Some(file) = self.shard(&shard.name).and_then(|shard| shard.tables.get(table)) else {
+            let Some(file) = self.shard(&shard.name)?.and_then(|mut mine| mine.tables.remove(table)) else {
                 return Ok(foreign(format!("it has no {table} of shard {}", shard.name)));
             };
-            let mine = read_table(&path, file, version_of(table), Columns::All)?;
+            let mine = read_table(&path, &file, version_of(table), Columns::All)?;
             let theirs = dataset.read(shard, owner, Columns::All)?;
             let (mine, theirs) = (hex_ids(&mine)?, hex_ids(&theirs)?);
             let row = mine.iter().zip(&theirs).position(|(a, b)| a != b).unwrap_or(mine.len().min(theirs.len()));
@@ -245,32 +389,43 @@ impl TeacherCache {
     }
 }
 
-/// Takes the features of these shards out of every teacher of a data set, which is about to lose the shards.
+/// Takes the features of a split out of every teacher of a data set, which is about to lose the split.
 ///
 /// A word is kept in the shard it first appears in: taking that shard out takes its words from the later ones, too, so
 /// every shard loses its words, and `teach` computes them anew.
-pub(crate) fn forget(dataset: &Path, shards: &[Shard]) -> Result<()> {
-    let gone: HashSet<&str> = shards.iter().map(|shard| shard.name.as_str()).collect();
+pub(crate) fn forget(dataset: &Path, split: &str) -> Result<()> {
+    let is_words = |table: &str| table == features::words::NAME;
     for folder in teacher_folders(dataset)? {
         let _lock = WriterLock::take(&folder)?;
         let mut cache = TeacherCache::load(&folder)?;
-        if !cache.manifest.shards.iter().any(|shard| gone.contains(shard.name.as_str())) {
-            continue;
+        let Some(at) = cache.manifest.splits.iter().position(|known| known.name == split) else { continue };
+        let gone = cache.manifest.splits.remove(at);
+        let mut files = table_paths(&folder, split, &gone.runs, |_| true);
+        for kept in &mut cache.manifest.splits {
+            files.extend(table_paths(&folder, &kept.name, &kept.runs, is_words));
+            cache.parts.drop_table(&kept.name, &mut kept.runs, features::words::NAME)?;
         }
-        let mut files = Vec::new();
-        for shard in &mut cache.manifest.shards {
-            let all = gone.contains(shard.name.as_str());
-            let tables = std::mem::take(&mut shard.tables);
-            let (lost, kept): (BTreeMap<_, _>, _) =
-                tables.into_iter().partition(|(table, _)| all || table == features::words::NAME);
-            files.extend(lost.keys().map(|table| table_path(&folder, table, &shard.name)));
-            shard.tables = kept;
-        }
-        cache.manifest.shards.retain(|shard| !shard.tables.is_empty());
-        write_sealed(&folder.join(TEACHER_FILE), &cache.manifest)?;
+        cache.save(PART_SHARDS, None)?;
+        cache.parts.sweep(cache.runs())?;
         files.iter().try_for_each(|file| remove_file(file))?;
     }
     Ok(())
+}
+
+/// The shards of a split, which is begun if need be.
+fn runs_mut<'a>(splits: &'a mut Vec<TeacherSplit>, name: &str) -> &'a mut Runs {
+    let at = splits.iter().position(|split| split.name == name).unwrap_or_else(|| {
+        splits.push(TeacherSplit { name: name.to_owned(), runs: Runs::default() });
+        splits.len() - 1
+    });
+    &mut splits[at].runs
+}
+
+/// Whether the digests alone tell that a teacher's part is of the rows of the data set's.
+fn same_rows(mine: &Part, theirs: &Part) -> bool {
+    let owned = mine.tables.iter().filter_map(|(table, mine)| Some((mine, theirs.tables.get(owner_table(table)?)?)));
+    let mut same = owned.map(|(mine, owner)| mine.ids.is_some() && mine.ids == owner.ids).peekable();
+    (mine.first, mine.end) == (theirs.first, theirs.end) && same.peek().is_some() && same.all(|same| same)
 }
 
 /// The data set's table whose rows a feature table follows; words follow none.
@@ -306,7 +461,9 @@ fn hex_ids(batch: &RecordBatch) -> Result<Vec<String>> {
 #[derive(Debug)]
 pub struct TeacherWriter {
     cache: TeacherCache,
-    order: Vec<String>,
+    dataset: Dataset,
+    /// Shards of a full run.
+    run_shards: usize,
     _lock: WriterLock,
 }
 
@@ -342,9 +499,10 @@ impl TeacherWriter {
                 store,
                 identity: sorted(identity),
                 batch: plan,
+                splits: Vec::new(),
                 shards: Vec::new(),
             };
-            TeacherCache::of(folder.clone(), manifest)
+            TeacherCache::new(&folder, manifest)
         };
         if cache.manifest.fingerprint != fingerprint {
             let problem = format!("its fingerprint is {}, expected {fingerprint}", cache.manifest.fingerprint);
@@ -355,8 +513,15 @@ impl TeacherWriter {
             remove_temporaries(&folder.join(table))?;
         }
         remove_temporaries(&folder)?;
-        let order = dataset.manifest().shards().map(|shard| shard.name.clone()).collect();
-        Ok(Self { cache, order, _lock: lock })
+        cache.parts.sweep(cache.runs())?;
+        Ok(Self { cache, dataset: dataset.clone(), run_shards: PART_SHARDS, _lock: lock })
+    }
+
+    /// As it is, with runs of so many shards, for tests: a data set of few shards has parts then.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn in_runs_of(self, run_shards: usize) -> Self {
+        Self { run_shards, ..self }
     }
 
     /// The cache as committed so far.
@@ -365,8 +530,11 @@ impl TeacherWriter {
     }
 
     /// Whether a table of a shard is there.
-    pub fn has(&self, shard: &str, table: &str) -> bool {
-        self.cache.shard(shard).is_some_and(|shard| shard.tables.contains_key(table))
+    ///
+    /// # Errors
+    /// As [`TeacherCache::shard`].
+    pub fn has(&self, shard: &str, table: &str) -> Result<bool> {
+        Ok(self.cache.shard(shard)?.is_some_and(|shard| shard.tables.contains_key(table)))
     }
 
     /// Writes tables of a shard and commits them.
@@ -378,12 +546,24 @@ impl TeacherWriter {
         for (table, batch) in tables {
             files.insert((*table).to_owned(), write_table(&table_path(&self.cache.folder, table, shard), batch)?);
         }
-        let shards = &mut self.cache.manifest.shards;
-        match shards.iter_mut().find(|known| known.name == shard) {
-            Some(known) => known.tables.extend(files),
-            None => shards.push(Shard { name: shard.to_owned(), tables: files }),
-        }
-        shards.sort_by_key(|shard| self.order.iter().position(|name| *name == shard.name));
-        write_sealed(&self.cache.folder.join(TEACHER_FILE), &self.cache.manifest)
+        self.cache.add(shard, files)?;
+        self.cache.order_splits(&self.dataset);
+        self.cache.save(self.run_shards, Some(shard))
+    }
+
+    /// Takes a table of a shard out of the manifest.
+    #[cfg(test)]
+    pub(crate) fn take_out(&mut self, shard: &str, table: &str) -> Result<()> {
+        self.cache.take_out(shard, table)?;
+        self.cache.save(self.run_shards, Some(shard))
+    }
+
+    /// Leaves the manifest as it would be had everything been committed in one go. What was committed is there without it;
+    /// it is for the end of a piece of work, done or found done.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn finish(mut self) -> Result<()> {
+        self.cache.finish(self.run_shards)
     }
 }

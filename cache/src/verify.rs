@@ -4,11 +4,13 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 use retort_schemas::manifest::{CACHE_FOLDER, DATASET_FILE, Shard, TEACHER_FILE, TableFile};
+use retort_schemas::parts::PARTS_FOLDER;
 use retort_schemas::{SchemaVersion, features};
 use serde::Serialize;
 
-use crate::dataset::table_path;
+use crate::dataset::{runs_of, table_path};
 use crate::files::holds_a_table;
+use crate::parts::{Parts, Piece, pieces};
 use crate::table::Table;
 use crate::teacher::teacher_folders;
 use crate::{Dataset, Error, Interrupt, Progress, Result, TeacherCache};
@@ -44,7 +46,16 @@ struct Task<'a> {
     version: SchemaVersion,
 }
 
-/// Checks every file that the manifests of a data set describe, and the manifests themselves.
+/// Everything that one manifest names.
+struct Owner<'a> {
+    /// Its folder.
+    folder: &'a Path,
+    parts: &'a Parts,
+    pieces: Vec<Piece<'a>>,
+    version_of: fn(&str) -> SchemaVersion,
+}
+
+/// Checks every file that the manifests of a data set describe, and the manifests themselves with their parts.
 ///
 /// # Errors
 /// Only what keeps it from looking at all: no data set, an unknown version, an interrupt. Damage is in the result.
@@ -67,7 +78,10 @@ pub fn verify(folder: &Path, progress: &dyn Progress, interrupt: &Interrupt) -> 
         found.files += 1;
         match TeacherCache::load(&teacher) {
             Ok(teacher) => {
-                if let Some(error) = dataset.as_ref().and_then(|dataset| teacher.check_belongs(dataset).err()) {
+                if let Some(error) = dataset.as_ref().and_then(|dataset| teacher.check_belongs(dataset).err())
+                    // A part that cannot be read is found below, whosever it is.
+                    && !is_of_part(&error)
+                {
                     found.damages.push(damage(folder, &manifest, None, &error));
                 }
                 teachers.push(teacher);
@@ -82,44 +96,85 @@ pub fn verify(folder: &Path, progress: &dyn Progress, interrupt: &Interrupt) -> 
         let manifest = lost.join(TEACHER_FILE);
         found.damages.push(damage(folder, &manifest, None, &Error::Broken { path: manifest.clone(), problem }));
     }
-    let mut tasks: Vec<Task<'_>> = Vec::new();
+    let mut owners = Vec::new();
     if let Some(dataset) = &dataset {
-        tasks.extend(tasks_of(folder, dataset.manifest().shards(), crate::dataset::version_of));
+        let pieces = runs_of(dataset.manifest()).flat_map(|(split, runs)| pieces(split, runs)).collect();
+        owners.push(Owner { folder, parts: dataset.parts(), pieces, version_of: crate::dataset::version_of });
     }
     for teacher in &teachers {
-        tasks.extend(tasks_of(teacher.folder(), teacher.manifest().shards.iter(), crate::teacher::version_of));
+        let pieces = teacher.runs().flat_map(|(split, runs)| pieces(split, runs)).collect();
+        let (folder, parts) = (teacher.folder(), teacher.parts());
+        owners.push(Owner { folder, parts, pieces, version_of: crate::teacher::version_of });
     }
-    found.files += tasks.len() as u64;
-    found.bytes = tasks.iter().map(|task| task.file.bytes).sum();
-    progress.begin("verify", found.bytes, "bytes");
-    let damages: Vec<Vec<Damage>> = tasks
-        .par_iter()
-        .map(|task| {
-            interrupt.check()?;
-            let found = verify_file(task);
-            progress.advance(task.file.bytes);
-            Ok(found.into_iter().map(|(column, error)| damage(folder, &task.path, column, &error)).collect())
-        })
-        .collect::<Result<_>>()?;
+    let own = dataset.iter().flat_map(|dataset| runs_of(dataset.manifest()));
+    let all = own.chain(teachers.iter().flat_map(|teacher| teacher.runs()));
+    progress.begin("verify", all.map(|(_, runs)| runs.bytes()).sum(), "bytes");
+    for owner in &owners {
+        for piece in &owner.pieces {
+            match piece {
+                Piece::Open(shards) => found.check(folder, owner, shards, progress, interrupt)?,
+                Piece::Part(split, part) => {
+                    found.files += 1;
+                    match owner.parts.load(split, part) {
+                        Ok(shards) => found.check(folder, owner, &shards, progress, interrupt)?,
+                        Err(error) => {
+                            let path = owner.folder.join(part.path(split));
+                            found.damages.push(damage(folder, &path, None, &error));
+                        }
+                    }
+                }
+            }
+        }
+    }
     progress.end();
-    found.damages.extend(damages.into_iter().flatten());
     Ok(found)
 }
 
-fn tasks_of<'a>(
-    folder: &Path,
-    shards: impl Iterator<Item = &'a Shard>,
-    version_of: fn(&str) -> SchemaVersion,
-) -> Vec<Task<'a>> {
-    let task = |shard: &'a Shard, table: &'a str, file| Task {
-        path: table_path(folder, table, &shard.name),
-        file,
-        version: version_of(table),
+/// Whether an error is about a part of a manifest.
+fn is_of_part(error: &Error) -> bool {
+    let (Error::Damaged { path, .. }
+    | Error::Broken { path, .. }
+    | Error::Manifest { path, .. }
+    | Error::Schema { path, .. }) = error
+    else {
+        return false;
     };
-    shards
-        .flat_map(|shard| shard.tables.iter().map(move |(table, file)| (shard, table, file)))
-        .map(|(shard, table, file)| task(shard, table, file))
-        .collect()
+    path.parent().is_some_and(|folder| folder.ends_with(PARTS_FOLDER))
+}
+
+impl Verification {
+    /// Checks the files of shards.
+    fn check(
+        &mut self,
+        folder: &Path,
+        owner: &Owner<'_>,
+        shards: &[Shard],
+        progress: &dyn Progress,
+        interrupt: &Interrupt,
+    ) -> Result<()> {
+        let tasks: Vec<Task<'_>> = shards
+            .iter()
+            .flat_map(|shard| shard.tables.iter().map(move |(table, file)| (shard, table, file)))
+            .map(|(shard, table, file)| Task {
+                path: table_path(owner.folder, table, &shard.name),
+                file,
+                version: (owner.version_of)(table),
+            })
+            .collect();
+        self.files += tasks.len() as u64;
+        self.bytes += tasks.iter().map(|task| task.file.bytes).sum::<u64>();
+        let damages: Vec<Vec<Damage>> = tasks
+            .par_iter()
+            .map(|task| {
+                interrupt.check()?;
+                let found = verify_file(task);
+                progress.advance(task.file.bytes);
+                Ok(found.into_iter().map(|(column, error)| damage(folder, &task.path, column, &error)).collect())
+            })
+            .collect::<Result<_>>()?;
+        self.damages.extend(damages.into_iter().flatten());
+        Ok(())
+    }
 }
 
 /// Everything that is wrong with one file, with the column where one can be named: of a column, its first damage.

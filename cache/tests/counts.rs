@@ -30,7 +30,7 @@ const ODD: [[f32; WIDTH]; 7] = [
 
 /// Writes these vectors as words, as the texts' embeddings (the first four), and as lists of vectors of the images.
 fn write(dataset: &Dataset, store: Store, rows: &[[f32; WIDTH]]) -> Result {
-    let shard = dataset.manifest().shards().next().ok_or("no shard")?.clone();
+    let shard = dataset.shards().next().ok_or("no shard")??;
     let floats = rows.concat();
     let ids = |table, id| -> Result<ArrayRef> {
         Ok(Arc::new(take_ids(&dataset.read(&shard, table, Columns::Named(&[id]))?)?.clone()))
@@ -101,7 +101,7 @@ fn codes_count_zeros_and_keep_the_bound_of_all_others_beside_them() -> Result {
     write(&dataset, "cos:0.999".parse()?, &rows)?;
     let norms = told(&dataset, "words", "prompt")?;
     assert_eq!((norms.vectors, norms.zero, norms.nan, norms.infinite), (6, 2, 0, 0));
-    let shard = dataset.manifest().shards().next().ok_or("no shard")?.clone();
+    let shard = dataset.shards().next().ok_or("no shard")??;
     let batch = TeacherCache::open(&dataset, "clip")?.read(&dataset, &shard, "words")?;
     let read = Rows::of(&batch, "prompt")?.floats();
     for (given, read) in rows.iter().zip(read.chunks_exact(WIDTH)) {

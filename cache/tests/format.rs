@@ -11,10 +11,14 @@ use half::f16;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::{Field, Row};
-use retort_cache::{Dataset, Interrupt, Quiet, TeacherCache, fuzzing, teachers_of, vectors, verify};
+use retort_cache::{
+    Dataset, DatasetWriter, Interrupt, Quiet, SplitPlan, TeacherCache, fuzzing, teachers_of, vectors, verify,
+};
 use retort_schemas::manifest::{DATASET_VERSION, TEACHER_VERSION};
 use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_64;
+
+mod support;
 
 type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
 
@@ -22,13 +26,47 @@ fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// A manifest whose seal was checked by hand, and the seal.
+/// A manifest, or a part of one, whose seal was checked by hand, and the seal.
 fn sealed(path: &Path) -> Result<(Value, String)> {
     let text = fs::read_to_string(path)?;
     let at = text.rfind("\"xxh3\": \"").ok_or("no seal")? + "\"xxh3\": \"".len();
     let seal = format!("{:016x}", xxh3_64(&text.as_bytes()[..at]));
     assert_eq!(text[at..], format!("{seal}\"\n}}\n"), "{}", path.display());
     Ok((serde_json::from_str(&text)?, seal))
+}
+
+/// The shards of a split: those of its parts, checked, and those beside them, in the order of their names.
+fn shards_of(folder: &Path, split: &Value, said: &mut String) -> Result<Vec<Value>> {
+    let mut all = split["shards"].as_array().ok_or("no shards")?.clone();
+    for part in split["parts"].as_array().into_iter().flatten() {
+        let (first, seal) = (part["first"].as_u64().ok_or("no first")?, part["seal"].as_str().ok_or("no seal")?);
+        let name = format!("manifest/{}-{first:05}-{seal}.json", split["name"].as_str().ok_or("no name")?);
+        let (file, found) = sealed(&folder.join(&name))?;
+        assert_eq!((file["retort:schema"].as_str(), found.as_str()), (Some("part/1.0"), seal));
+        let shards = file["shards"].as_array().ok_or("no shards")?;
+        assert_eq!(part["shards"], shards.len());
+        for (table, told) in part["tables"].as_object().ok_or("no tables")? {
+            let files: Vec<_> = shards.iter().filter(|shard| shard["tables"].get(table).is_some()).collect();
+            let sum = |key: &str| files.iter().filter_map(|shard| shard["tables"][table][key].as_u64()).sum::<u64>();
+            assert_eq!(
+                (&told["files"], &told["rows"], &told["bytes"]),
+                (&files.len().into(), &sum("rows").into(), &sum("bytes").into())
+            );
+            let mut lines = String::new();
+            for shard in files {
+                let file = &shard["tables"][table];
+                if let (Some(name), Some(ids)) = (shard["name"].as_str(), file["ids"].as_str()) {
+                    writeln!(lines, "{name} {} {ids}", file["rows"])?;
+                }
+            }
+            let whole = lines.lines().count() == shards.len();
+            assert_eq!(told["ids"].as_str(), whole.then(|| format!("{:016x}", xxh3_64(lines.as_bytes()))).as_deref());
+        }
+        writeln!(said, "{name}: {} shards, {} bytes of images", shards.len(), part["tables"]["images"]["bytes"])?;
+        all.extend(shards.iter().cloned());
+    }
+    all.sort_by_key(|shard| shard["name"].as_str().map(str::to_owned));
+    Ok(all)
 }
 
 /// Checks the footer of a file against its manifest's entry, and every page against the footer: how many there are.
@@ -79,7 +117,7 @@ fn bytes(row: &Row, name: &str) -> Result<Vec<u8>> {
 
 #[test]
 fn the_example_is_what_the_page_says() -> Result {
-    let folder = repository().join("tests/data/format-2.0");
+    let folder = repository().join("tests/data/format-3.0");
     let (dataset, seal) = sealed(&folder.join("dataset.json"))?;
     assert_eq!(dataset["retort:schema"], DATASET_VERSION.to_string());
     let mut said = format!("dataset.json: seal {seal}\n");
@@ -87,16 +125,17 @@ fn the_example_is_what_the_page_says() -> Result {
         .map(|entry| entry.map(|entry| entry.path()))
         .collect::<std::result::Result<_, _>>()?;
     teachers.sort();
-    let mut all: Vec<(PathBuf, Value)> = vec![(folder.clone(), dataset["splits"][0]["shards"].clone())];
+    let mut all = vec![(folder.clone(), shards_of(&folder, &dataset["splits"][0], &mut said)?)];
     for teacher in &teachers {
         let (manifest, seal) = sealed(&teacher.join("teacher.json"))?;
         assert_eq!(manifest["retort:schema"], TEACHER_VERSION.to_string());
         let name = teacher.file_name().and_then(|name| name.to_str()).ok_or("no name")?;
         writeln!(said, "cache/{name}: store {}, seal {seal}", manifest["store"].as_str().ok_or("no store")?)?;
-        all.push((teacher.clone(), manifest["shards"].clone()));
+        all.push((teacher.clone(), shards_of(teacher, &manifest["splits"][0], &mut said)?));
     }
     for (place, shards) in &all {
-        for shard in shards.as_array().ok_or("no shards")? {
+        assert_eq!(shards.len(), 3);
+        for shard in shards {
             for (table, file) in shard["tables"].as_object().ok_or("no tables")? {
                 let path = place.join(table).join(format!("{}.parquet", shard["name"].as_str().ok_or("no name")?));
                 let pages = pages_of(&path, file)?;
@@ -129,27 +168,68 @@ fn the_example_is_what_the_page_says() -> Result {
     Ok(())
 }
 
-/// A fixture of this version: every later build must read it.
+/// A fixture of each version of manifests: every later build must read them.
 #[test]
-fn the_example_is_whole_for_this_build() -> Result {
-    let folder = repository().join("tests/data/format-2.0");
-    let found = verify(&folder, &Quiet, &Interrupt::default())?;
-    assert!(found.damages.is_empty(), "{:?}", found.damages);
-    assert_eq!(found.files, 25);
-    let dataset = Dataset::open(&folder)?;
-    let stores: Vec<String> =
-        teachers_of(&dataset)?.iter().map(|teacher| teacher.manifest().store.to_string()).collect();
-    assert_eq!(stores, ["f16", "cos:0.99"]);
-    for shard in dataset.manifest().shards() {
-        let [floats, codes] = ["clip@6a642054", "clip@c2bf163e"].map(|name| -> Result<Vec<f32>> {
-            let batch = TeacherCache::open(&dataset, name)?.read(&dataset, shard, "images")?;
-            Ok(vectors::Rows::of(&batch, "embedding")?.floats())
-        });
-        let (floats, codes) = (floats?, codes?);
-        assert!(
-            floats.len() == 12 && floats.iter().zip(&codes).all(|(a, b)| (a - b).abs() <= 0.2),
-            "{floats:?} {codes:?}"
-        );
+fn the_examples_are_whole_for_this_build() -> Result {
+    for (version, files) in [("2.0", 25), ("3.0", 38)] {
+        let folder = repository().join(format!("tests/data/format-{version}"));
+        let found = verify(&folder, &Quiet, &Interrupt::default())?;
+        assert!(found.damages.is_empty(), "{:?}", found.damages);
+        assert_eq!(found.files, files);
+        let dataset = Dataset::open(&folder)?;
+        let stores: Vec<String> =
+            teachers_of(&dataset)?.iter().map(|teacher| teacher.manifest().store.to_string()).collect();
+        assert_eq!(stores, ["f16", "cos:0.99"]);
+        assert!(dataset.shards().count() == dataset.shard_count() && dataset.shard_count() >= 2);
+        for shard in dataset.shards() {
+            let shard = &shard?;
+            let [floats, codes] = ["clip@6a642054", "clip@c2bf163e"].map(|name| -> Result<Vec<f32>> {
+                let batch = TeacherCache::open(&dataset, name)?.read(&dataset, shard, "images")?;
+                Ok(vectors::Rows::of(&batch, "embedding")?.floats())
+            });
+            let (floats, codes) = (floats?, codes?);
+            let cosine = |a: &[f32], b: &[f32]| {
+                let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+                dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+            };
+            assert_eq!((floats.len(), codes.len()), (12, 12));
+            assert!(floats.chunks(4).zip(codes.chunks(4)).all(|(a, b)| cosine(a, b) >= 0.99), "{floats:?} {codes:?}");
+        }
+    }
+    Ok(())
+}
+
+/// What version 2 wrote is continued, and is of version 3 then.
+#[test]
+fn what_version_2_wrote_is_continued() -> Result {
+    let folder = tempfile::tempdir()?;
+    copy_folder(&repository().join("tests/data/format-2.0"), folder.path())?;
+    let (name, source, options) = ("train".to_owned(), "test".to_owned(), Value::Null);
+    let writer = DatasetWriter::begin(folder.path(), SplitPlan { name, source, options, answers: None })?;
+    assert_eq!(writer.committed(), 2);
+    writer.in_runs_of(2).finish()?;
+    let dataset = Dataset::open(folder.path())?;
+    support::write_features_in_runs(&dataset, "clip", 1.0, &support::ALL, 2)?;
+    let names: Vec<String> =
+        dataset.shards().map(|shard| shard.map(|shard| shard.name)).collect::<std::result::Result<_, _>>()?;
+    assert_eq!(names, ["train-00000", "train-00001"]);
+    assert_eq!(dataset.split("train")?.runs.parts.len(), 1);
+    let (manifest, _) = sealed(&folder.path().join("dataset.json"))?;
+    assert_eq!(manifest["retort:schema"], DATASET_VERSION.to_string());
+    assert!(verify(folder.path(), &Quiet, &Interrupt::default())?.damages.is_empty());
+    Ok(())
+}
+
+fn copy_folder(from: &Path, to: &Path) -> Result {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_folder(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), target)?;
+        }
     }
     Ok(())
 }

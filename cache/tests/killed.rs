@@ -14,7 +14,7 @@ use retort_cache::{
     Dataset, DatasetWriter, Error, Interrupt, Quiet, SplitPlan, TeacherCache, convert, copy_teacher, quarantine,
     remove_teacher, verify,
 };
-use support::{Result, open_writer, write_dataset, write_teacher};
+use support::{ALL, Result, open_writer, write_dataset, write_features_in_runs, write_split_in_runs, write_teacher};
 use tempfile::tempdir;
 
 mod support;
@@ -32,6 +32,7 @@ fn work(what: &str, folder: &Path) -> Result {
     let interrupt = Interrupt::default();
     match what {
         "teach" => write_teacher(&Dataset::open(&set)?, "clip", 1.0)?,
+        "teach in parts" => write_features_in_runs(&Dataset::open(&set)?, "clip", 1.0, &ALL, 2)?,
         "convert" => {
             convert(&Dataset::open(&set)?, "clip", "cos:0.99".parse()?, false, &Quiet, &interrupt)?;
         }
@@ -214,6 +215,19 @@ fn teaching_killed_and_run_again_gives_the_same_bytes() -> Result {
     is_the_same_after_kills("teach", 40, start, |folder| only_a_manifest_is_missing(&folder.join("set")))
 }
 
+/// Tables are added to shards that are in parts already, and to others.
+#[test]
+fn teaching_in_parts_killed_and_run_again_gives_the_same_bytes() -> Result {
+    let start = |folder: &Path| -> Result {
+        let dataset = write_split_in_runs(&folder.join("set"), "train", SHARDS, 0, 2)?;
+        write_features_in_runs(&dataset, "clip", 1.0, &ALL[..1], 2)
+    };
+    is_the_same_after_kills("teach in parts", 40, start, |folder| {
+        assert_eq!(damages(&folder.join("set"))?, Vec::<PathBuf>::new());
+        Ok(())
+    })
+}
+
 #[test]
 fn a_conversion_killed_and_run_again_gives_the_same_bytes() -> Result {
     is_the_same_after_kills("convert", 40, taught, |folder| only_a_manifest_is_missing(&folder.join("set")))
@@ -246,7 +260,7 @@ fn a_removal_killed_and_run_again_leaves_nothing_and_takes_nothing_else() -> Res
     is_the_same_after_kills("rm", 2, start, |folder| {
         only_a_manifest_is_missing(&folder.join("set"))?;
         let dataset = Dataset::open(&folder.join("set"))?;
-        assert_eq!(TeacherCache::open(&dataset, "other")?.manifest().shards.len(), usize::from(SHARDS));
+        assert_eq!(TeacherCache::open(&dataset, "other")?.shard_count(), usize::from(SHARDS));
         Ok(())
     })
 }
@@ -328,7 +342,7 @@ fn features_without_room_are_not_committed_and_the_run_goes_on_when_there_is_som
         let half = |file: &PathBuf| file.extension().is_some_and(|ending| ending == "partial");
         assert!(!tree(&cramped)?.keys().any(half), "something half-written is left");
         match TeacherCache::open(&dataset, "clip") {
-            Ok(teacher) => assert!((1..usize::from(SHARDS)).contains(&teacher.manifest().shards.len()) && blocks > 1),
+            Ok(teacher) => assert!((1..usize::from(SHARDS)).contains(&teacher.shard_count()) && blocks > 1),
             Err(error) => assert!(matches!(error, Error::NoTeacher { .. }) && blocks == 1, "{error}"),
         }
         assert_eq!(damages(dataset.folder())?, Vec::<PathBuf>::new());

@@ -121,8 +121,8 @@ pub fn ingest(
     let mut report = IngestReport { skipped_already: writer.is_complete(), ..IngestReport::default() };
     if writer.committed() > 0 {
         let dataset = Dataset::open(out)?;
-        for shard in &dataset.split(&options.split)?.shards {
-            report.add_committed(&dataset, shard)?;
+        for shard in dataset.split_shards(&options.split)? {
+            report.add_committed(&dataset, &shard?)?;
         }
     }
     if report.skipped_already {

@@ -56,7 +56,7 @@ pub fn dry_run(source: &dyn Source, options: &Options, out: &Path) -> Result<Dry
         writes: out.to_owned(),
         split: options.split.clone(),
         shards: 0,
-        shards_there: manifest.split(&options.split).map_or(0, |split| split.shards.len() as u64),
+        shards_there: manifest.split(&options.split).map_or(0, |split| split.runs.shard_count() as u64),
         images: 0,
         samples: 0,
         rejects: BTreeMap::new(),

@@ -79,8 +79,8 @@ fn outcome(kind: &str, file: &Path) -> Result<(IngestReport, Vec<(String, String
     })?;
     let dataset = Dataset::open(&out).unwrap();
     let mut lost = Vec::new();
-    for shard in dataset.manifest().shards() {
-        let table = dataset.read(shard, rejects::NAME, Columns::All).unwrap();
+    for shard in dataset.shards() {
+        let table = dataset.read(&shard.unwrap(), rejects::NAME, Columns::All).unwrap();
         let column = |name: &str| table.column_by_name(name).unwrap().as_string::<i32>().clone();
         let (codes, messages) = (column(rejects::CODE), column(rejects::MESSAGE));
         lost.extend(codes.iter().flatten().map(str::to_owned).zip(messages.iter().flatten().map(str::to_owned)));

@@ -6,6 +6,7 @@
 //! ```text
 //! DATASET/
 //!   dataset.json                    manifest::DatasetManifest
+//!   manifest/train-00000-SEAL.json  parts::PartFile     full runs of shards
 //!   images/train-00000.parquet      tables::images
 //!   regions/train-00000.parquet     tables::regions     row i belongs to row i of images/; where there are objects
 //!   texts/train-00000.parquet       tables::texts
@@ -13,6 +14,7 @@
 //!   rejects/train-00000.parquet     tables::rejects
 //!   cache/<teacher>@<fingerprint8>/
 //!     teacher.json                  manifest::TeacherManifest
+//!     manifest/train-00000-SEAL.json parts::PartFile
 //!     images/train-00000.parquet    features::images    row i belongs to row i of images/
 //!     patches/train-00000.parquet   features::patches   row i belongs to row i of images/; where they were asked for
 //!     texts/train-00000.parquet     features::texts     row i belongs to row i of texts/
@@ -27,6 +29,7 @@
 pub mod answers;
 pub mod features;
 pub mod manifest;
+pub mod parts;
 pub mod runs;
 mod store;
 pub mod tables;

@@ -1,4 +1,5 @@
-//! The manifests: what exists, and the checksums that everything else hangs on. A shard exists when the manifest says so.
+//! The manifests: what exists, and the checksums that everything else hangs on. A shard exists when the manifest says so,
+//! itself or by one of its [parts](crate::parts).
 //!
 //! ```text
 //! dataset.json, its own seal ----> rest: the footer of each file ----> retort:checksums: each page of each column
@@ -8,6 +9,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::parts::Runs;
 use crate::{SchemaVersion, Store};
 
 /// File name of a data set's manifest.
@@ -16,10 +18,10 @@ pub const DATASET_FILE: &str = "dataset.json";
 pub const TEACHER_FILE: &str = "teacher.json";
 /// Folder of the teachers inside a data set.
 pub const CACHE_FOLDER: &str = "cache";
-/// Version of [`DatasetManifest`] written by this build.
-pub const DATASET_VERSION: SchemaVersion = SchemaVersion::new("dataset", 2, 0);
-/// Version of [`TeacherManifest`] written by this build.
-pub const TEACHER_VERSION: SchemaVersion = SchemaVersion::new("teacher", 2, 0);
+/// Version of [`DatasetManifest`] written by this build; version 2, which had no parts, is read.
+pub const DATASET_VERSION: SchemaVersion = SchemaVersion::new("dataset", 3, 0).reading_since(2);
+/// Version of [`TeacherManifest`] written by this build; version 2, which had no parts, is read.
+pub const TEACHER_VERSION: SchemaVersion = SchemaVersion::new("teacher", 3, 0).reading_since(2);
 
 /// `dataset.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -45,9 +47,9 @@ impl DatasetManifest {
         self.splits.iter().find(|split| split.name == name)
     }
 
-    /// All shards in order.
-    pub fn shards(&self) -> impl Iterator<Item = &Shard> {
-        self.splits.iter().flat_map(|split| &split.shards)
+    /// Shards of all splits.
+    pub fn shard_count(&self) -> usize {
+        self.splits.iter().map(|split| split.runs.shard_count()).sum()
     }
 }
 
@@ -74,8 +76,9 @@ pub struct Split {
     pub options: serde_json::Value,
     /// Whether every shard is there.
     pub complete: bool,
-    /// Shards in source order.
-    pub shards: Vec<Shard>,
+    /// Shards in source order, numbered from 0 without a gap.
+    #[serde(flatten)]
+    pub runs: Runs,
 }
 
 /// The files of one shard, by table name.
@@ -96,6 +99,18 @@ impl Shard {
     /// The split that a shard belongs to, from its name.
     pub fn split_of(name: &str) -> &str {
         name.rsplit_once('-').map_or(name, |(split, _)| split)
+    }
+
+    /// Its number in its split, from its name; none if that is no name of a shard.
+    pub fn number(&self) -> Option<usize> {
+        Self::number_of(&self.name)
+    }
+
+    /// The number of a shard in its split, from its name; none if that is no name of a shard.
+    pub fn number_of(name: &str) -> Option<usize> {
+        let (split, digits) = name.rsplit_once('-')?;
+        let number = digits.parse().ok()?;
+        (Self::name_of(split, number) == name).then_some(number)
     }
 
     /// Rows of a table of this shard; 0 where there is no such table.
@@ -234,8 +249,39 @@ pub struct TeacherManifest {
     pub identity: serde_json::Value,
     /// How the rows of a shard were put into batches.
     pub batch: BatchPlan,
-    /// Finished shards, in the order of the data set.
+    /// Finished shards by split, in the order of the data set.
+    #[serde(default)]
+    pub splits: Vec<TeacherSplit>,
+    /// Finished shards of all splits, in manifests of version 2 alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shards: Vec<Shard>,
+}
+
+/// The shards of one split of which a teacher has features.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TeacherSplit {
+    /// The split's name.
+    pub name: String,
+    /// Its shards; some may be missing.
+    #[serde(flatten)]
+    pub runs: Runs,
+}
+
+impl TeacherManifest {
+    /// The shards of a split.
+    pub fn runs(&self, split: &str) -> Option<&Runs> {
+        self.splits.iter().find(|known| known.name == split).map(|known| &known.runs)
+    }
+
+    /// Shards of all splits.
+    pub fn shard_count(&self) -> usize {
+        self.splits.iter().map(|split| split.runs.shard_count()).sum()
+    }
+
+    /// Whether any shard has a table.
+    pub fn has(&self, table: &str) -> bool {
+        self.splits.iter().any(|split| split.runs.has(table))
+    }
 }
 
 /// How `teach` forms batches: a pure function of a shard and of these numbers.
@@ -255,6 +301,8 @@ mod tests {
     fn a_shard_name_tells_its_split() {
         assert_eq!(Shard::name_of("train", 7), "train-00007");
         assert_eq!(Shard::split_of("val-2014-00012"), "val-2014");
+        let numbers = ["val-2014-00012", "a-123456", "a-012345", "a-12", "a-+0012", "00012"].map(Shard::number_of);
+        assert_eq!(numbers, [Some(12), Some(123_456), None, None, None, None]);
     }
 
     /// Written files hold these words for ever. A change here is a new major version, not an edit of this test.
@@ -262,7 +310,7 @@ mod tests {
     fn never_change_these_constants() {
         assert_eq!(
             [DATASET_VERSION.to_string(), TEACHER_VERSION.to_string(), CHECKSUMS_KEY.to_owned()],
-            ["dataset/2.0", "teacher/2.0", "retort:checksums"]
+            ["dataset/3.0", "teacher/3.0", "retort:checksums"]
         );
         let file = TableFile {
             rows: 1,
@@ -280,7 +328,8 @@ mod tests {
     }
 
     #[test]
-    fn an_older_manifest_is_refused_naming_both_versions() {
+    fn version_2_is_read_and_version_1_refused_naming_both_versions() {
+        assert!(DATASET_VERSION.accept("dataset/2.0").is_ok() && TEACHER_VERSION.accept("teacher/2.3").is_ok());
         for (version, older) in [(DATASET_VERSION, "dataset/1.0"), (TEACHER_VERSION, "teacher/1.0")] {
             let refusal = version.accept(older).unwrap_err().to_string();
             assert!(refusal.contains(older) && refusal.contains(&version.to_string()), "{refusal}");

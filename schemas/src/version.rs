@@ -16,18 +16,25 @@ pub struct SchemaVersion {
     pub major: u16,
     /// Additions.
     pub minor: u16,
+    /// The oldest major that this build reads.
+    pub oldest: u16,
 }
 
 impl SchemaVersion {
     /// Names a version of a table.
     pub const fn new(table: &'static str, major: u16, minor: u16) -> Self {
-        Self { table, major, minor }
+        Self { table, major, minor, oldest: major }
     }
 
-    /// Checks the version that a file carries against this one: same table, same major, any minor.
+    /// The same version, of which older majors are read, too.
+    pub const fn reading_since(self, oldest: u16) -> Self {
+        Self { oldest, ..self }
+    }
+
+    /// Checks the version that a file carries against this one: same table, a major that is read, any minor.
     ///
     /// # Errors
-    /// [`Error::NoVersion`] if it is no version of this table, [`Error::UnknownMajor`] if its major differs.
+    /// [`Error::NoVersion`] if it is no version of this table, [`Error::UnknownMajor`] if its major is not read.
     pub fn accept(&self, found: &str) -> Result<(), Error> {
         let parsed = found
             .strip_prefix(self.table)
@@ -35,7 +42,7 @@ impl SchemaVersion {
             .and_then(|numbers| numbers.split_once('.'))
             .and_then(|(major, minor)| Some((major.parse::<u16>().ok()?, minor.parse::<u16>().ok()?)));
         match parsed {
-            Some((major, _)) if major == self.major => Ok(()),
+            Some((major, _)) if (self.oldest..=self.major).contains(&major) => Ok(()),
             Some(_) => Err(Error::UnknownMajor { expected: self.to_string(), found: found.to_owned() }),
             None => Err(Error::NoVersion { expected: self.to_string(), found: found.to_owned() }),
         }

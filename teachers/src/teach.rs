@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use arrow::array::StringArray;
 use retort_cache::{Columns, Dataset, Interrupt, Progress, TeacherWriter, column};
-use retort_schemas::manifest::{BatchPlan, Shard};
+use retort_schemas::manifest::BatchPlan;
 use retort_schemas::words::words;
 use retort_schemas::{Store, features, tables};
 
@@ -43,11 +43,13 @@ pub struct Report {
 
 /// One shard with the tables that it lacks.
 #[derive(Debug, Clone)]
-pub struct Work<'a> {
-    /// The shard of the data set.
-    pub shard: &'a Shard,
+pub struct Work {
+    /// Name of the shard of the data set.
+    pub shard: String,
     /// Tables to compute.
     pub missing: Vec<&'static str>,
+    /// Rows of its images and texts.
+    rows: [u64; 2],
 }
 
 /// Computes what is missing of one teacher's features, shard by shard.
@@ -68,38 +70,41 @@ pub fn teach(
     let mut writer = TeacherWriter::open(dataset, name, joint, options.store, identity, options.batch)?;
     let plan = writer.cache().manifest().batch;
     let bench = Bench { name, teacher, dataset, store: options.store, plan, progress, interrupt };
-    let work = missing(dataset, teacher, options, &writer);
+    let work = missing(dataset, teacher, options, &writer)?;
     let new_words = if options.words && teacher.text.is_some() { words_by_shard(dataset)? } else { HashMap::new() };
-    let words_of = |shard: &Shard| new_words.get(&shard.name).map_or(&[][..], Vec::as_slice);
+    let words_of = |shard: &str| new_words.get(shard).map_or(&[][..], Vec::as_slice);
     let mut report = Report {
         folder: writer.cache().folder_name().to_owned(),
         computed: 0,
-        kept: dataset.manifest().shards().count() - work.len(),
+        kept: dataset.shard_count() - work.len(),
         truncated: 0,
         batch: plan,
     };
-    let rows = |work: &Work<'_>| -> u64 {
+    let rows = |work: &Work| -> u64 {
+        let [images, texts] = work.rows;
         let both = work.missing.contains(&features::images::NAME);
         let of = |table: &&str| match *table {
             features::patches::NAME if both => 0, // comes with the pooled features
-            features::images::NAME | features::patches::NAME => work.shard.rows(tables::images::NAME),
-            features::texts::NAME => work.shard.rows(tables::texts::NAME),
-            features::words::NAME => 2 * words_of(work.shard).len() as u64,
+            features::images::NAME | features::patches::NAME => images,
+            features::texts::NAME => texts,
+            features::words::NAME => 2 * words_of(&work.shard).len() as u64,
             _ => 0, // tokens come with their texts
         };
         work.missing.iter().map(of).sum()
     };
     progress.begin(&format!("teach {name}"), work.iter().map(rows).sum(), "items");
-    for Work { shard, missing } in work {
+    for Work { shard, missing, .. } in work {
         interrupt.check()?;
+        // Named by the same manifest just before.
+        let Some(shard) = dataset.shard(&shard)? else { continue };
         let wants = |table| missing.contains(&table);
         let mut batches = Vec::new();
         let (pooled, patches) = (wants(features::images::NAME), wants(features::patches::NAME));
         if pooled || patches {
-            batches.extend(bench.images(shard, pooled, patches)?.into_iter().flatten());
+            batches.extend(bench.images(&shard, pooled, patches)?.into_iter().flatten());
         }
         if (wants(features::texts::NAME) || wants(features::tokens::NAME))
-            && let Some(done) = bench.texts(shard, wants(features::tokens::NAME))?
+            && let Some(done) = bench.texts(&shard, wants(features::tokens::NAME))?
         {
             report.truncated += done.truncated;
             if wants(features::texts::NAME) {
@@ -108,16 +113,17 @@ pub fn teach(
             batches.extend(done.tokens.map(|tokens| (features::tokens::NAME, tokens)));
         }
         if wants(features::words::NAME) {
-            batches.extend(bench.words(shard, words_of(shard))?.map(|words| (features::words::NAME, words)));
+            batches.extend(bench.words(&shard, words_of(&shard.name))?.map(|words| (features::words::NAME, words)));
         }
         writer.commit(&shard.name, &batches)?;
         report.computed += 1;
     }
+    writer.finish()?;
     progress.end();
     Ok(report)
 }
 
-fn missing<'a>(dataset: &'a Dataset, teacher: &Teacher, options: &Options, writer: &TeacherWriter) -> Vec<Work<'a>> {
+fn missing(dataset: &Dataset, teacher: &Teacher, options: &Options, writer: &TeacherWriter) -> Result<Vec<Work>> {
     let mut wanted = Vec::new();
     if teacher.image.is_some() {
         wanted.push(features::images::NAME);
@@ -128,22 +134,32 @@ fn missing<'a>(dataset: &'a Dataset, teacher: &Teacher, options: &Options, write
         wanted.extend(options.tokens.then_some(features::tokens::NAME));
         wanted.extend(options.words.then_some(features::words::NAME));
     }
-    let lacks = |shard: &Shard| wanted.iter().copied().filter(|table| !writer.has(&shard.name, table)).collect();
-    let work = dataset.manifest().shards().map(|shard| Work { shard, missing: lacks(shard) });
-    work.filter(|work: &Work<'_>| !work.missing.is_empty()).collect()
+    let mut work = Vec::new();
+    for shard in dataset.shards() {
+        let shard = shard?;
+        let mine = writer.cache().shard(&shard.name)?;
+        let lacks = |table: &&str| !mine.as_ref().is_some_and(|mine| mine.tables.contains_key(*table));
+        let missing: Vec<_> = wanted.iter().copied().filter(lacks).collect();
+        if !missing.is_empty() {
+            let rows = [tables::images::NAME, tables::texts::NAME].map(|table| shard.rows(table));
+            work.push(Work { shard: shard.name, missing, rows });
+        }
+    }
+    Ok(work)
 }
 
 /// The distinct words of a data set, each with the shard that it first appears in, in order of appearance.
 fn words_by_shard(dataset: &Dataset) -> Result<HashMap<String, Vec<String>>> {
     let mut seen: HashSet<String> = HashSet::new();
     let mut by_shard = HashMap::new();
-    for shard in dataset.manifest().shards() {
-        let table = dataset.read(shard, tables::texts::NAME, Columns::Named(&[tables::texts::TEXT]))?;
+    for shard in dataset.shards() {
+        let shard = shard?;
+        let table = dataset.read(&shard, tables::texts::NAME, Columns::Named(&[tables::texts::TEXT]))?;
         let mut new = Vec::new();
         for text in column::<StringArray>(&table, tables::texts::TEXT)?.iter().flatten() {
             new.extend(words(text).into_iter().map(|word| word.lower).filter(|word| seen.insert(word.clone())));
         }
-        by_shard.insert(shard.name.clone(), new);
+        by_shard.insert(shard.name, new);
     }
     Ok(by_shard)
 }
@@ -204,11 +220,11 @@ mod tests {
                 let options = Options { store, patches: *patches, tokens: false, words: false, batch };
                 teach(&dataset, "clip", &teacher, &options, &Quiet, &Interrupt::default())?;
                 let cache = TeacherCache::open(&dataset, "clip")?;
-                let shard = cache.shard("all-00000").unwrap();
+                let shard = cache.shard("all-00000")?.unwrap();
                 assert_eq!(shard.tables.contains_key(features::patches::NAME), *patches);
             }
             let cache = TeacherCache::open(&dataset, "clip")?;
-            let shard = dataset.manifest().shards().next().unwrap();
+            let shard = &dataset.shards().next().unwrap()?;
             let table = cache.read(&dataset, shard, features::patches::NAME)?;
             let grid = Rows::of(&table, features::patches::GRID)?;
             assert_eq!((table.num_rows(), grid.of_row(1), grid.width()), (3, 16..32, 40));

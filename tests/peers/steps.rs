@@ -108,7 +108,7 @@ struct Online {
 impl Online {
     fn open(image: &Path, text: &Path, recipe: &Recipe) -> Result<Self, Failure> {
         let dataset = Dataset::open(&recipe.data.dataset)?;
-        let shard = dataset.split(&recipe.data.split)?.shards.first().ok_or("no shards")?;
+        let shard = &dataset.split_shards(&recipe.data.split)?.next().ok_or("no shards")??;
         let images = dataset.read(shard, tables::images::NAME, Columns::Named(&[tables::images::BYTES]))?;
         let texts = dataset.read(shard, tables::texts::NAME, Columns::Named(&[tables::texts::TEXT]))?;
         Ok(Self {

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Float32Array, RecordBatch, StringArray, UInt32Array};
 use retort_cache::{Columns, Dataset, Interrupt, Progress, TeacherCache, column, write_atomic, write_plain_table};
 use retort_nn::TextTokenizer;
-use retort_schemas::manifest::Split;
 use retort_schemas::runs::{EVALUATION_VERSION, Evaluation, Score, files, predictions as names};
 use retort_schemas::tables;
 use tch::Device;
@@ -58,11 +57,11 @@ pub fn evaluate_on(
     let recipe = Recipe::read(&run.join(files::RECIPE), &[])?;
     let device = retort_nn::device(device.unwrap_or(&recipe.device))?;
     let dataset = Dataset::open(&recipe.data.dataset)?;
-    let tested = dataset.split(split)?.clone();
-    let guesser = Guesser::fit(&dataset, dataset.split(&recipe.data.split)?)?;
+    let tested = dataset.split(split)?;
+    let guesser = Guesser::fit(&dataset, &recipe.data.split)?;
     let mut objective = None;
-    for shard in &tested.shards {
-        let found = Objective::of_all(samples(&dataset, shard)?.iter());
+    for shard in dataset.split_shards(split)? {
+        let found = Objective::of_all(samples(&dataset, &shard?)?.iter());
         let of_shard = found.map_err(|problem| Error::Data { path: dataset.folder().to_owned(), problem })?;
         objective = objective.or(of_shard);
     }
@@ -78,14 +77,13 @@ pub fn evaluate_on(
         with_tokens: false,
         with_regions: recipe.student.kind.reads_regions(),
         random: None,
-        grid_teacher: grid_teacher(run, &recipe, &dataset, &tested)?,
+        grid_teacher: grid_teacher(run, &recipe, &dataset, split)?,
         dataset: dataset.clone(),
     };
-    let total = tested.shards.iter().map(|shard| shard.rows(tables::samples::NAME)).sum();
-    progress.begin(&format!("eval {split}"), total, "samples");
+    progress.begin(&format!("eval {split}"), tested.runs.total(tables::samples::NAME).rows, "samples");
     let mut rows = Vec::new();
-    for shard in &tested.shards {
-        let zipped = sources.load(shard)?;
+    for shard in dataset.split_shards(split)? {
+        let zipped = sources.load(&shard?)?;
         let all: Vec<usize> = (0..zipped.samples.len()).collect();
         for chunk in all.chunks(BATCH) {
             interrupt.check()?;
@@ -131,14 +129,16 @@ fn open_student(
 
 /// The teacher whose patch grid the student reads, which has to be the one that it was trained on and to have seen the
 /// split; none where it reads something else.
-fn grid_teacher(run: &Path, recipe: &Recipe, dataset: &Dataset, split: &Split) -> Result<Option<TeacherCache>> {
+fn grid_teacher(run: &Path, recipe: &Recipe, dataset: &Dataset, split: &str) -> Result<Option<TeacherCache>> {
     let Some(name) = recipe.teachers.image.as_ref().filter(|_| recipe.student.kind == StudentKind::ClipGrid) else {
         return Ok(None);
     };
     // By its full name: another teacher of the same name gives other vectors.
     let trained_on = students::grid_teacher(&run.join(files::STUDENT))?;
     let teacher = TeacherCache::open(dataset, trained_on.as_deref().unwrap_or(name))?;
-    Patches::check(&teacher, dataset, split.shards.iter())?;
+    for shard in dataset.split_shards(split)? {
+        Patches::check(&teacher, dataset, &shard?)?;
+    }
     Ok(Some(teacher))
 }
 
@@ -191,13 +191,14 @@ struct Guesser {
 
 impl Guesser {
     /// Counts the answers of a split, all of it.
-    fn fit(dataset: &Dataset, split: &Split) -> Result<Self> {
+    fn fit(dataset: &Dataset, split: &str) -> Result<Self> {
         let mut all: BTreeMap<String, u64> = BTreeMap::new();
         let mut by_text: HashMap<String, BTreeMap<String, u64>> = HashMap::new();
-        for shard in &split.shards {
-            let texts = dataset.read(shard, tables::texts::NAME, Columns::Named(&[tables::texts::TEXT]))?;
+        for shard in dataset.split_shards(split)? {
+            let shard = shard?;
+            let texts = dataset.read(&shard, tables::texts::NAME, Columns::Named(&[tables::texts::TEXT]))?;
             let texts = column::<StringArray>(&texts, tables::texts::TEXT)?;
-            for sample in samples(dataset, shard)? {
+            for sample in samples(dataset, &shard)? {
                 let objective = Objective::of(&sample);
                 let Some(answer) = objective.and_then(|objective| scoring::truth_of(objective, &sample)) else {
                     continue;

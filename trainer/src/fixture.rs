@@ -74,7 +74,8 @@ pub(crate) fn write(folder: &Path, asked: Asked) -> Result<PathBuf> {
         let batch = BatchPlan { images: 8, texts: 8 };
         let mut writer = TeacherWriter::open(&dataset, name, joint, Dtype::F16, serde_json::json!(name), batch)?;
         let mut known = BTreeSet::new();
-        for (rows, shard) in shards.iter().zip(dataset.manifest().shards()) {
+        for (rows, shard) in shards.iter().zip(dataset.shards()) {
+            let shard = shard?;
             writer.commit(&shard.name, &rows.features(joint, width, &mut known)?)?;
         }
     }

@@ -16,26 +16,21 @@ pub(crate) struct Patches {
 }
 
 impl Patches {
-    /// Sees, from the manifest alone, that a teacher has the grids of these shards.
-    pub(crate) fn check<'a>(
-        teacher: &TeacherCache,
-        dataset: &Dataset,
-        mut shards: impl Iterator<Item = &'a Shard>,
-    ) -> Result<()> {
-        let has = |name: &str| teacher.shard(name).is_some_and(|mine| mine.tables.contains_key(patches::NAME));
-        match shards.find(|shard| !has(&shard.name)) {
-            None => Ok(()),
-            Some(lacking) => Err(Error::Data {
-                path: dataset.folder().to_owned(),
-                problem: format!(
-                    "teacher {} has no patch grid of shard {}, which the student clip-grid reads instead of pixels: run \
-                     `retort teach` with --patches and --teacher {}=FOLDER",
-                    teacher.folder_name(),
-                    lacking.name,
-                    teacher.manifest().name
-                ),
-            }),
+    /// Sees, from the manifest alone, that a teacher has the grids of a shard.
+    pub(crate) fn check(teacher: &TeacherCache, dataset: &Dataset, shard: &Shard) -> Result<()> {
+        if teacher.shard(&shard.name)?.is_some_and(|mine| mine.tables.contains_key(patches::NAME)) {
+            return Ok(());
         }
+        Err(Error::Data {
+            path: dataset.folder().to_owned(),
+            problem: format!(
+                "teacher {} has no patch grid of shard {}, which the student clip-grid reads instead of pixels: run \
+                     `retort teach` with --patches and --teacher {}=FOLDER",
+                teacher.folder_name(),
+                shard.name,
+                teacher.manifest().name
+            ),
+        })
     }
 
     /// Reads the grids of a shard, whose rows are those of its images.
@@ -50,7 +45,7 @@ impl Patches {
         shard: &Shard,
         rows: Option<&[usize]>,
     ) -> Result<Self> {
-        Self::check(teacher, dataset, std::iter::once(shard))?;
+        Self::check(teacher, dataset, shard)?;
         let batch = read_features(teacher, dataset, shard, patches::NAME, rows)?;
         let vectors = Rows::of(&batch, patches::GRID)?;
         let places = vectors.of_row(0).len();

@@ -61,7 +61,8 @@ pub(crate) fn fit_confidence(
     objective: Objective,
     classes: usize,
 ) -> Result<ConfidenceOf> {
-    let possible = matches!(objective, Objective::Choice(_)) && sources.has_joint_texts(parts.iter().map(|p| &p.shard));
+    let possible =
+        matches!(objective, Objective::Choice(_)) && sources.has_joint_texts(parts.iter().map(|p| &p.shard))?;
     let zero_shot = match recipe.confidence.source {
         ConfidenceSource::Auto => possible,
         ConfidenceSource::Probe => false,

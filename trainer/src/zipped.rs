@@ -234,7 +234,7 @@ impl Sources {
         mut shards: impl Iterator<Item = &'a Shard> + Clone,
     ) -> Result<Option<VisualFeatures>> {
         if let Some(teacher) = &self.grid_teacher {
-            Patches::check(teacher, &self.dataset, shards.clone())?;
+            shards.clone().try_for_each(|shard| Patches::check(teacher, &self.dataset, shard))?;
             let first = shards.next().map(|shard| Patches::read(teacher, &self.dataset, shard)).transpose()?;
             return Ok(first.map(|grid| VisualFeatures {
                 width: grid.width(),
@@ -250,12 +250,16 @@ impl Sources {
     }
 
     /// Whether the image teacher embeds texts into the same space, and has those of all these shards.
-    pub(crate) fn has_joint_texts<'a>(&self, mut shards: impl Iterator<Item = &'a Shard>) -> bool {
-        let joint = self.image_teacher.as_ref().filter(|teacher| teacher.manifest().joint);
-        joint.is_some_and(|teacher| {
-            let has = |shard: &Shard| shard.tables.contains_key(features::texts::NAME);
-            shards.all(|shard| teacher.shard(&shard.name).is_some_and(has))
-        })
+    pub(crate) fn has_joint_texts<'a>(&self, shards: impl Iterator<Item = &'a Shard>) -> Result<bool> {
+        let Some(teacher) = self.image_teacher.as_ref().filter(|teacher| teacher.manifest().joint) else {
+            return Ok(false);
+        };
+        for shard in shards {
+            if teacher.shard(&shard.name)?.is_none_or(|mine| !mine.tables.contains_key(features::texts::NAME)) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// The image teacher's own features of the texts of a shard.

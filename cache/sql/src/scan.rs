@@ -65,21 +65,31 @@ impl Virtual {
 /// Where the rows of one part of a table come from.
 #[derive(Debug)]
 pub(crate) enum Source {
-    Dataset { dataset: Arc<Dataset>, shard: Shard, table: &'static str },
-    Teacher { dataset: Arc<Dataset>, teacher: Arc<TeacherCache>, shard: Shard, table: &'static str },
+    Dataset { dataset: Arc<Dataset>, shard: String, table: &'static str },
+    Teacher { dataset: Arc<Dataset>, teacher: Arc<TeacherCache>, shard: String, table: &'static str },
     Run { path: PathBuf, version: SchemaVersion },
 }
 
 impl Source {
     fn read(&self, columns: &[&str]) -> retort_cache::Result<RecordBatch> {
         match self {
-            Self::Dataset { dataset, shard, table } => dataset.read(shard, table, Columns::Named(columns)),
+            Self::Dataset { dataset, shard, table } => {
+                dataset.read(&found(dataset, shard)?, table, Columns::Named(columns))
+            }
             Self::Teacher { dataset, teacher, shard, table } => {
-                teacher.read_columns(dataset, shard, table, Columns::Named(columns))
+                teacher.read_columns(dataset, &found(dataset, shard)?, table, Columns::Named(columns))
             }
             Self::Run { path, version } => read_plain_table(path, *version),
         }
     }
+}
+
+/// A shard that the manifest named when the table was made.
+fn found(dataset: &Dataset, name: &str) -> retort_cache::Result<Shard> {
+    dataset.shard(name)?.ok_or_else(|| retort_cache::Error::Broken {
+        path: dataset.folder().to_owned(),
+        problem: format!("it has no shard {name} any more"),
+    })
 }
 
 /// The schema in a file's footer.

@@ -37,9 +37,13 @@ pub(crate) fn of_dataset(dataset: Dataset) -> Result<Schemas> {
             tables::samples::NAME => &[Virtual::Shard, Virtual::Row],
             _ => &[Virtual::Split, Virtual::Shard, Virtual::Row],
         };
-        let source = |shard: &Shard| Source::Dataset { dataset: dataset.clone(), shard: shard.clone(), table };
-        let parts = dataset.manifest().shards().filter_map(|shard| part(shard, shard.tables.get(table)?, source));
-        own.add(table, ShardTable::new(table.to_owned(), &schema, virtuals, parts.collect()));
+        let source = |shard: &Shard| Source::Dataset { dataset: dataset.clone(), shard: shard.name.clone(), table };
+        let parts = dataset.shards().filter_map(|shard| match shard {
+            Ok(shard) => Some(Ok(part(&shard, shard.tables.get(table)?, source))),
+            Err(error) => Some(Err(error)),
+        });
+        let parts = parts.collect::<retort_cache::Result<_>>()?;
+        own.add(table, ShardTable::new(table.to_owned(), &schema, virtuals, parts));
     }
     let teachers: Vec<Arc<TeacherCache>> = teachers_of(&dataset)?.into_iter().map(Arc::new).collect();
     let mut features = Vec::new();
@@ -64,15 +68,18 @@ pub(crate) fn of_dataset(dataset: Dataset) -> Result<Schemas> {
         let (shown, alias) = if namesakes == 1 && !taken { (name.clone(), Some(full)) } else { (full, None) };
         for Features { table, schema, .. } in features.iter().filter(|mine| Arc::ptr_eq(&mine.teacher, teacher)) {
             let table = *table;
-            // A part is found by its shard of the data set: the ids of the two are compared when it is read.
+            // The ids of the teacher's shard and of the data set's are compared when it is read.
             let source = |shard: &Shard| {
-                let (dataset, teacher, shard) = (dataset.clone(), teacher.clone(), shard.clone());
+                let (dataset, teacher, shard) = (dataset.clone(), teacher.clone(), shard.name.clone());
                 Source::Teacher { dataset, teacher, shard, table }
             };
-            let shards = dataset.manifest().shards();
-            let parts = shards.filter_map(|shard| part(shard, teacher.shard(&shard.name)?.tables.get(table)?, source));
+            let parts = teacher.shards().filter_map(|shard| match shard {
+                Ok(shard) => Some(Ok(part(&shard, shard.tables.get(table)?, source))),
+                Err(error) => Some(Err(error)),
+            });
+            let parts = parts.collect::<retort_cache::Result<_>>()?;
             let virtuals = [Virtual::Split, Virtual::Shard, Virtual::Row];
-            tables.add(table, ShardTable::new(format!("{shown}.{table}"), schema, &virtuals, parts.collect()));
+            tables.add(table, ShardTable::new(format!("{shown}.{table}"), schema, &virtuals, parts));
         }
         schemas.add(shown, alias, tables);
     }
@@ -85,7 +92,11 @@ fn regions_of(dataset: &Dataset) -> Result<Option<(&'static str, SchemaRef)>> {
     let table = tables::regions::NAME;
     let mut found: Option<SchemaRef> = None;
     for split in &dataset.manifest().splits {
-        let Some(shard) = split.shards.first().filter(|shard| shard.tables.contains_key(table)) else { continue };
+        // Every shard of a split has it, or none.
+        if !split.runs.has(table) {
+            continue;
+        }
+        let Some(shard) = dataset.split_shards(&split.name)?.next().transpose()? else { continue };
         let schema = footer_schema(&dataset.folder().join(table).join(format!("{}.parquet", shard.name)))?;
         if found.as_ref().is_none_or(|known| known.fields().len() < schema.fields().len()) {
             found = Some(schema);
@@ -94,13 +105,13 @@ fn regions_of(dataset: &Dataset) -> Result<Option<(&'static str, SchemaRef)>> {
     Ok(found.map(|schema| (table, schema)))
 }
 
-fn part(shard: &Shard, file: &TableFile, source: impl Fn(&Shard) -> Source) -> Option<Part> {
-    Some(Part {
+fn part(shard: &Shard, file: &TableFile, source: impl Fn(&Shard) -> Source) -> Part {
+    Part {
         split: Some(Shard::split_of(&shard.name).to_owned()),
         shard: Some(shard.name.clone()),
         rows: usize::try_from(file.rows).ok(),
         source: source(shard),
-    })
+    }
 }
 
 /// Columns and types of a teacher's table, from the first footer that can be read; `None` if it has no such table.
@@ -108,7 +119,14 @@ fn part(shard: &Shard, file: &TableFile, source: impl Fn(&Shard) -> Source) -> O
 /// The width of the vectors is told by the files alone. A footer is believed for types only: every read checks it.
 fn stored_schema(teacher: &TeacherCache, table: &str) -> Result<Option<SchemaRef>> {
     let mut damage = None;
-    for shard in teacher.manifest().shards.iter().filter(|shard| shard.tables.contains_key(table)) {
+    if !teacher.manifest().has(table) {
+        return Ok(None);
+    }
+    for shard in teacher.shards() {
+        let shard = shard?;
+        if !shard.tables.contains_key(table) {
+            continue;
+        }
         let path = teacher.folder().join(table).join(format!("{}.parquet", shard.name));
         match footer_schema(&path) {
             Ok(schema) => return Ok(Some(schema)),
@@ -120,18 +138,19 @@ fn stored_schema(teacher: &TeacherCache, table: &str) -> Result<Option<SchemaRef
 
 /// What lies in each file, from the manifests alone.
 fn shards_table(dataset: &Dataset, teachers: &[Arc<TeacherCache>]) -> Result<MemTable> {
-    let own = dataset.manifest().shards().map(|shard| (None, shard));
+    let own = dataset.shards().map(|shard| (None, shard));
     let theirs = teachers
         .iter()
-        .flat_map(|teacher| teacher.manifest().shards.iter().map(|shard| (Some(teacher.folder_name()), shard)));
+        .flat_map(|teacher| teacher.shards().map(|shard| (Some(teacher.folder_name().to_owned()), shard)));
     let (mut split, mut name, mut kind) = (Vec::new(), Vec::new(), Vec::new());
     let (mut owner, mut rows, mut bytes) = (Vec::new(), Vec::new(), Vec::new());
     for (teacher, shard) in own.chain(theirs) {
+        let shard = shard?;
         for (table, file) in &shard.tables {
-            split.push(Shard::split_of(&shard.name));
-            name.push(shard.name.as_str());
-            kind.push(table.as_str());
-            owner.push(teacher);
+            split.push(Shard::split_of(&shard.name).to_owned());
+            name.push(shard.name.clone());
+            kind.push(table.clone());
+            owner.push(teacher.clone());
             rows.push(file.rows);
             bytes.push(file.bytes);
         }
@@ -148,16 +167,13 @@ fn shards_table(dataset: &Dataset, teachers: &[Arc<TeacherCache>]) -> Result<Mem
 
 /// What each table of each teacher covers and costs.
 fn teachers_table(dataset: &Dataset, all: &[Features]) -> Result<MemTable> {
-    let shards: Vec<&Shard> = dataset.manifest().shards().collect();
-    let files = |features: &Features| -> Vec<TableFile> {
-        let mine = features.teacher.manifest().shards.iter();
-        mine.filter_map(|shard| shard.tables.get(features.table).cloned()).collect()
-    };
     let sums: BTreeMap<usize, (u64, u64, usize)> = all
         .iter()
         .map(|features| {
-            let files = files(features);
-            (files.iter().map(|file| file.rows).sum(), files.iter().map(|file| file.bytes).sum(), files.len())
+            let totals = features.teacher.manifest().splits.iter().map(|split| split.runs.total(features.table));
+            totals.fold((0, 0, 0), |(rows, bytes, files), total| {
+                (rows + total.rows, bytes + total.bytes, files + total.files)
+            })
         })
         .enumerate()
         .collect();
@@ -167,7 +183,7 @@ fn teachers_table(dataset: &Dataset, all: &[Features]) -> Result<MemTable> {
             features::words::NAME => return None,
             _ => tables::texts::NAME,
         };
-        Some(shards.iter().map(|shard| shard.rows(owner)).sum::<u64>())
+        Some(dataset.manifest().splits.iter().map(|split| split.runs.total(owner).rows).sum::<u64>())
     };
     let ratio = |part: u64, whole: u64| (whole > 0).then(|| part as f64 / whole as f64);
     let width = |features: &Features| {
@@ -187,7 +203,7 @@ fn teachers_table(dataset: &Dataset, all: &[Features]) -> Result<MemTable> {
         .map(|(features, (rows, _, files))| match expected(features) {
             Some(expected) => ratio(*rows, expected),
             // How many words there are in the rest is unknown: told by shards.
-            None => ratio(*files as u64, shards.len() as u64),
+            None => ratio(*files as u64, dataset.shard_count() as u64),
         })
         .collect();
     let bytes = UInt64Array::from_iter_values(sums.values().map(|sum| sum.1));

@@ -80,7 +80,8 @@ fn spans() -> ArrayRef {
 fn taught(dataset: &Dataset, name: &str, store: Store, spoil: Option<f32>) -> TeacherCache {
     let plan = BatchPlan { images: 2, texts: 5 };
     let mut writer = TeacherWriter::open(dataset, name, true, store, json!({ "weights": 1 }), plan).unwrap();
-    for (number, shard) in dataset.manifest().shards().enumerate() {
+    for (number, shard) in dataset.shards().enumerate() {
+        let shard = shard.unwrap();
         let spoil = spoil.filter(|_| number == 1);
         writer.commit(&shard.name, &features_of(number as u8, store, spoil)).unwrap();
     }
@@ -166,7 +167,7 @@ fn what_is_lost_does_not_come_back_unless_asked_for() {
     // Asked for the codes alone, their scales come with them.
     let read = |name: &str| {
         let teacher = TeacherCache::open(&dataset, name).unwrap();
-        let shard = dataset.manifest().shards().next().unwrap();
+        let shard = &dataset.shards().next().unwrap().unwrap();
         let wanted = Columns::Named(&[features::EMBEDDING]);
         let batch = teacher.read_columns(&dataset, shard, features::images::NAME, wanted).unwrap();
         Rows::of(&batch, features::EMBEDDING).unwrap().floats()

@@ -80,7 +80,7 @@ pub struct Exported {
 /// An export under way.
 struct Job<'a> {
     export: &'a Export<'a>,
-    shards: Vec<&'a Shard>,
+    shards: Vec<Shard>,
     /// The tables that are exported.
     tables: Vec<&'static str>,
     progress: &'a dyn Progress,
@@ -95,9 +95,9 @@ struct Job<'a> {
 /// features of a shard, or has none that the layout holds, or if a table was asked for that the layout has no place for; [`Error::Locked`] if another export writes there;
 /// [`Error::Interrupted`]; else as reading the tables.
 pub fn export(export: &Export<'_>, progress: &dyn Progress, interrupt: &Interrupt) -> Result<Exported> {
-    let shards: Vec<&Shard> = match export.split {
-        Some(split) => export.dataset.split(split)?.shards.iter().collect(),
-        None => export.dataset.manifest().shards().collect(),
+    let shards: Vec<Shard> = match export.split {
+        Some(split) => export.dataset.split_shards(split)?.collect::<Result<_>>()?,
+        None => export.dataset.shards().collect::<Result<_>>()?,
     };
     let (tables, left_out) = place::choose(export, &shards)?;
     let job = Job { export, shards, tables, progress, interrupt };

@@ -27,7 +27,7 @@ impl ExportFormat {
 /// # Errors
 /// [`Error::NotExportable`] if a table that was asked for is not there or has no place, if one is there of some shards only,
 /// or if nothing is left.
-pub(super) fn choose(export: &Export<'_>, shards: &[&Shard]) -> Result<(Vec<&'static str>, Vec<&'static str>)> {
+pub(super) fn choose(export: &Export<'_>, shards: &[Shard]) -> Result<(Vec<&'static str>, Vec<&'static str>)> {
     let asked = |table: &str| export.tables.iter().any(|asked| asked == table);
     if let Some(unknown) = export.tables.iter().find(|asked| !features::ALL.contains(&asked.as_str())) {
         let known = features::ALL.join(", ");
@@ -39,7 +39,7 @@ pub(super) fn choose(export: &Export<'_>, shards: &[&Shard]) -> Result<(Vec<&'st
         match export.format.refuses(table) {
             _ if !wanted => {}
             Some(reason) if asked(table) => return Err(refuse(export, &format!("{table}: {reason}"))),
-            Some(_) if export.teacher.manifest().shards.iter().any(|mine| mine.tables.contains_key(table)) => {
+            Some(_) if export.teacher.manifest().has(table) => {
                 left_out.push(table);
             }
             Some(_) => {}
@@ -60,17 +60,19 @@ pub(super) fn choose(export: &Export<'_>, shards: &[&Shard]) -> Result<(Vec<&'st
 }
 
 /// Whether the teacher has a table, of every shard then.
-fn has(export: &Export<'_>, shards: &[&Shard], table: &str) -> Result<bool> {
+fn has(export: &Export<'_>, shards: &[Shard], table: &str) -> Result<bool> {
     let teacher = export.teacher;
-    let lacks = |shard: &&&Shard| !teacher.shard(&shard.name).is_some_and(|mine| mine.tables.contains_key(table));
-    match shards.iter().find(lacks) {
-        None => Ok(!shards.is_empty()),
-        // None of any shard, of this split or another: it does not make them.
-        Some(_) if !teacher.manifest().shards.iter().any(|mine| mine.tables.contains_key(table)) => Ok(false),
-        Some(shard) => {
-            Err(refuse(export, &format!("it has no {table} of shard {}: run `retort teach` again", shard.name)))
+    for shard in shards {
+        if teacher.shard(&shard.name)?.is_some_and(|mine| mine.tables.contains_key(table)) {
+            continue;
         }
+        // None of any shard, of this split or another: it does not make them.
+        if !teacher.manifest().has(table) {
+            return Ok(false);
+        }
+        return Err(refuse(export, &format!("it has no {table} of shard {}: run `retort teach` again", shard.name)));
     }
+    Ok(!shards.is_empty())
 }
 
 fn refuse(export: &Export<'_>, problem: &str) -> Error {

@@ -74,8 +74,8 @@ pub fn compare_teachers(
     progress: &dyn Progress,
     interrupt: &Interrupt,
 ) -> Result<Comparison> {
-    let (mine, theirs) = (files_of(a.1), files_of(b.1));
-    let only = |these: &Files<'_>, those: &Files<'_>| {
+    let (mine, theirs) = (files_of(a.1)?, files_of(b.1)?);
+    let only = |these: &Files, those: &Files| {
         these.keys().filter(|key| !those.contains_key(*key)).map(|(table, shard)| format!("{table}/{shard}")).collect()
     };
     let mut comparison = Comparison {
@@ -110,22 +110,21 @@ pub fn compare_teachers(
 }
 
 /// Rows by table and shard.
-type Files<'a> = BTreeMap<(&'static str, &'a str), u64>;
+type Files = BTreeMap<(&'static str, String), u64>;
 
-fn files_of(teacher: &TeacherCache) -> Files<'_> {
-    let tables = features::ALL;
-    let of = |shard: &'_ Shard, table: &&str| shard.tables.get(*table).map(|file| file.rows);
-    let shards = teacher.manifest().shards.iter();
-    shards
-        .flat_map(|shard| {
-            tables.iter().filter_map(move |table| Some(((*table, shard.name.as_str()), of(shard, table)?)))
-        })
-        .collect()
+fn files_of(teacher: &TeacherCache) -> Result<Files> {
+    let mut files = Files::new();
+    for shard in teacher.shards() {
+        let shard = shard?;
+        let tables = features::ALL.iter().filter_map(|table| Some((*table, shard.tables.get(*table)?)));
+        files.extend(tables.map(|(table, file)| ((table, shard.name.clone()), file.rows)));
+    }
+    Ok(files)
 }
 
 fn read((dataset, teacher): Side<'_>, table: &str, shard: &str) -> Result<RecordBatch> {
     // Words follow no table of the data set: where it has no such shard, one that is empty serves.
-    let owner = dataset.manifest().shards().find(|owner| owner.name == shard).cloned();
+    let owner = dataset.shard(shard)?;
     let owner = owner.unwrap_or_else(|| Shard { name: shard.to_owned(), tables: BTreeMap::new() });
     teacher.read(dataset, &owner, table)
 }

@@ -1,17 +1,16 @@
 //! Copies a teacher's cache beside another data set of the same rows.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::path::Path;
 
 use retort_schemas::manifest::{CACHE_FOLDER, Shard, TEACHER_FILE, TableFile, TeacherManifest};
+use retort_schemas::parts::PART_SHARDS;
 use retort_schemas::{features, tables};
 use serde::Serialize;
 
 use crate::dataset::table_path;
 use crate::files::{NewFile, remove_file};
 use crate::lock::WriterLock;
-use crate::seal::write_sealed;
 use crate::teacher::version_of;
 use crate::{Columns, Dataset, Error, Interrupt, Progress, Result, TeacherCache, read_table, remove_temporaries};
 
@@ -46,18 +45,18 @@ pub fn copy_teacher(
     check_same_rows(&source, from, to)?;
     let folder = to.folder().join(CACHE_FOLDER).join(source.folder_name());
     let _lock = WriterLock::take(&folder)?;
-    let mut manifest = begin(&source, &folder)?;
-    let order: HashMap<&str, usize> = to.manifest().shards().enumerate().map(|(at, it)| (&*it.name, at)).collect();
-    let bytes = source.manifest().shards.iter().map(|shard| shard.tables.values().map(|file| file.bytes).sum::<u64>());
-    progress.begin("copy", bytes.sum(), "bytes");
+    let mut target = begin(&source, &folder)?;
+    progress.begin("copy", source.runs().map(|(_, runs)| runs.bytes()).sum(), "bytes");
     let mut copied = Copied { name: source.folder_name().to_owned(), copied: 0, kept: 0, bytes: 0 };
-    for shard in &source.manifest().shards {
+    for shard in source.shards() {
         interrupt.check()?;
-        let lacking = lacking(&source, shard, &manifest, &folder)?;
+        let shard = shard?;
+        let known = target.shard(&shard.name)?;
+        let lacking = lacking(&source, &shard, known.as_ref(), &folder)?;
         let present: u64 = shard.tables.values().map(|file| file.bytes).sum();
         let sum: u64 = lacking.iter().map(|(_, file)| file.bytes).sum();
         progress.advance(present - sum);
-        if lacking.is_empty() && manifest.shards.iter().any(|known| known.name == shard.name) {
+        if lacking.is_empty() && known.is_some() {
             copied.kept += 1;
             continue;
         }
@@ -65,11 +64,13 @@ pub fn copy_teacher(
             copy_file(source.folder(), &folder, &shard.name, table, file)?;
             progress.advance(file.bytes);
         }
-        commit(&mut manifest, shard, &lacking, &order);
-        write_sealed(&folder.join(TEACHER_FILE), &manifest)?;
+        target.add(&shard.name, lacking.iter().map(|(table, file)| ((*table).to_owned(), (*file).clone())))?;
+        target.order_splits(to);
+        target.save(PART_SHARDS, Some(&shard.name))?;
         copied.copied += 1;
         copied.bytes += sum;
     }
+    target.finish(PART_SHARDS)?;
     progress.end();
     Ok(copied)
 }
@@ -77,18 +78,18 @@ pub fn copy_teacher(
 /// Compares, by the manifests, the ids of the rows that the features belong to.
 fn check_same_rows(source: &TeacherCache, from: &Dataset, to: &Dataset) -> Result<()> {
     // A word is kept in the first shard that has it: with words, the shards before have to be the same, too.
-    let words = source.manifest().shards.iter().any(|shard| shard.tables.contains_key(features::words::NAME));
-    let theirs: HashMap<&str, (usize, &Shard)> =
-        to.manifest().shards().enumerate().map(|(at, shard)| (&*shard.name, (at, shard))).collect();
+    let words = source.manifest().has(features::words::NAME);
     let differs = |problem| Error::Differs { path: to.folder().to_owned(), other: from.folder().to_owned(), problem };
-    for (at, mine) in from.manifest().shards().enumerate() {
-        if !words && source.shard(&mine.name).is_none() {
+    for mine in from.shards() {
+        let mine = mine?;
+        if !words && source.shard(&mine.name)?.is_none() {
             continue;
         }
-        let Some((place, theirs)) = theirs.get(mine.name.as_str()) else {
+        let Some(theirs) = to.shard(&mine.name)? else {
             return Err(differs(format!("it has no shard {}", mine.name)));
         };
-        if words && *place != at {
+        let (at, place) = (place_of(from, &mine.name), place_of(to, &mine.name));
+        if words && place != at {
             return Err(differs(format!(
                 "shard {} is number {place} there and {at} here, and words follow",
                 mine.name
@@ -96,7 +97,7 @@ fn check_same_rows(source: &TeacherCache, from: &Dataset, to: &Dataset) -> Resul
         }
         for table in [tables::images::NAME, tables::texts::NAME] {
             let ids = |shard: &Shard| shard.tables.get(table).map(|file| (file.rows, file.ids.clone()));
-            if ids(mine) != ids(theirs) {
+            if ids(&mine) != ids(&theirs) {
                 return Err(differs(format!("the {table} of shard {} are others", mine.name)));
             }
         }
@@ -104,19 +105,27 @@ fn check_same_rows(source: &TeacherCache, from: &Dataset, to: &Dataset) -> Resul
     Ok(())
 }
 
+/// The place of a shard among all shards of a data set.
+fn place_of(dataset: &Dataset, shard: &str) -> usize {
+    let splits = dataset.manifest().splits.iter().take_while(|split| split.name != Shard::split_of(shard));
+    splits.map(|split| split.runs.shard_count()).sum::<usize>() + Shard::number_of(shard).unwrap_or(0)
+}
+
 /// The target's manifest: what an earlier copy finished, or the source's without shards.
-fn begin(source: &TeacherCache, folder: &Path) -> Result<TeacherManifest> {
+fn begin(source: &TeacherCache, folder: &Path) -> Result<TeacherCache> {
     for table in features::ALL {
         remove_temporaries(&folder.join(table))?;
     }
     remove_temporaries(folder)?;
-    let start = TeacherManifest { shards: Vec::new(), ..source.manifest().clone() };
+    let without_shards = |manifest: &TeacherManifest| TeacherManifest { splits: Vec::new(), ..manifest.clone() };
+    let start = TeacherCache::new(folder, without_shards(source.manifest()));
     if !folder.join(TEACHER_FILE).is_file() {
         return Ok(start);
     }
-    let manifest = TeacherCache::load(folder)?.manifest().clone();
-    if (TeacherManifest { shards: Vec::new(), ..manifest.clone() }) == start {
-        return Ok(manifest);
+    let there = TeacherCache::load(folder)?;
+    if without_shards(there.manifest()) == *start.manifest() {
+        there.parts().sweep(there.runs())?;
+        return Ok(there);
     }
     let problem = "it has another fingerprint, name, or batch plan".to_owned();
     Err(Error::Differs { path: folder.to_owned(), other: source.folder().to_owned(), problem })
@@ -126,10 +135,9 @@ fn begin(source: &TeacherCache, folder: &Path) -> Result<TeacherManifest> {
 fn lacking<'a>(
     source: &TeacherCache,
     shard: &'a Shard,
-    target: &TeacherManifest,
+    known: Option<&Shard>,
     folder: &Path,
 ) -> Result<Vec<(&'a str, &'a TableFile)>> {
-    let known = target.shards.iter().find(|known| known.name == shard.name);
     let mut lacking = Vec::new();
     for (table, file) in &shard.tables {
         match known.and_then(|known| known.tables.get(table)) {
@@ -155,13 +163,4 @@ fn copy_file(from: &Path, to: &Path, shard: &str, table: &str, file: &TableFile)
     remove_file(&target)?;
     // The copy is as damaged as what was copied, as a rule: name the source then.
     Err(check(&source).err().unwrap_or(error))
-}
-
-fn commit(manifest: &mut TeacherManifest, shard: &Shard, lacking: &[(&str, &TableFile)], order: &HashMap<&str, usize>) {
-    let files = lacking.iter().map(|(table, file)| ((*table).to_owned(), (*file).clone()));
-    match manifest.shards.iter_mut().find(|known| known.name == shard.name) {
-        Some(known) => known.tables.extend(files),
-        None => manifest.shards.push(Shard { name: shard.name.clone(), tables: files.collect() }),
-    }
-    manifest.shards.sort_by_key(|shard| order.get(shard.name.as_str()).copied());
 }

@@ -1,7 +1,7 @@
 //! What each teacher of a data set holds, from the manifests alone.
 
 use retort_schemas::features;
-use retort_schemas::manifest::Shard;
+use retort_schemas::manifest::TeacherManifest;
 use serde::Serialize;
 
 use crate::teacher::teacher_folders;
@@ -46,16 +46,16 @@ pub struct TableListing {
     pub bytes: u64,
 }
 
-/// Lists the teachers of a data set by folder name. One with an unreadable manifest is listed with its problem.
+/// Lists the teachers of a data set by folder name. One whose manifest cannot be read is listed with its problem.
 ///
 /// # Errors
 /// [`crate::Error::Io`] if the cache folder cannot be listed.
 pub fn list_teachers(dataset: &Dataset) -> Result<Vec<Listing>> {
-    let expected = dataset.manifest().shards().count() as u64;
+    let expected = dataset.shard_count() as u64;
     let listing = |folder: &std::path::PathBuf| {
         let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        match TeacherCache::load(folder) {
-            Ok(teacher) => of(name, &teacher, expected),
+        match TeacherCache::load(folder).and_then(|teacher| of(&name, &teacher, expected)) {
+            Ok(listing) => listing,
             Err(error) => Listing { problem: Some(error.to_string()), ..empty(name, expected) },
         }
     };
@@ -77,30 +77,42 @@ fn empty(name: String, shards_expected: u64) -> Listing {
     }
 }
 
-fn of(name: String, teacher: &TeacherCache, expected: u64) -> Listing {
+fn of(name: &str, teacher: &TeacherCache, expected: u64) -> Result<Listing> {
     let manifest = teacher.manifest();
-    let names = features::ALL;
-    let tables: Vec<TableListing> = names.iter().filter_map(|table| table_of(&manifest.shards, table)).collect();
-    let whole = |shard: &&Shard| tables.iter().all(|table| shard.tables.contains_key(&table.table));
+    let tables: Vec<TableListing> = features::ALL.iter().filter_map(|table| table_of(manifest, table)).collect();
     let architecture = manifest.identity.get("architecture").and_then(serde_json::Value::as_str);
-    Listing {
+    Ok(Listing {
         architecture: architecture.unwrap_or("unknown").to_owned(),
         store: manifest.store.to_string(),
         joint: manifest.joint,
-        shards: manifest.shards.iter().filter(whole).count() as u64,
+        shards: whole_shards(teacher, &tables)?,
         rows: tables.iter().map(|table| table.rows).sum(),
         bytes: tables.iter().map(|table| table.bytes).sum(),
         tables,
-        ..empty(name, expected)
-    }
+        ..empty(name.to_owned(), expected)
+    })
 }
 
-fn table_of(shards: &[Shard], table: &str) -> Option<TableListing> {
-    let files: Vec<_> = shards.iter().filter_map(|shard| shard.tables.get(table)).collect();
-    (!files.is_empty()).then(|| TableListing {
-        table: table.to_owned(),
-        shards: files.len() as u64,
-        rows: files.iter().map(|file| file.rows).sum(),
-        bytes: files.iter().map(|file| file.bytes).sum(),
-    })
+/// Shards that have all these tables. Where no shard lacks one, the manifest tells without its parts.
+fn whole_shards(teacher: &TeacherCache, tables: &[TableListing]) -> Result<u64> {
+    let all = teacher.shard_count() as u64;
+    if tables.iter().all(|table| table.shards == all) {
+        return Ok(all);
+    }
+    let mut whole = 0;
+    for shard in teacher.shards() {
+        let shard = shard?;
+        whole += u64::from(tables.iter().all(|table| shard.tables.contains_key(&table.table)));
+    }
+    Ok(whole)
+}
+
+fn table_of(manifest: &TeacherManifest, table: &str) -> Option<TableListing> {
+    let mut listing = TableListing { table: table.to_owned(), shards: 0, rows: 0, bytes: 0 };
+    for total in manifest.splits.iter().map(|split| split.runs.total(table)) {
+        listing.shards += total.files as u64;
+        listing.rows += total.rows;
+        listing.bytes += total.bytes;
+    }
+    (listing.shards > 0).then_some(listing)
 }

@@ -5,12 +5,12 @@ use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use retort_schemas::manifest::{CACHE_FOLDER, DATASET_FILE, Shard, TEACHER_FILE};
+use retort_schemas::parts::{PART_SHARDS, PARTS_FOLDER};
 use serde::Serialize;
 
 use crate::dataset::table_path;
 use crate::files::remove_file;
 use crate::lock::{NOTE, WriterLock};
-use crate::seal::write_sealed;
 use crate::teacher::version_of;
 use crate::{Columns, Error, Result, TeacherCache, Verification, create_folder, read_table};
 
@@ -50,13 +50,16 @@ enum Part {
     Own,
     /// A teacher's manifest.
     Manifest(String),
+    /// A part of a teacher's manifest: its folder, its file.
+    OfManifest(String, String),
     /// A table of a teacher: its folder, the table, the shard.
     Table(String, String, String),
 }
 
 /// Sets aside what [`crate::verify()`] found damaged in the caches of a data set. Files are moved to
 /// `cache/<teacher>/quarantine/` and taken out of `teacher.json`; a teacher whose `teacher.json` is damaged is moved to
-/// `cache/quarantine/` as a whole. Nothing is deleted, and each file is read once more before it is moved.
+/// `cache/quarantine/` as a whole. A damaged part of `teacher.json` is moved like a table: its shards are then taught
+/// again. Nothing is deleted, and each file is read once more before it is moved.
 ///
 /// Damage in the data set's own files, in a teacher that another process writes, and a cache that is whole but of
 /// another data set or release stay as they are.
@@ -66,12 +69,16 @@ enum Part {
 pub fn quarantine(dataset: &Path, found: &Verification) -> Result<Quarantine> {
     let mut done = Quarantine::default();
     let mut manifests = BTreeSet::new();
+    let mut unread: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut tables: BTreeMap<String, BTreeSet<(String, String)>> = BTreeMap::new();
     for file in found.damages.iter().map(|damage| &damage.file).collect::<BTreeSet<_>>() {
         match part(file) {
             Part::Own => done.left.push(Left { file: file.clone(), advice: advice(file) }),
             Part::Manifest(teacher) => {
                 manifests.insert(teacher);
+            }
+            Part::OfManifest(teacher, name) => {
+                unread.entry(teacher).or_default().insert(name);
             }
             Part::Table(teacher, table, shard) => {
                 tables.entry(teacher).or_default().insert((table, shard));
@@ -80,6 +87,10 @@ pub fn quarantine(dataset: &Path, found: &Verification) -> Result<Quarantine> {
     }
     for teacher in manifests {
         whole(dataset, &teacher, &mut done)?;
+    }
+    // Before tables are taken out: for that, the parts that they are in are read.
+    for (teacher, names) in unread {
+        of_manifest(dataset, &teacher, &names, &mut done)?;
     }
     for (teacher, files) in tables {
         parts(dataset, &teacher, &files, &mut done)?;
@@ -94,6 +105,7 @@ fn part(file: &Path) -> Part {
         .collect();
     match names[..] {
         [CACHE_FOLDER, teacher, TEACHER_FILE] => Part::Manifest(teacher.to_owned()),
+        [CACHE_FOLDER, teacher, PARTS_FOLDER, name] => Part::OfManifest(teacher.to_owned(), name.to_owned()),
         [CACHE_FOLDER, teacher, table, name] => match name.strip_suffix(".parquet") {
             Some(shard) => Part::Table(teacher.to_owned(), table.to_owned(), shard.to_owned()),
             None => Part::Own,
@@ -103,7 +115,7 @@ fn part(file: &Path) -> Part {
 }
 
 fn advice(file: &Path) -> String {
-    if file == Path::new(DATASET_FILE) {
+    if file == Path::new(DATASET_FILE) || file.starts_with(PARTS_FOLDER) {
         return "restore a copy of it, or ingest into another folder: it cannot be computed again".to_owned();
     }
     let shard = file.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
@@ -145,6 +157,37 @@ fn whole(dataset: &Path, teacher: &str, done: &mut Quarantine) -> Result<()> {
     Ok(())
 }
 
+/// Moves damaged parts of a teacher's manifest aside and takes their shards out of it.
+fn of_manifest(dataset: &Path, teacher: &str, names: &BTreeSet<String>, done: &mut Quarantine) -> Result<()> {
+    let home = Path::new(CACHE_FOLDER).join(teacher);
+    let folder = dataset.join(&home);
+    if !folder.join(TEACHER_FILE).is_file() {
+        return Ok(()); // moved aside, or removed since
+    }
+    let Some(_lock) = lock(&folder, home.clone(), done)? else { return Ok(()) };
+    let mut cache = TeacherCache::load(&folder)?;
+    for name in names {
+        let name = Path::new(PARTS_FOLDER).join(name);
+        let Some((split, part)) = cache.part_at(&name) else { continue };
+        let from = home.join(&name);
+        match cache.parts().load(&split, &part) {
+            Ok(_) => continue,
+            Err(error @ Error::Schema { .. }) => {
+                done.left.push(Left { file: from, advice: error.hint().unwrap_or_else(|| error.to_string()) });
+                continue;
+            }
+            Err(_) => {}
+        }
+        cache.remove_part(&split, &part);
+        let to = dataset.join(&from).exists().then(|| free(dataset, &home.join(QUARANTINE).join(&name)));
+        if let Some(to) = &to {
+            rename(dataset, &from, to)?;
+        }
+        done.moved.push(Moved { from, to });
+    }
+    cache.save(PART_SHARDS, None)
+}
+
 /// Moves damaged files of a teacher aside and takes them out of its manifest.
 fn parts(dataset: &Path, teacher: &str, files: &BTreeSet<(String, String)>, done: &mut Quarantine) -> Result<()> {
     let home = Path::new(CACHE_FOLDER).join(teacher);
@@ -153,9 +196,9 @@ fn parts(dataset: &Path, teacher: &str, files: &BTreeSet<(String, String)>, done
         return Ok(()); // moved aside, or removed since
     }
     let Some(_lock) = lock(&folder, home.clone(), done)? else { return Ok(()) };
-    let mut manifest = TeacherCache::load(&folder)?.manifest().clone();
+    let mut cache = TeacherCache::load(&folder)?;
     for (table, shard) in files {
-        let Some(known) = manifest.shards.iter_mut().find(|known| known.name == *shard) else { continue };
+        let Some(known) = cache.shard(shard)? else { continue };
         let Some(file) = known.tables.get(table) else { continue };
         let from = table_path(&home, table, shard);
         // Between the check and the lock another process may have made it anew.
@@ -167,7 +210,7 @@ fn parts(dataset: &Path, teacher: &str, files: &BTreeSet<(String, String)>, done
             }
             Err(_) => {}
         }
-        known.tables.remove(table);
+        cache.take_out(shard, table)?;
         let to = dataset.join(&from).exists().then(|| free(dataset, &table_path(&home.join(QUARANTINE), table, shard)));
         // First the file, then the manifest: a kill in between leaves a file that is missing, which no reader believes and
         // the next check finds. The other way round, `teach` could replace what is to be kept.
@@ -176,8 +219,8 @@ fn parts(dataset: &Path, teacher: &str, files: &BTreeSet<(String, String)>, done
         }
         done.moved.push(Moved { from, to });
     }
-    manifest.shards.retain(|shard| !shard.tables.is_empty());
-    write_sealed(&folder.join(TEACHER_FILE), &manifest)
+    cache.save(PART_SHARDS, None)?;
+    cache.parts().sweep(cache.runs())
 }
 
 fn rename(dataset: &Path, from: &Path, to: &Path) -> Result<()> {

@@ -39,6 +39,7 @@ fn flip(file: &Path, bit: usize) {
 
 fn read_file(dataset: &Dataset, teacher: &TeacherCache, file: &Path) -> retort_cache::Result<RecordBatch> {
     let (shard, table) = place_of(dataset, file);
+    let shard = &shard;
     if file.starts_with("cache") {
         return teacher.read(dataset, shard, table);
     }
@@ -47,6 +48,7 @@ fn read_file(dataset: &Dataset, teacher: &TeacherCache, file: &Path) -> retort_c
 
 fn read_row(dataset: &Dataset, teacher: &TeacherCache, file: &Path, row: usize) -> retort_cache::Result<RecordBatch> {
     let (shard, table) = place_of(dataset, file);
+    let shard = &shard;
     if file.starts_with("cache") {
         return teacher.read_rows(dataset, shard, table, Columns::All, &[row]);
     }
@@ -54,14 +56,14 @@ fn read_row(dataset: &Dataset, teacher: &TeacherCache, file: &Path, row: usize) 
 }
 
 /// Shard and table of a file.
-fn place_of<'a>(dataset: &'a Dataset, file: &'a Path) -> (&'a Shard, &'a str) {
+fn place_of<'a>(dataset: &Dataset, file: &'a Path) -> (Shard, &'a str) {
     let name = file.file_stem().unwrap().to_str().unwrap();
-    let shard = dataset.manifest().shards().find(|shard| shard.name == name).unwrap();
+    let shard = dataset.shard(name).unwrap().unwrap();
     (shard, file.parent().unwrap().file_name().unwrap().to_str().unwrap())
 }
 
 fn all_rows(dataset: &Dataset) -> Vec<u64> {
-    (0..dataset.manifest().shards().map(|shard| shard.rows("images")).sum()).collect()
+    (0..dataset.shards().map(|shard| shard.unwrap().rows("images")).sum()).collect()
 }
 
 impl Truth {

@@ -30,7 +30,7 @@ fn orders() -> Vec<Vec<usize>> {
 }
 
 fn shard_of(dataset: &Dataset, at: usize) -> Shard {
-    dataset.manifest().shards().nth(at).unwrap().clone()
+    dataset.shards().nth(at).unwrap().unwrap()
 }
 
 fn ids(dataset: &Dataset, shard: &Shard, table: &str) -> ArrayRef {
@@ -41,7 +41,8 @@ fn ids(dataset: &Dataset, shard: &Shard, table: &str) -> ArrayRef {
 fn teach(dataset: &Dataset, name: &str, store: Store, ids_of: impl Fn(&Shard, &str) -> ArrayRef) -> TeacherCache {
     let plan = BatchPlan { images: 1, texts: 1 };
     let mut writer = TeacherWriter::open(dataset, name, false, store, serde_json::json!(name), plan).unwrap();
-    for shard in dataset.manifest().shards() {
+    for shard in dataset.shards() {
+        let shard = &shard.unwrap();
         let rows = shard.rows("images") as usize;
         let floats = |count: usize| -> Vec<f32> {
             (0..count * 32).map(|at| (set::number(at as u64) % 2001) as f32 / 1000.0 - 1.0).collect()

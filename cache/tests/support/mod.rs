@@ -15,6 +15,7 @@ use arrow::datatypes::{DataType, Schema, SchemaRef};
 use retort_cache::{Dataset, DatasetWriter, SplitPlan, TeacherWriter, vectors};
 use retort_schemas::features::tokens;
 use retort_schemas::manifest::BatchPlan;
+use retort_schemas::parts::PART_SHARDS;
 use retort_schemas::{Dtype, ID_BYTES, VectorType, features, tables};
 
 pub mod stores;
@@ -31,6 +32,9 @@ pub const TEXTS: u8 = 4;
 /// Image and texts of each sample of a shard: one has two texts, one has none.
 pub const SAMPLES: [(u32, &[u32]); 5] = [(2, &[0]), (0, &[3]), (1, &[1, 2]), (2, &[3]), (0, &[])];
 
+/// The tables of a teacher that has seen everything.
+pub const ALL: [&str; 4] = [features::images::NAME, features::texts::NAME, tokens::NAME, features::words::NAME];
+
 /// A PNG of one red pixel.
 const PNG: &[u8] = b"\x89PNG\x0d\x0a\x1a\x0a\x00\x00\x00\x0dIHDR\x00\x00\x00\x01\x00\x00\x00\x01\x08\x02\x00\x00\x00\x90wS\xde\x00\x00\x00\x0c\
     IDATx\x9cc8\xa1\xa1\x01\x00\x02\xd4\x01\x19\x05P\x8f\xa4\x00\x00\x00\x00IEND\xaeB`\x82";
@@ -42,13 +46,18 @@ pub fn write_dataset(folder: &Path, shards: u8, first: u8) -> Result<Dataset> {
 
 /// As [`write_dataset`], a split of this name.
 pub fn write_split(folder: &Path, split: &str, shards: u8, first: u8) -> Result<Dataset> {
+    write_split_in_runs(folder, split, shards, first, PART_SHARDS)
+}
+
+/// As [`write_split`], its manifest with parts of so many shards.
+pub fn write_split_in_runs(folder: &Path, split: &str, shards: u8, first: u8, run: usize) -> Result<Dataset> {
     let plan = SplitPlan {
         name: split.to_owned(),
         source: "test".to_owned(),
         options: serde_json::Value::Null,
         answers: None,
     };
-    let mut writer = DatasetWriter::begin(folder, plan)?;
+    let mut writer = DatasetWriter::begin(folder, plan)?.in_runs_of(run);
     for shard in 0..shards {
         let first = 16 * shard + first;
         writer.commit(&[
@@ -63,13 +72,18 @@ pub fn write_split(folder: &Path, split: &str, shards: u8, first: u8) -> Result<
 
 /// Adds a teacher of every table: element `i` of everything is its own function of id and column, times `scale`.
 pub fn write_teacher(dataset: &Dataset, name: &str, scale: f32) -> Result {
-    write_features(dataset, name, scale, &[features::images::NAME, features::texts::NAME, tokens::NAME, "words"])
+    write_features(dataset, name, scale, &ALL)
 }
 
 /// As [`write_teacher`], tables of these names only.
 pub fn write_features(dataset: &Dataset, name: &str, scale: f32, wanted: &[&str]) -> Result {
-    let mut writer = open_writer(dataset, name)?;
-    let shards: Vec<_> = dataset.manifest().shards().cloned().collect();
+    write_features_in_runs(dataset, name, scale, wanted, PART_SHARDS)
+}
+
+/// As [`write_features`], the teacher's manifest with parts of so many shards.
+pub fn write_features_in_runs(dataset: &Dataset, name: &str, scale: f32, wanted: &[&str], run: usize) -> Result {
+    let mut writer = open_writer(dataset, name)?.in_runs_of(run);
+    let shards: Vec<_> = dataset.shards().collect::<retort_cache::Result<_>>()?;
     for shard in shards {
         let images = dataset.read(&shard, tables::images::NAME, retort_cache::Columns::Named(&["image_id"]))?;
         let texts = dataset.read(&shard, tables::texts::NAME, retort_cache::Columns::Named(&["text_id"]))?;
@@ -81,12 +95,13 @@ pub fn write_features(dataset: &Dataset, name: &str, scale: f32, wanted: &[&str]
         ];
         let chosen: Vec<_> = all.into_iter().filter(|(table, _)| wanted.contains(table)).collect();
         // What `teach` does where tables are missing: those alone.
-        let missing: Vec<_> = chosen.into_iter().filter(|(table, _)| !writer.has(&shard.name, table)).collect();
+        let there = writer.cache().shard(&shard.name)?.map(|shard| shard.tables).unwrap_or_default();
+        let missing: Vec<_> = chosen.into_iter().filter(|(table, _)| !there.contains_key(*table)).collect();
         if !missing.is_empty() {
             writer.commit(&shard.name, &missing)?;
         }
     }
-    Ok(())
+    Ok(writer.finish()?)
 }
 
 /// Opens the cache of a teacher for writing: the lock is held until it is dropped.

@@ -39,7 +39,7 @@ pub fn write_stored(dataset: &Dataset, name: &str, store: Store) -> Result {
     let identity = serde_json::json!({ "architecture": "clip", "name": name });
     let plan = BatchPlan { images: 8, texts: 8 };
     let mut writer = TeacherWriter::open(dataset, name, true, store, identity, plan)?;
-    for shard in dataset.manifest().shards().cloned().collect::<Vec<_>>() {
+    for shard in dataset.shards().collect::<retort_cache::Result<Vec<_>>>()? {
         let ids = |table, id| -> Result<(ArrayRef, Vec<u8>)> {
             let batch = dataset.read(&shard, table, Columns::Named(&[id]))?;
             let ids = take_ids(&batch)?.clone();

@@ -96,7 +96,7 @@ impl Fixture {
 
     fn table(&self, table: &str) -> RecordBatch {
         let dataset = Dataset::open(&self.path("dataset")).unwrap();
-        let shard = dataset.manifest().shards().next().unwrap();
+        let shard = &dataset.shards().next().unwrap().unwrap();
         dataset.read(shard, table, Columns::All).unwrap()
     }
 }

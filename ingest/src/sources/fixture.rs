@@ -67,13 +67,13 @@ impl Fixture {
     /// Reads a table of a shard.
     pub(crate) fn table(&self, shard: usize, table: &str) -> RecordBatch {
         let dataset = Dataset::open(&self.out()).unwrap();
-        let shard = dataset.manifest().shards().nth(shard).unwrap();
+        let shard = &dataset.shards().nth(shard).unwrap().unwrap();
         dataset.read(shard, table, Columns::All).unwrap()
     }
 
     /// The samples of all shards.
     pub(crate) fn samples(&self) -> Vec<Sample> {
-        let shards = Dataset::open(&self.out()).unwrap().manifest().shards().count();
+        let shards = Dataset::open(&self.out()).unwrap().shard_count();
         (0..shards)
             .flat_map(|shard| samples_of(&self.table(shard, samples::NAME), &self.table(shard, texts::NAME)))
             .collect()
@@ -81,7 +81,7 @@ impl Fixture {
 
     /// Source, code and message of each reject of all shards.
     pub(crate) fn rejects(&self) -> Vec<(String, String, String)> {
-        let shards = Dataset::open(&self.out()).unwrap().manifest().shards().count();
+        let shards = Dataset::open(&self.out()).unwrap().shard_count();
         let columns = [rejects::SOURCE, rejects::CODE, rejects::MESSAGE];
         let rows = (0..shards).flat_map(|shard| {
             let table = self.table(shard, rejects::NAME);

@@ -46,7 +46,7 @@ impl Place {
 
     pub(crate) fn table(&self, shard: usize, table: &str) -> RecordBatch {
         let dataset = Dataset::open(&self.path("out")).unwrap();
-        let shard = dataset.manifest().shards().nth(shard).unwrap();
+        let shard = &dataset.shards().nth(shard).unwrap().unwrap();
         dataset.read(shard, table, Columns::All).unwrap()
     }
 
@@ -182,7 +182,7 @@ pub(crate) fn assert_resumes(source: &dyn Source, expected: &IngestReport) {
         let stopped = pool.install(|| ingest(source, &options, &killed.path("out"), &progress, &interrupt));
         let error = stopped.unwrap_err();
         assert!(matches!(error, Error::Cache(retort_cache::Error::Interrupted)), "{error}");
-        committed.push(Dataset::open(&killed.path("out")).map_or(0, |dataset| dataset.manifest().shards().count()));
+        committed.push(Dataset::open(&killed.path("out")).map_or(0, |dataset| dataset.shard_count()));
     }
     assert_eq!(committed, [0, 1, 2]);
     let report = ingest(source, &options, &killed.path("out"), &Quiet, &Interrupt::default()).unwrap();

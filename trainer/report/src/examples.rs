@@ -113,14 +113,14 @@ impl Album {
     }
 
     fn load_shard(&mut self, dataset: &Dataset, name: &str, rows: &BTreeSet<u32>) -> retort_cache::Result<()> {
-        let Some(shard) = dataset.manifest().shards().find(|shard| shard.name == name) else {
+        let Some(shard) = dataset.shard(name)? else {
             self.problem = Some(format!("The data set has no shard {name}; is it another one than the runs used?"));
             return Ok(());
         };
-        let of_sample = dataset.read(shard, samples::NAME, Columns::Named(&[samples::IMAGE]))?;
+        let of_sample = dataset.read(&shard, samples::NAME, Columns::Named(&[samples::IMAGE]))?;
         let of_sample: &UInt32Array = column(&of_sample, samples::IMAGE)?;
         let wanted = [images::BYTES, images::FORMAT, images::WIDTH, images::HEIGHT];
-        let batch = dataset.read(shard, images::NAME, Columns::Named(&wanted))?;
+        let batch = dataset.read(&shard, images::NAME, Columns::Named(&wanted))?;
         let bytes: &BinaryArray = column(&batch, images::BYTES)?;
         let formats: &StringArray = column(&batch, images::FORMAT)?;
         let widths: &UInt32Array = column(&batch, images::WIDTH)?;

@@ -33,8 +33,8 @@ impl Made {
             random: RandomTeacher::of(&recipe),
             dataset,
         };
-        let split = sources.dataset.split("train")?;
-        let shards: Vec<Zipped> = split.shards.iter().map(|s| sources.load(s)).collect::<crate::Result<_>>()?;
+        let shards = sources.dataset.split_shards("train")?;
+        let shards: Vec<Zipped> = shards.map(|shard| sources.load(&shard?)).collect::<crate::Result<_>>()?;
         let texts = shards.iter().flat_map(|shard| shard.texts.iter().flatten());
         let tokenizer = crate::vocabulary::from_texts(texts, 12)?;
         let (clip, text) = (sources.image_teacher.as_ref(), sources.text_teacher.as_ref());

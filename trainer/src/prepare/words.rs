@@ -36,8 +36,9 @@ impl WordFeatures {
     /// Reads one column of a teacher's word tables, of the whole data set.
     pub(crate) fn read(sources: &Sources, teacher: &TeacherCache, name: &str) -> Result<Self> {
         let mut read = Self::default();
-        for shard in sources.dataset.manifest().shards() {
-            if teacher.shard(&shard.name).is_none_or(|mine| !mine.tables.contains_key(features::words::NAME)) {
+        for shard in sources.dataset.shards() {
+            let shard = shard?;
+            if teacher.shard(&shard.name)?.is_none_or(|mine| !mine.tables.contains_key(features::words::NAME)) {
                 return Err(Error::Data {
                     path: sources.dataset.folder().to_owned(),
                     problem: format!(
@@ -47,7 +48,7 @@ impl WordFeatures {
                     ),
                 });
             }
-            let batch = teacher.read(&sources.dataset, shard, features::words::NAME)?;
+            let batch = teacher.read(&sources.dataset, &shard, features::words::NAME)?;
             let names = retort_cache::column::<arrow::array::StringArray>(&batch, features::words::WORD)?;
             let table = read.tables.len();
             read.rows.extend(names.iter().flatten().enumerate().map(|(row, word)| (word.to_owned(), (table, row))));

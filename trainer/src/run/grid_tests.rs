@@ -21,7 +21,8 @@ fn teach(folder: &Path, split: &str, identity: &str, uneven: bool) {
     let identity = serde_json::Value::from(identity);
     let mut teacher = TeacherWriter::open(&dataset, "clip", false, Dtype::F16, identity, plan).unwrap();
     let vector = VectorType { dtype: Dtype::F16, width: WIDTH };
-    for (at, shard) in dataset.split(split).unwrap().shards.iter().enumerate() {
+    for (at, shard) in dataset.split_shards(split).unwrap().enumerate() {
+        let shard = shard.unwrap();
         let first = at * SHARD;
         let mut floats = Vec::new();
         for image in first..first + SHARD {

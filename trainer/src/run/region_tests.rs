@@ -171,7 +171,8 @@ fn teach(folder: &Path) {
     let plan = BatchPlan { images: 1, texts: 1 };
     let mut teacher = TeacherWriter::open(&dataset, "clip", true, Dtype::F16, serde_json::Value::Null, plan).unwrap();
     let vector = VectorType { dtype: Dtype::F16, width: 4 };
-    for (at, shard) in dataset.split("train").unwrap().shards.iter().enumerate() {
+    for (at, shard) in dataset.split_shards("train").unwrap().enumerate() {
+        let shard = shard.unwrap();
         let embed = |first: usize, rows: usize| -> ArrayRef {
             let floats: Vec<f32> = (0..rows * 4).map(|x| ((first * 4 + x) as f32 * 0.7).sin()).collect();
             Arc::new(vectors::encode(vector, &floats).unwrap())
@@ -304,7 +305,7 @@ fn a_perturbation_of_nothing_doubles_every_gradient() -> Result<()> {
 fn what_a_student_sees_of_an_image() -> Result<()> {
     let folder = tempdir().unwrap();
     let dataset = Dataset::open(&dataset(folder.path(), Has::Features))?;
-    let shards = &dataset.split("train")?.shards;
+    let shards: Vec<_> = dataset.split_shards("train")?.collect::<Result<_, _>>()?;
     let regions = crate::regions::Regions::read(&dataset, &shards[0])?;
     // Image 2 has three regions, the first of the highest score; a box is 10, 5, 30, 15 of 40 by 20 pixels.
     let seen = regions.of_image(2, 2)?;

@@ -47,8 +47,10 @@ pub(super) struct RunPlan {
 
 pub(super) fn plan(recipe: &Recipe, dataset: &Dataset, split: &Split) -> Result<RunPlan> {
     let mut all = Vec::new();
-    for shard in &split.shards {
-        all.push((shard, samples(dataset, shard)?));
+    for shard in dataset.split_shards(&split.name)? {
+        let shard = shard?;
+        let samples = samples(dataset, &shard)?;
+        all.push((shard, samples));
     }
     let unusable = |problem: String| Error::Data { path: dataset.folder().to_owned(), problem };
     let objective = Objective::of_all(all.iter().flat_map(|(_, samples)| samples)).map_err(unusable)?;
@@ -67,9 +69,9 @@ pub(super) fn plan(recipe: &Recipe, dataset: &Dataset, split: &Split) -> Result<
     let (held_out_groups, groups) = (apart.len() as u64, (drawn.len() - apart.len()) as u64);
     let drawn: BTreeSet<[u8; 16]> = drawn.into_iter().collect();
     let parts_of = |wanted: &dyn Fn(&[u8; 16]) -> bool| -> Vec<Part> {
-        let of_shard = |(shard, samples): &(&Shard, Vec<SampleRow>)| {
+        let of_shard = |(shard, samples): &(Shard, Vec<SampleRow>)| {
             let rows = (0..samples.len()).filter(|row| wanted(&samples[*row].group)).collect();
-            Part { shard: (*shard).clone(), rows }
+            Part { shard: shard.clone(), rows }
         };
         all.iter().map(of_shard).filter(|part| !part.rows.is_empty()).collect()
     };

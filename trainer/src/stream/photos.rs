@@ -46,7 +46,7 @@ fn texts_of_samples(table: &RecordBatch) -> Result<ArrayRef> {
 /// Photos of 20 to 60 kB with a text each, and a joint teacher of 512 elements.
 fn photos(folder: &Path) -> Result<(Plan, Sources)> {
     let small = Dataset::open(&write(&folder.join("small"), Asked::Class)?)?;
-    let like = &small.split("train")?.shards[0];
+    let like = &small.split_shards("train")?.next().ok_or("no shard")??;
     let table = |name| small.read(like, name, Columns::All);
     let (images, texts, samples) =
         (table(tables::images::NAME)?, table(tables::texts::NAME)?, table(tables::samples::NAME)?);
@@ -101,7 +101,8 @@ fn photos(folder: &Path) -> Result<(Plan, Sources)> {
     let batches = BatchPlan { images: 8, texts: 8 };
     let mut writer = TeacherWriter::open(&dataset, "clip", true, Dtype::F16, serde_json::json!("clip"), batches)?;
     let vector = VectorType { dtype: Dtype::F16, width: 512 };
-    for (shard, of) in dataset.manifest().shards().enumerate() {
+    for (shard, of) in dataset.shards().enumerate() {
+        let of = of?;
         let columns = || -> Result<Vec<ArrayRef>> {
             Ok(vec![ids(shard)?, Arc::new(vectors::encode(vector, &vec![0.25; IMAGES * 512])?)])
         };
@@ -109,8 +110,8 @@ fn photos(folder: &Path) -> Result<(Plan, Sources)> {
         let texts = RecordBatch::try_new(features::texts::schema(vector), columns()?)?;
         writer.commit(&of.name, &[(features::images::NAME, images), (features::texts::NAME, texts)])?;
     }
-    let parts = dataset.manifest().shards().map(|shard| Part { shard: shard.clone(), rows: (0..IMAGES).collect() });
-    let plan = Plan { parts: parts.collect(), seed: 1, batch: 64, pool_samples: 0, block_samples: 0 };
+    let parts = dataset.shards().map(|shard| Ok(Part { shard: shard?, rows: (0..IMAGES).collect() }));
+    let plan = Plan { parts: parts.collect::<Result<_>>()?, seed: 1, batch: 64, pool_samples: 0, block_samples: 0 };
     let sources = Sources {
         image_teacher: Some(TeacherCache::open(&dataset, "clip")?),
         text_teacher: Some(TeacherCache::open(&dataset, "clip")?),

@@ -169,11 +169,12 @@ impl Streamed {
         };
         let mut parts = Vec::new();
         let mut texts = BTreeSet::new();
-        for (at, shard) in sources.dataset.split("train")?.shards.iter().enumerate() {
-            let zipped = sources.load(shard)?;
+        for (at, shard) in sources.dataset.split_shards("train")?.enumerate() {
+            let shard = shard?;
+            let zipped = sources.load(&shard)?;
             texts.extend(zipped.texts.iter().flatten().map(str::to_owned));
             let rows = (0..zipped.samples.len()).filter(|row| wanted(at, *row)).collect();
-            parts.push(Part { shard: shard.clone(), rows });
+            parts.push(Part { shard, rows });
         }
         parts.retain(|part| !part.rows.is_empty());
         let preparer = Preparer {

@@ -98,7 +98,7 @@ impl Fixture {
     /// Reads a table of a shard.
     fn table(&self, shard: usize, table: &str) -> RecordBatch {
         let dataset = Dataset::open(&self.out()).unwrap();
-        let shard = dataset.manifest().shards().nth(shard).unwrap();
+        let shard = &dataset.shards().nth(shard).unwrap().unwrap();
         dataset.read(shard, table, Columns::All).unwrap()
     }
 

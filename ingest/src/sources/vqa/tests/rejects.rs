@@ -201,7 +201,7 @@ fn too_many_rejects_stop_after_their_shard_and_a_higher_limit_continues() -> Res
         let error = fixture.ingest(&limited(strict)).unwrap_err();
         let Error::TooManyRejects { rejects: 2, records: 12, reasons, .. } = &error else { panic!("{error}") };
         assert_eq!(reasons, "1 image_missing, 1 image_rejected");
-        assert_eq!(Dataset::open(&fixture.out())?.split("train")?.shards.len(), 2);
+        assert_eq!(Dataset::open(&fixture.out())?.split("train")?.runs.shard_count(), 2);
     }
     assert_eq!(fixture.ingest(&limited(RejectLimit::Percent(17.0)))?, expected);
     assert_eq!(files(&fixture.out()), files(&uninterrupted.out()));

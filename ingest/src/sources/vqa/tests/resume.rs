@@ -55,7 +55,7 @@ fn an_interrupted_run_continues_to_the_same_bytes() -> Result<()> {
         let stopped = pool(1).install(|| ingest_vqa(&source, &killed.out(), &progress, &interrupt));
         let error = stopped.unwrap_err();
         assert!(matches!(error, Error::Cache(retort_cache::Error::Interrupted)), "{error}");
-        committed.push(Dataset::open(&killed.out()).map_or(0, |dataset| dataset.manifest().shards().count()));
+        committed.push(Dataset::open(&killed.out()).map_or(0, |dataset| dataset.shard_count()));
     }
     assert_eq!(committed, [0, 1, 2]);
     assert_eq!(killed.ingest(&source)?, expected);

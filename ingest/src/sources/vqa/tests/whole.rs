@@ -67,8 +67,8 @@ fn ingest_part(data: &Path, part: &str, out: &Path, images: ImageOptions) -> Res
 /// A table of all shards of a split.
 fn tables(out: &Path, split: &str, table: &str) -> Vec<RecordBatch> {
     let dataset = Dataset::open(out).unwrap();
-    let shards = &dataset.split(split).unwrap().shards;
-    shards.iter().map(|shard| dataset.read(shard, table, Columns::All).unwrap()).collect()
+    let shards = dataset.split_shards(split).unwrap();
+    shards.map(|shard| dataset.read(&shard.unwrap(), table, Columns::All).unwrap()).collect()
 }
 
 fn column(tables: &[RecordBatch], name: &str) -> Vec<String> {

@@ -171,6 +171,8 @@ fn is_the_same_after_kills(
     between: impl Fn(&Path) -> Result,
 ) -> Result {
     const ROUNDS: u64 = 3;
+    // A kill may come when the work is done already, on a busy machine nearly always: then there are more rounds.
+    const MOST_ROUNDS: u64 = 60;
     const KILLS: u64 = 4;
     let folder = tempdir()?;
     let (begun, whole) = (folder.path().join("begun"), folder.path().join("whole"));
@@ -180,7 +182,10 @@ fn is_the_same_after_kills(
     let expected = tree(&whole)?;
     assert!(expected != tree(&begun)?, "{what} does nothing");
     let mut killed = 0;
-    for round in 0..ROUNDS {
+    for round in 0..MOST_ROUNDS {
+        if round >= ROUNDS && killed >= 2 {
+            break;
+        }
         let broken = folder.path().join(format!("broken-{round}"));
         copy_folder(&begun, &broken)?;
         for kill in 0..KILLS {
@@ -193,7 +198,7 @@ fn is_the_same_after_kills(
         assert_same(&tree(&broken)?, &expected, &format!("after the kills of round {round} of {what}"));
         assert_eq!(damages(&broken.join("set"))?, Vec::<PathBuf>::new());
     }
-    assert!(killed >= 2, "only {killed} of {} kills of {what} came in time", ROUNDS * KILLS);
+    assert!(killed >= 2, "only {killed} of {} kills of {what} came in time", MOST_ROUNDS * KILLS);
     Ok(())
 }
 

@@ -24,12 +24,15 @@ use crate::{Error, Result, write_atomic};
 /// Parts held in memory, a few megabytes each.
 const HELD: usize = 8;
 
+/// Path of a part, and its shards.
+type HeldPart = (String, Arc<Vec<Shard>>);
+
 /// The parts that lie beside one manifest; those read last are held.
 #[derive(Debug, Clone)]
 pub(crate) struct Parts {
     folder: PathBuf,
     /// By path, those used last at the back.
-    held: Arc<Mutex<VecDeque<(String, Arc<Vec<Shard>>)>>>,
+    held: Arc<Mutex<VecDeque<HeldPart>>>,
 }
 
 impl Parts {

@@ -5,7 +5,7 @@ use retort_schemas::answers::accuracy;
 use tch::{Device, Kind, Tensor};
 
 use crate::Result;
-use crate::prepare::{Batch, Extra, Preparer};
+use crate::prepare::{Batch, Preparer};
 use crate::recipe::{Arm, Recipe};
 use crate::students::Student;
 use crate::tasks::{Objective, in_rows_of_samples};
@@ -29,17 +29,8 @@ impl Asking {
         answers: Vec<String>,
         device: Device,
     ) -> Self {
-        let preparer = Preparer {
-            recipe: Recipe { arm: Arm::Base, ..recipe.clone() },
-            tokenizer,
-            objective,
-            classes: answers.len(),
-            visual_words: None,
-            semantic_words: None,
-            confidence: None,
-            extra: Extra::None,
-            device,
-        };
+        let recipe = Recipe { arm: Arm::Base, ..recipe.clone() };
+        let preparer = Preparer::new(recipe, tokenizer, objective, answers.len(), device);
         Self { preparer, answers }
     }
 

@@ -108,14 +108,20 @@ impl Move {
 }
 
 impl Preparer {
-    /// The random resized crop of a decoded image, a square of `student.image_size` pixels; none where the recipe has
-    /// none.
-    pub(super) fn crop(&self, image: &Rgb, epoch: u64, sample: &SampleRow) -> Result<Option<Rgb>> {
+    /// The random resized crop of an image, which is decoded for it: a square of `student.image_size` pixels; none where
+    /// the recipe has none.
+    pub(super) fn crop(
+        &self,
+        decode: impl FnOnce() -> Result<Rgb>,
+        epoch: u64,
+        sample: &SampleRow,
+    ) -> Result<Option<Rgb>> {
         let Augment { crop_scale: Some(scale), crop_ratio: ratio, .. } = self.recipe.augment else { return Ok(None) };
         let mut rng = generator("crop", self.recipe.seed, epoch, &sample.id);
+        let image = decode()?;
         let crop = Crop::draw(&mut rng, [image.width, image.height], scale, ratio);
         let side = self.recipe.student.image_size as u32;
-        Ok(Some(pixels::resize(&crop.of(image), side, side)?))
+        Ok(Some(pixels::resize(&crop.of(&image), side, side)?))
     }
 
     /// The fitted or cropped image of a sample, shifted and mirrored.

@@ -1,6 +1,7 @@
 //! From zipped rows to a batch of tensors: tokenise, decode, augment, choose words, collate.
 
 mod augment;
+mod fitted;
 mod micro_batches;
 mod segments;
 mod sides;
@@ -16,6 +17,7 @@ use retort_nn::TextTokenizer;
 use retort_schemas::words::Word;
 use tch::{Device, Tensor};
 
+use self::fitted::Fitted;
 use self::segments::segments;
 use self::visual::PreparedVisual;
 use self::words::{PreparedWord, place_of};
@@ -109,6 +111,7 @@ pub(crate) struct Preparer {
     pub(crate) confidence: Option<ConfidenceOf>,
     pub(crate) extra: Extra,
     pub(crate) device: Device,
+    fitted: Fitted,
 }
 
 struct Prepared {
@@ -136,6 +139,28 @@ pub(crate) fn text_features(shard: &Zipped, row: usize) -> impl Iterator<Item = 
 }
 
 impl Preparer {
+    /// What a recipe says, with no words, no confidence and nothing extra.
+    pub(crate) fn new(
+        recipe: Recipe,
+        tokenizer: TextTokenizer,
+        objective: Objective,
+        classes: usize,
+        device: Device,
+    ) -> Self {
+        Self {
+            fitted: Fitted::new(recipe.data.kept_images_bytes),
+            visual_words: None,
+            semantic_words: None,
+            confidence: None,
+            extra: Extra::None,
+            recipe,
+            tokenizer,
+            objective,
+            classes,
+            device,
+        }
+    }
+
     /// A batch of rows. `epoch` seeds augmentation and sampled selection; without it there is neither.
     pub(crate) fn batch(&self, rows: &[(&Zipped, usize)], epoch: Option<u64>) -> Result<Batch> {
         let prepared: Vec<Prepared> =

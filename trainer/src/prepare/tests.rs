@@ -41,17 +41,12 @@ impl Made {
         let words = |teacher: Option<&TeacherCache>, column: &str| -> Result<Option<WordFeatures>> {
             Ok(teacher.map(|teacher| WordFeatures::read(&sources, teacher, column)).transpose()?)
         };
-        let preparer = Preparer {
-            visual_words: words(clip, features::words::PROMPT)?,
-            semantic_words: words(text, features::words::ISOLATED)?,
-            objective: if asked == Asked::Choice { Objective::Choice(3) } else { Objective::Class },
-            classes: 2,
-            confidence: None,
-            extra: extra(&tokenizer),
-            device: Device::Cpu,
-            tokenizer,
-            recipe,
-        };
+        let objective = if asked == Asked::Choice { Objective::Choice(3) } else { Objective::Class };
+        let extra = extra(&tokenizer);
+        let mut preparer = Preparer::new(recipe, tokenizer, objective, 2, Device::Cpu);
+        preparer.visual_words = words(clip, features::words::PROMPT)?;
+        preparer.semantic_words = words(text, features::words::ISOLATED)?;
+        preparer.extra = extra;
         Ok(Self { preparer, shards })
     }
 

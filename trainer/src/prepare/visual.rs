@@ -1,6 +1,6 @@
 //! What a student sees of an image: decoded, fitted, augmented, collated.
 
-use retort_nn::pixels::{self, Preprocessing, Resize};
+use retort_nn::pixels::{self, Preprocessing, Resize, Rgb};
 
 use super::Preparer;
 use crate::Result;
@@ -50,15 +50,18 @@ impl Preparer {
             let size = [patches.places(), patches.width()];
             return Ok(PreparedVisual::Grid(patches.of_image(sample.image), size));
         }
-        let image = pixels::decode(shard.images.value(sample.image))?;
         let preprocessing = student_preprocessing(&self.recipe.student);
+        let decode = || Ok(pixels::decode(shard.images.value(sample.image))?);
+        let fitted = || {
+            let id = shard.image_ids.value(sample.image).try_into().unwrap_or_default();
+            self.fitted.get(id, || Ok(preprocessing.fit(&decode()?)?)).map(|image| Rgb::clone(&image))
+        };
         let seen = match epoch {
             Some(epoch) => {
-                let cropped = self.crop(&image, epoch, sample)?;
-                let whole = cropped.map_or_else(|| preprocessing.fit(&image), Ok)?;
-                self.moved(whole, epoch, shard, sample)
+                let cropped = self.crop(decode, epoch, sample)?;
+                self.moved(cropped.map_or_else(fitted, Ok)?, epoch, shard, sample)
             }
-            None => preprocessing.fit(&image)?,
+            None => fitted()?,
         };
         Ok(PreparedVisual::Pixels(preprocessing.normalise(&seen)))
     }

@@ -107,6 +107,9 @@ pub struct Data {
     /// Batches prepared ahead of the step.
     #[serde(default = "prefetch")]
     pub prefetch_batches: usize,
+    /// Memory for images that were decoded and fitted before, so that they are not decoded again.
+    #[serde(default = "kept")]
+    pub kept_images_bytes: usize,
 }
 
 fn train() -> String {
@@ -120,6 +123,9 @@ fn block() -> usize {
 }
 fn prefetch() -> usize {
     4
+}
+fn kept() -> usize {
+    256 << 20
 }
 
 /// Size of the cross-modal student.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{
     Adapt, AdaptMode, Adversarial, Arm, Augment, Confidence, Control, Data, Distil, Export, Fit, Log, Optim, Recipe,
-    Selection, Shots, Student, StudentKind, Task, Teachers, Validate, auto, block, pool, prefetch, train,
+    Selection, Shots, Student, StudentKind, Task, Teachers, Validate, auto, block, kept, pool, prefetch, train,
 };
 use crate::{Error, Result};
 
@@ -188,6 +188,7 @@ pub(super) fn known_keys() -> Vec<String> {
             pool_samples: pool(),
             block_samples: block(),
             prefetch_batches: prefetch(),
+            kept_images_bytes: kept(),
         },
         student: Student { tokenizer: Some(PathBuf::new()), from: Some(PathBuf::new()), ..Student::default() },
         task: Task::default(),

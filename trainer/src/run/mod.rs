@@ -125,17 +125,8 @@ fn train_stage(whole: &Recipe, recipe: &Recipe, stage: Stage, call: &Call<'_>) -
         validation: validation.as_ref().map(Validation::info),
     };
     record::write_info(run, &info)?;
-    let mut preparer = Preparer {
-        recipe: recipe.clone(),
-        tokenizer,
-        objective,
-        classes: answers.len(),
-        visual_words: None,
-        semantic_words: None,
-        confidence: None,
-        extra: goal.extra(),
-        device,
-    };
+    let mut preparer = Preparer::new(recipe.clone(), tokenizer, objective, answers.len(), device);
+    preparer.extra = goal.extra();
     prepare_words(recipe, &sources, &mut preparer)?;
     if recipe.arm.confidence() {
         preparer.confidence =

@@ -14,7 +14,6 @@ use tempfile::tempdir;
 
 use super::*;
 use crate::fixture::{Asked, Result, SHARDS, recipe, write};
-use crate::prepare::Extra;
 use crate::seeds::permutation;
 use crate::students::Visual;
 use crate::tasks::Objective;
@@ -177,17 +176,9 @@ impl Streamed {
             parts.push(Part { shard, rows });
         }
         parts.retain(|part| !part.rows.is_empty());
-        let preparer = Preparer {
-            visual_words: None,
-            semantic_words: None,
-            objective: Objective::Choice(3),
-            classes: 3,
-            confidence: None,
-            extra: Extra::None,
-            device: Device::Cpu,
-            tokenizer: crate::vocabulary::from_texts(texts.iter().map(String::as_str), 12)?,
-            recipe: recipe(&path, &["arm=kd", "augment.flip=true"])?,
-        };
+        let tokenizer = crate::vocabulary::from_texts(texts.iter().map(String::as_str), 12)?;
+        let recipe = recipe(&path, &["arm=kd", "augment.flip=true"])?;
+        let preparer = Preparer::new(recipe, tokenizer, Objective::Choice(3), 3, Device::Cpu);
         let plan = Plan { parts, seed: 2, batch: 5, pool_samples: 12, block_samples: 3 };
         Ok(Self { plan, sources, preparer: Arc::new(preparer) })
     }

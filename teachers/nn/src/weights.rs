@@ -237,4 +237,16 @@ mod tests {
         assert!((deviation - 0.5).abs() < 0.1, "{deviation}");
         Ok(())
     }
+
+    #[test]
+    fn positions_of_a_grid_are_waves_along_both_sides() {
+        // Two frequencies, 1 and 1/100; five places are a grid of 2 x 2 behind the whole image, and width 9 leaves one over.
+        let waves = sin_cos_grid(5, 9);
+        assert_eq!(waves[..9], [0.0; 9], "the whole image has no place");
+        let (one, hundredth) = (1.0_f64, 0.01_f64);
+        let place_y0_x1 = [one.sin(), hundredth.sin(), one.cos(), hundredth.cos(), 0.0, 0.0, 1.0, 1.0, 0.0];
+        let place_y1_x0 = [0.0, 0.0, 1.0, 1.0, one.sin(), hundredth.sin(), one.cos(), hundredth.cos(), 0.0];
+        assert_eq!(waves[18..27], place_y0_x1.map(|x| x as f32));
+        assert_eq!(waves[27..36], place_y1_x0.map(|x| x as f32));
+    }
 }

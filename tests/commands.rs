@@ -17,11 +17,11 @@ fn help_lists_the_commands_and_every_help_ends_in_an_example() -> Result {
     let help = succeed(&["--help"])?;
     let commands: &[&str] = if cfg!(feature = "torch") {
         &[
-            "ingest", "teach", "convert", "summary", "verify", "cache", "export", "sql", "train", "eval", "report",
-            "demo",
+            "ingest", "shift", "teach", "convert", "summary", "verify", "cache", "export", "sql", "train", "eval",
+            "report", "demo",
         ]
     } else {
-        &["ingest", "convert", "summary", "verify", "cache", "export", "sql", "report"]
+        &["ingest", "shift", "convert", "summary", "verify", "cache", "export", "sql", "report"]
     };
     let section = help.split("Commands:").nth(1).and_then(|rest| rest.split("\n\n").next()).unwrap_or_default();
     // A command stands two spaces in; the lines that its description goes on over stand further in.
@@ -44,6 +44,11 @@ fn help_lists_the_commands_and_every_help_ends_in_an_example() -> Result {
         let help = succeed(&["ingest", source, "--help"])?;
         let end = help.split("Example").nth(1).unwrap_or_default();
         assert!(end.contains(&format!("retort ingest {source} ")), "{source}: {help}");
+    }
+    for kind in ["rule-singular", "rule-plural", "remove-top-1", "keep-top", "prior", "hard", "relabel"] {
+        let help = succeed(&["shift", kind, "--help"])?;
+        let end = help.split("Example").nth(1).unwrap_or_default();
+        assert!(end.contains(&format!("retort shift {kind} ")), "{kind}: {help}");
     }
     Ok(())
 }

@@ -190,6 +190,30 @@ pub enum Error {
         /// How many for which reason, the commonest first.
         reasons: String,
     },
+    /// A split is not one for a kind of shift.
+    #[error("{} has split {split}, which cannot be shifted by {kind}: {}", path.display(), plain(problem))]
+    NotShiftable {
+        /// The data set.
+        path: PathBuf,
+        /// The split, or both.
+        split: String,
+        /// The kind of shift.
+        kind: &'static str,
+        /// Why not.
+        problem: String,
+    },
+    /// A row of a table of scores is of no use.
+    #[error("{}, sample {}, candidate {candidate}: {}", path.display(), plain(sample), plain(problem))]
+    BadScore {
+        /// The table.
+        path: PathBuf,
+        /// The sample that the row names.
+        sample: String,
+        /// The candidate that it names.
+        candidate: u32,
+        /// What was expected and what was found.
+        problem: String,
+    },
     /// The thread that commits shards died.
     #[error("the thread that writes shards failed: this is a bug in retort")]
     Committer,
@@ -283,6 +307,10 @@ impl Error {
                 path.display()
             ),
             Self::ShardTooLarge { .. } => "put fewer images into a shard".to_owned(),
+            Self::NotShiftable { kind, .. } => {
+                format!("`retort shift {kind} --help` says what data it is for and what it needs")
+            }
+            Self::BadScore { .. } => "give the word scores of this very data set".to_owned(),
             Self::Cache(error) => return error.hint(),
             Self::Table { .. } | Self::Committer => return None,
         };

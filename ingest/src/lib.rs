@@ -25,6 +25,7 @@
 //! * [`DetectedRegions`] puts a detector's boxes and features beside the images of any source.
 //! * [`AnswerPlan`] says where the answer vocabulary comes from.
 //! * [`ImageOptions`] say how images are stored: as found, or smaller, or encoded again.
+//! * [`shift()`] makes shifted splits of those that are there.
 //! * [`RejectLimit`] says how many lost records are too many. One bad record never stops a run.
 //!
 //! What is written depends on the content of the input files and on the options alone: not on where the files lie, on
@@ -48,6 +49,7 @@ mod rejects;
 mod report;
 mod selection;
 mod shard;
+mod shift;
 mod sidecars;
 mod source;
 mod sources;
@@ -61,6 +63,7 @@ pub use regions::{DEFAULT_REGION_WIDTH, DetectedRegions, RegionFiles};
 pub use rejects::{Code, Reject, RejectLimit, Stage};
 pub use report::IngestReport;
 pub use selection::Selection;
+pub use shift::{Divergence, Kind as ShiftKind, ShiftReport, shift, shifted_names};
 pub use sidecars::TextRule;
 pub use source::{
     ImageBytes, ImageStore, Item, Items, LostImage, ObjectReference, Record, Region, RegionFeatures, Regions, Source,

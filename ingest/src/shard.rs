@@ -46,9 +46,9 @@ pub(crate) struct ShardBuilder<'a> {
     region_columns: RegionColumns,
     /// Objects of each image.
     regions: Vec<Regions>,
-    texts: Vec<(ContentId, Text<'a>)>,
+    pub texts: Vec<(ContentId, Text<'a>)>,
     text_rows: HashMap<ContentId, u32>,
-    samples: Vec<Sample<'a>>,
+    pub samples: Vec<Sample<'a>>,
     rejects: Vec<Reject>,
 }
 
@@ -85,7 +85,7 @@ impl<'a> ShardBuilder<'a> {
     }
 
     /// The row of a text: equal texts that name the same objects in the same places are one row.
-    fn add_text(&mut self, text: Text<'a>) -> u32 {
+    pub(crate) fn add_text(&mut self, text: Text<'a>) -> u32 {
         *self.text_rows.entry(text_id(&text)).or_insert_with_key(|id| {
             self.texts.push((*id, text));
             self.texts.len() as u32 - 1
@@ -141,7 +141,8 @@ impl ShardTables {
     }
 }
 
-fn in_table(table: &'static str) -> impl FnOnce(ArrowError) -> Error {
+/// An [`Error::Table`], for `map_err`.
+pub(crate) fn in_table(table: &'static str) -> impl FnOnce(ArrowError) -> Error {
     move |source| Error::Table { table, source }
 }
 

@@ -83,6 +83,40 @@ pub mod predictions {
     }
 }
 
+/// One row per word or reference of a candidate text: what the loss of a run is once that is masked.
+pub mod word_scores {
+    use super::*;
+
+    /// Table name.
+    pub const NAME: &str = "word_scores";
+    /// Version written by this build.
+    pub const VERSION: SchemaVersion = SchemaVersion::new(NAME, 1, 0);
+    /// The sample.
+    pub const SAMPLE_ID: &str = "sample_id";
+    /// Place of the text among the sample's candidates, from 0.
+    pub const CANDIDATE: &str = "candidate";
+    /// Byte offset, in that text, of the word or of one reference to an object.
+    pub const START: &str = "start";
+    /// Byte offset of its end, exclusive.
+    pub const END: &str = "end";
+    /// Cross-entropy of the candidate with the word masked: the greater, the more the run leant on the word.
+    pub const LOSS: &str = "loss";
+
+    /// Columns and types.
+    pub fn schema() -> SchemaRef {
+        versioned(
+            VERSION,
+            vec![
+                Field::new(SAMPLE_ID, DataType::Utf8, false),
+                Field::new(CANDIDATE, DataType::UInt32, false),
+                Field::new(START, DataType::UInt32, false),
+                Field::new(END, DataType::UInt32, false),
+                Field::new(LOSS, DataType::Float32, false),
+            ],
+        )
+    }
+}
+
 /// One row per candidate word of a few training samples: what token selection saw and chose.
 pub mod selection {
     use super::*;

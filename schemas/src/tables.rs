@@ -198,6 +198,13 @@ pub mod samples {
     pub const ANSWER_TYPE: &str = "answer_type";
     /// Id of the sample's image: low-shot sampling draws groups, so that no image is in two parts.
     pub const GROUP: &str = "group";
+    /// Version of a split that was made from another: it has the two columns below as well.
+    pub const SHIFTED_VERSION: SchemaVersion = SchemaVersion::new(NAME, 1, 1);
+    /// The split that a sample was taken from, where it has the same `sample_id`. Since 1.1, of shifted splits only.
+    pub const ORIGIN: &str = "origin";
+    /// What is other than there, such as `texts 0 1 3` (places in `texts`) or `label neutral -> entailment`; null where
+    /// nothing is. Since 1.1, of shifted splits only.
+    pub const CHANGE: &str = "change";
 
     /// Fields of one soft target.
     pub fn target_fields() -> Fields {
@@ -206,23 +213,30 @@ pub mod samples {
 
     /// Columns and types.
     pub fn schema() -> SchemaRef {
-        versioned(
-            VERSION,
-            vec![
-                Field::new(SAMPLE_ID, DataType::Utf8, false),
-                Field::new(TASK, DataType::Utf8, false),
-                Field::new(SPLIT, DataType::Utf8, false),
-                Field::new(IMAGE, DataType::UInt32, false),
-                list_of(TEXTS, DataType::UInt32),
-                Field::new(LABEL, DataType::UInt32, true),
-                Field::new(LABEL_TEXT, DataType::Utf8, true),
-                list_of(ANSWERS, DataType::Utf8),
-                list_of(TARGETS, DataType::Struct(target_fields())),
-                Field::new(QUESTION_TYPE, DataType::Utf8, true),
-                Field::new(ANSWER_TYPE, DataType::Utf8, true),
-                id(GROUP),
-            ],
-        )
+        versioned(VERSION, fields())
+    }
+
+    /// Columns and types of a split that was made from another.
+    pub fn shifted_schema() -> SchemaRef {
+        let origin = [Field::new(ORIGIN, DataType::Utf8, true), Field::new(CHANGE, DataType::Utf8, true)];
+        versioned(SHIFTED_VERSION, fields().into_iter().chain(origin).collect())
+    }
+
+    fn fields() -> Vec<Field> {
+        vec![
+            Field::new(SAMPLE_ID, DataType::Utf8, false),
+            Field::new(TASK, DataType::Utf8, false),
+            Field::new(SPLIT, DataType::Utf8, false),
+            Field::new(IMAGE, DataType::UInt32, false),
+            list_of(TEXTS, DataType::UInt32),
+            Field::new(LABEL, DataType::UInt32, true),
+            Field::new(LABEL_TEXT, DataType::Utf8, true),
+            list_of(ANSWERS, DataType::Utf8),
+            list_of(TARGETS, DataType::Struct(target_fields())),
+            Field::new(QUESTION_TYPE, DataType::Utf8, true),
+            Field::new(ANSWER_TYPE, DataType::Utf8, true),
+            id(GROUP),
+        ]
     }
 }
 
@@ -268,9 +282,10 @@ mod tests {
     fn never_change_these_constants() {
         let vector = VectorType { dtype: crate::Dtype::F16, width: 2 };
         let regions = (regions::NAME, regions::schema(Some(vector)));
+        let shifted = (samples::NAME, samples::shifted_schema());
         let written: Vec<String> = all()
             .iter()
-            .chain([&regions])
+            .chain([&regions, &shifted])
             .map(|(_, schema)| {
                 let columns: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
                 format!("{} {}", schema.metadata()[SCHEMA_KEY], columns.join(" "))
@@ -284,6 +299,8 @@ mod tests {
                 "samples/1.0 sample_id task split image texts label label_text answers targets question_type answer_type group",
                 "rejects/1.0 source stage code message",
                 "regions/1.0 image_id boxes features",
+                "samples/1.1 sample_id task split image texts label label_text answers targets question_type answer_type group \
+                 origin change",
             ]
         );
     }

@@ -9,9 +9,11 @@ use retort_schemas::Store;
 
 mod cache;
 mod ingest;
+mod shift;
 
 pub use cache::*;
 pub use ingest::*;
+pub use shift::*;
 
 /// Distils vision-language students from cached teacher features.
 ///
@@ -40,6 +42,11 @@ pub enum Command {
         after_help = "Example:\n  retort ingest folder photos/ --texts optional --split all --out photos-retort/"
     )]
     Ingest(Box<Ingest>),
+    /// Make a shifted split of one that is there, to test a student on what it was not trained on
+    ///
+    /// One subcommand a kind; the old split stays, and rows of the new one tell their originals. See docs/shifts.md.
+    #[command(subcommand, after_help = "Example:\n  retort shift rule-singular vcr/ --from val --to val-singular")]
+    Shift(Shift),
     #[cfg(feature = "torch")]
     Teach(Teach),
     Convert(Convert),

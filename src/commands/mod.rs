@@ -9,6 +9,7 @@ mod demo;
 mod export;
 mod ingest;
 mod report;
+mod shift;
 mod sql;
 mod summary;
 mod verify;
@@ -29,6 +30,7 @@ use crate::progress::Terminal;
 pub fn run(command: Command, terminal: &Terminal) -> Result<ExitCode> {
     match command {
         Command::Ingest(source) => ingest::run(*source, terminal),
+        Command::Shift(kind) => shift::run(kind, terminal),
         #[cfg(feature = "torch")]
         Command::Teach(_) | Command::Train(_) | Command::Eval(_) => compute::run(),
         Command::Convert(options) => convert::run(&options, terminal),

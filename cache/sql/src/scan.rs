@@ -15,7 +15,9 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, ListArray, RecordBatch, RecordBatchOptions, StringArray, UInt32Array, new_empty_array};
+use arrow::array::{
+    ArrayRef, ListArray, RecordBatch, RecordBatchOptions, StringArray, UInt32Array, new_empty_array, new_null_array,
+};
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
@@ -384,6 +386,8 @@ impl ReadPart {
             Some(at) => Ok(self.virtual_column(self.reader.table.virtuals[at], from, rows)),
             None => match stored.as_ref().and_then(|batch| shown_by_name(batch, field.name())) {
                 Some(shown) => shown.map_err(|error| DataFusionError::External(Box::new(error))),
+                // Columns that only some splits have: `origin` and `change` of shifted ones.
+                None if field.is_nullable() => Ok(new_null_array(field.data_type(), rows)),
                 None => empty_lists(field, rows).ok_or_else(|| {
                     let problem = format!("is not in {} of this data set", self.reader.table.name);
                     let error = retort_cache::Error::Column { column: field.name().clone(), problem };

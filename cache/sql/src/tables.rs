@@ -33,6 +33,7 @@ pub(crate) fn of_dataset(dataset: Dataset) -> Result<Schemas> {
     let dataset = Arc::new(dataset);
     let own = Tables::default();
     for (table, schema) in tables::all().into_iter().chain(regions_of(&dataset)?) {
+        let schema = if table == tables::samples::NAME { samples_schema(&dataset) } else { schema };
         let virtuals: &[Virtual] = match table {
             tables::samples::NAME => &[Virtual::Shard, Virtual::Row],
             _ => &[Virtual::Split, Virtual::Shard, Virtual::Row],
@@ -84,6 +85,13 @@ pub(crate) fn of_dataset(dataset: Dataset) -> Result<Schemas> {
         schemas.add(shown, alias, tables);
     }
     Ok(schemas)
+}
+
+/// Columns and types of the samples: where any split is a shifted one, with the columns that only such splits have.
+fn samples_schema(dataset: &Dataset) -> SchemaRef {
+    use tables::samples::{NAME, ORIGIN, schema, shifted_schema};
+    let has_origin = |shard: &Shard| shard.tables.get(NAME).is_some_and(|file| file.column_bytes.contains_key(ORIGIN));
+    if dataset.manifest().shards().any(has_origin) { shifted_schema() } else { schema() }
 }
 
 /// Columns and types of the table of regions, if any split has one. A split whose objects have no features beside one

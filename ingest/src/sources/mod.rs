@@ -2,13 +2,13 @@
 
 mod captions;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 mod folder;
 mod img2dataset;
 mod jsonl;
-mod snli_ve;
+pub(crate) mod snli_ve;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod vcr;
 mod vqa;
 mod webdataset;

@@ -13,7 +13,8 @@ use retort_schemas::manifest::AnswerVocabulary;
 use retort_schemas::tables::samples::tasks::SNLI_VE;
 use serde_json::{Value, json};
 
-use self::pairs::{CLASSES, Pair, PairKey, header};
+use self::pairs::{CLASSES, PairKey, header};
+pub(crate) use self::pairs::{PAIR_ID, Pair};
 use crate::folder::ImageFolder;
 use crate::formats::delimited::{BadRow, Delimited, Header};
 use crate::formats::name_list::{NameList, NameSet, bare};
@@ -76,20 +77,7 @@ impl SnliVe {
     /// [`Error::NoImageFolder`], [`retort_cache::Error`] if a file cannot be read.
     pub fn open(files: &SnliVeFiles) -> Result<Self> {
         let images = ImageFolder::open(&files.images)?;
-        let mut pairs: Vec<RowFile> = Vec::new();
-        for path in &files.pairs {
-            // The second file of a part that is shipped in pieces has no header of its own.
-            let before = pairs.iter().rev().find_map(|file| match file {
-                RowFile::Table(table) => Some(table.columns.as_slice()),
-                _ => None,
-            });
-            let file = RowFile::open(path, |first, delimiter| header(path, first, delimiter, before))?;
-            pairs.push(file);
-        }
-        if pairs.is_empty() {
-            let problem = "there is none".to_owned();
-            return Err(Error::InvalidOption { option: "file of pairs", value: String::new(), problem });
-        }
+        let pairs = open_pairs(&files.pairs)?;
         let chosen = match &files.part {
             SnliVePart::All => None,
             SnliVePart::Listed(path) => Some((NameList::read(path)?.into_set(), LISTED)),
@@ -123,7 +111,7 @@ impl SnliVe {
                     continue;
                 }
             };
-            let pair = fields.id(&[pairs::PAIR_ID]).ok().flatten();
+            let pair = fields.id(&[PAIR_ID]).ok().flatten();
             match self.check(&fields, &mut seen) {
                 Ok(Some(image)) => by_image.add(image, row),
                 Ok(None) => {}
@@ -215,6 +203,29 @@ impl Source for SnliVe {
             items: Box::new(rejects.chain(images_of)),
         })
     }
+}
+
+/// Opens files of pairs, in any of the published shapes.
+///
+/// # Errors
+/// [`Error::NoColumns`] or [`Error::UnknownLayout`] for a file of other content, [`Error::InvalidOption`] if there is no
+/// file.
+pub(crate) fn open_pairs(paths: &[PathBuf]) -> Result<Vec<RowFile>> {
+    let mut pairs: Vec<RowFile> = Vec::new();
+    for path in paths {
+        // The second file of a part that is shipped in pieces has no header of its own.
+        let before = pairs.iter().rev().find_map(|file| match file {
+            RowFile::Table(table) => Some(table.columns.as_slice()),
+            _ => None,
+        });
+        let file = RowFile::open(path, |first, delimiter| header(path, first, delimiter, before))?;
+        pairs.push(file);
+    }
+    if pairs.is_empty() {
+        let problem = "there is none".to_owned();
+        return Err(Error::InvalidOption { option: "file of pairs", value: String::new(), problem });
+    }
+    Ok(pairs)
 }
 
 /// The official parts of `train_val.lst`.

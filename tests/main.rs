@@ -10,6 +10,7 @@ mod joining;
 mod models;
 #[cfg(feature = "torch")]
 mod pipeline;
+mod shifts;
 mod support;
 #[cfg(feature = "torch")]
 mod tasks;

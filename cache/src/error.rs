@@ -232,7 +232,9 @@ impl Error {
                 "a cache belongs to the data set it was made from: remove it with `retort cache rm` and run `retort teach` here"
             }
             Self::NoTeacher { .. } => "make its features with `retort teach DATASET --teacher NAME=MODEL_FOLDER`",
-            Self::SplitExists { .. } => "use the options it was begun with, another --split, or another --out",
+            Self::SplitExists { .. } => {
+                "use the options it was begun with, another name for the split, or --force to replace it"
+            }
             Self::Locked { .. } => "wait for it, or stop it",
             Self::Differs { .. } => {
                 "make the features there with `retort teach`; `retort cache rm` removes what is in the way"

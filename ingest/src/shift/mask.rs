@@ -2,8 +2,8 @@
 //!
 //! A choice is the last part of a candidate text: all of it where the text has one part. A masked word, or a masked
 //! reference to an object, is `[MASK]` and names no object, as where masked annotations are ingested. All choices are
-//! masked, the right one too. Where a VCR text holds the right answer before its rationales, that answer is masked by the
-//! scores of the sample that asks for it.
+//! masked, the right one too. Where a VCR text holds the right answer before its rationales, that answer is masked by
+//! the scores of the sample that asks for it.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -41,7 +41,10 @@ impl Masked {
         let mut ranked = scores.to_vec();
         ranked.sort_by(|a, b| b.loss.total_cmp(&a.loss).then(a.start.cmp(&b.start)));
         let mut masked = match self {
-            Self::Top(top) => ranked.split_off(0).into_iter().take(top).collect(),
+            Self::Top(top) => {
+                ranked.truncate(top);
+                ranked
+            }
             Self::AllBut(kept) => ranked.split_off(kept.min(ranked.len())),
         };
         masked.sort_by_key(|score| score.start);

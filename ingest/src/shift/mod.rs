@@ -116,8 +116,8 @@ pub struct ShiftReport {
     pub skipped_already: bool,
 }
 
-/// How far apart the answers of two splits are, of one type of question: total variation, 0 for the same shares of every
-/// answer, 1 for no answer in both.
+/// How far apart the answers of two splits are, of one type of question: total variation, 0 for the same shares of
+/// every answer, 1 for no answer in both.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Divergence {
     /// The type, as the source words it.

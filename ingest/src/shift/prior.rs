@@ -1,12 +1,13 @@
 //! Changed priors: two new splits in which the answers to each type of question have other shares.
 //!
-//! The idea is that of VQA-CP (Agrawal et al., CVPR 2018): within each type of question, an answer that is common in the
-//! one split is rare in the other. Here no image is in both, which theirs does not promise. Two greedy deals, both decided
-//! by the seed among equals:
+//! The idea is that of VQA-CP (Agrawal et al., CVPR 2018): within each type of question, an answer that is common in
+//! the one split is rare in the other. Here no image is in both, which theirs does not promise. Two greedy deals, both
+//! decided by the seed among equals:
 //!
 //! 1. Every (type of question, answer) is given to train or to test, the commonest answers of a type first, each to the
 //!    side that is furthest below its share of the type's questions.
-//! 2. Every image goes to the side that most of its questions were given to, the most decided images first, until the test
+//! 2. Every image goes to the side that most of its questions were given to, the most decided images first, until the
+//!    test
 //!    side has its share of the images.
 //!
 //! Questions that came with their image to the other side stay there, or with `strict` are left out: then no answer to
@@ -189,8 +190,8 @@ fn describe(rows: &[ShardRows], share: f64, seed: u64, fates: &[Vec<Vec<Fate>>],
     }
 }
 
-/// Half the sum of the differences of the shares of every answer, and how many samples there are; nothing where one side
-/// has none.
+/// Half the sum of the differences of the shares of every answer, and how many samples there are; nothing where one
+/// side has none.
 fn total_variation(answers: &BTreeMap<String, [u64; 2]>) -> Option<(f64, u64)> {
     let [one, two] = [0, 1].map(|side| answers.values().map(|counts| counts[side]).sum::<u64>());
     if one == 0 || two == 0 {

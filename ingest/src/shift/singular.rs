@@ -1,8 +1,8 @@
 //! Rule-singular: questions about exactly one person.
 //!
-//! A choice is rewritten if the distinct persons it names and the distinct pronouns among *he* and *she* make one. Only a
-//! list of that person alone is replaced: one beside others in a list is left. A right choice that holds nothing but a
-//! pronoun is counted and stays as it is; possessives are never replaced.
+//! A choice is rewritten if the distinct persons it names and the distinct pronouns among *he* and *she* make one. Only
+//! a list of that person alone is replaced: one beside others in a list is left. A right choice that holds nothing but
+//! a pronoun is counted and stays as it is; possessives are never replaced.
 
 use std::collections::BTreeSet;
 

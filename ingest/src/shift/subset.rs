@@ -1,8 +1,8 @@
 //! The hard subset: what a classifier that sees the text alone gets wrong.
 //!
-//! The classifier is a multinomial logistic regression on hashed words and pairs of words. It is cross-fitted: the groups
-//! (images) are dealt into folds, and the samples of a fold are judged by a classifier of all others, so that it never
-//! saw the sample, nor another of the same image.
+//! The classifier is a multinomial logistic regression on hashed words and pairs of words. It is cross-fitted: the
+//! groups (images) are dealt into folds, and the samples of a fold are judged by a classifier of all others, so that it
+//! never saw the sample, nor another of the same image.
 
 use serde_json::json;
 

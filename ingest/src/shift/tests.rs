@@ -174,7 +174,7 @@ fn singular_gives_wrong_choices_the_tag_and_the_right_one_a_pronoun() {
     // The pronoun is told by the question where the choice does not say.
     let answers = ["@1's friend left.", "@1 sees @1 and his @1.", "She isn't, but her hat is.", "@1 and @2 left."];
     let (new, counts) = shifted_choices(&Kind::RuleSingular, qa("a", question, answers, 1));
-    // Bo is replaced each time, at the start with a capital; his makes it he; possessives stay. Two persons: left alone.
+    // Bo is replaced each time, at the start with a capital; his makes it he; possessives stay. Two persons are left.
     assert_eq!(new, ["Al's friend left.", "He sees he and his he.", "Al isn't, but her hat is.", "Bo and Cy left."]);
     assert_eq!((counts["answers"], counts["answers modified"], counts["samples"]), (4, 3, 1));
 
@@ -322,7 +322,7 @@ fn masks_go_by_scores_and_the_given_answer_by_its_own() {
     assert!(matches!(error, Error::BadScore { candidate: 0, .. }), "{error}");
     let few = set.scores(&[("a:qa", 0, 16, 18, 0.5)]);
     let error = set.shift(&Kind::RemoveTop1 { scores: few }, "few").unwrap_err();
-    assert!(error.to_string().contains("1 dropped: a choice without scores"), "{error}");
+    assert!(error.to_string().contains("2 dropped: a choice without scores"), "{error}");
 }
 
 fn hypothesis(id: usize, words: &str, class: u32) -> Record<'static> {
@@ -383,4 +383,31 @@ fn priors_differ_and_no_image_is_in_both() {
     assert_eq!((types.after, types.samples), (1.0, 80));
     assert!(types.before < 0.5, "{types:?}");
     assert_eq!(set.shift(&kind, "cp").unwrap().iter().filter(|report| report.skipped_already).count(), 2);
+}
+
+#[test]
+fn real_pairs_are_relabelled_and_the_text_alone_tells_many() -> Result<()> {
+    use crate::sources::fixture::Fixture;
+    let Some(data) = crate::sources::testing::shared_data("flickr8k_snlive") else { return Ok(()) };
+    let fixture = Fixture::with_photos(&[]);
+    let files = crate::SnliVeFiles {
+        pairs: vec![data.join("snli_ve_dev.jsonl")],
+        images: data.join("images"),
+        part: crate::SnliVePart::All,
+        id_map: Some(data.join("flickr30k_id_map.csv")),
+    };
+    fixture.ingest(&crate::SnliVe::open(&files)?, "dev")?;
+    let run = |kind: &Kind, to: &str| {
+        shift(kind, &fixture.out(), [&["dev".to_owned()], &[to.to_owned()]], false, &Quiet, &Interrupt::default())
+    };
+    let corrected = run(&Kind::Relabel { pairs: vec![data.join("esnlive_dev.csv")] }, "corrected")?.remove(0);
+    // Both files hold the same labels of these pairs.
+    assert_eq!((corrected.samples, corrected.counts.get("labels changed")), (3_217, None));
+    let hard = run(&Kind::Hard { folds: 5, seed: 0 }, "hard")?.remove(0);
+    let [accuracy, chance] =
+        ["accuracy of the text alone", "share of the commonest class"].map(|name| hard.shares[name]);
+    assert_eq!(hard.samples, 3_217 - hard.counts["dropped: told from the text alone"]);
+    assert!(accuracy > chance + 0.1, "{accuracy} {chance}");
+    println!("text alone: {accuracy}, commonest class: {chance}");
+    Ok(())
 }

@@ -94,8 +94,8 @@ impl Edit {
     }
 }
 
-/// The text with these edits, which are in order and do not overlap: parts and references move along, references to what
-/// was replaced are gone.
+/// The text with these edits, which are in order and do not overlap: parts and references move along, references to
+/// what was replaced are gone.
 pub(crate) fn edited(text: &Text<'_>, edits: &[Edit]) -> Text<'static> {
     let mut new = Text::default();
     let (mut out, mut objects) = (String::with_capacity(text.text.len()), Vec::new());

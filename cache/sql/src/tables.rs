@@ -33,7 +33,7 @@ pub(crate) fn of_dataset(dataset: Dataset) -> Result<Schemas> {
     let dataset = Arc::new(dataset);
     let own = Tables::default();
     for (table, schema) in tables::all().into_iter().chain(regions_of(&dataset)?) {
-        let schema = if table == tables::samples::NAME { samples_schema(&dataset) } else { schema };
+        let schema = if table == tables::samples::NAME { samples_schema(&dataset)? } else { schema };
         let virtuals: &[Virtual] = match table {
             tables::samples::NAME => &[Virtual::Shard, Virtual::Row],
             _ => &[Virtual::Split, Virtual::Shard, Virtual::Row],
@@ -88,10 +88,17 @@ pub(crate) fn of_dataset(dataset: Dataset) -> Result<Schemas> {
 }
 
 /// Columns and types of the samples: where any split is a shifted one, with the columns that only such splits have.
-fn samples_schema(dataset: &Dataset) -> SchemaRef {
+fn samples_schema(dataset: &Dataset) -> Result<SchemaRef> {
     use tables::samples::{NAME, ORIGIN, schema, shifted_schema};
-    let has_origin = |shard: &Shard| shard.tables.get(NAME).is_some_and(|file| file.column_bytes.contains_key(ORIGIN));
-    if dataset.manifest().shards().any(has_origin) { shifted_schema() } else { schema() }
+    for split in &dataset.manifest().splits {
+        // Every shard of a split has them, or none.
+        let first = dataset.split_shards(&split.name)?.next().transpose()?;
+        let file = first.as_ref().and_then(|shard| shard.tables.get(NAME));
+        if file.is_some_and(|file| file.column_bytes.contains_key(ORIGIN)) {
+            return Ok(shifted_schema());
+        }
+    }
+    Ok(schema())
 }
 
 /// Columns and types of the table of regions, if any split has one. A split whose objects have no features beside one

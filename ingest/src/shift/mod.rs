@@ -173,9 +173,9 @@ pub fn shift(
         if !split.complete {
             return Err(refuse(format!("{name} is not complete: ingest the rest of it first")));
         }
-        for shard in &split.shards {
+        for shard in dataset.split_shards(name)? {
             interrupt.check()?;
-            rows.push(ShardRows::read(&dataset, name, shard)?);
+            rows.push(ShardRows::read(&dataset, name, &shard?)?);
         }
     }
     let decided = decide(kind, &dataset, &rows).map_err(|fault| match fault {

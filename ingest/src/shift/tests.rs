@@ -116,8 +116,8 @@ impl Set {
 
     fn rows(&self, split: &str) -> Vec<ShardRows> {
         let dataset = Dataset::open(self.folder.path()).unwrap();
-        let shards = dataset.split(split).unwrap().shards.clone();
-        shards.iter().map(|shard| ShardRows::read(&dataset, split, shard).unwrap()).collect()
+        let shards = dataset.split_shards(split).unwrap();
+        shards.map(|shard| ShardRows::read(&dataset, split, &shard.unwrap()).unwrap()).collect()
     }
 
     /// The samples of a split.
@@ -128,7 +128,7 @@ impl Set {
 
     fn table(&self, split: &str, shard: usize, table: &str) -> RecordBatch {
         let dataset = Dataset::open(self.folder.path()).unwrap();
-        let shard = dataset.split(split).unwrap().shards[shard].clone();
+        let shard = dataset.split_shards(split).unwrap().nth(shard).unwrap().unwrap();
         dataset.read(&shard, table, Columns::All).unwrap()
     }
 

@@ -337,12 +337,14 @@ fn the_hard_subset_is_what_the_text_alone_does_not_tell() {
         _ => hypothesis(id, "a man is outside", 0),
     });
     let unusual = [hypothesis(40, "nobody is here", 0), hypothesis(41, "a man is outside", 2)];
-    let set = Set::of(vec![usual.chain(unusual).collect()]);
+    // Words that a classifier knows only if it saw this very sample.
+    let alone = hypothesis(42, "zebra stripes", 1);
+    let set = Set::of(vec![usual.chain(unusual).chain([alone]).collect()]);
     let report = set.shift(&Kind::Hard { folds: 5, seed: 3 }, "hard").unwrap().remove(0);
     let ids: Vec<String> = set.records("hard").iter().map(|record| record.id.to_string()).collect();
-    assert_eq!(ids, ["40", "41"]);
-    assert_eq!(report.shares["accuracy of the text alone"], 0.9524);
-    assert_eq!(report.shares["share of the commonest class"], 0.5);
+    assert_eq!(ids, ["40", "41", "42"]);
+    assert_eq!(report.shares["accuracy of the text alone"], 0.9302);
+    assert_eq!(report.shares["share of the commonest class"], 0.4884);
 }
 
 #[test]

@@ -100,7 +100,7 @@ impl Set {
                 };
                 let class = |name: &&str| (if *name == "table" { "dining table" } else { "person" }).to_owned();
                 let region = |name| Region { class: Some(class(&name)), ..Region::default() };
-                let found = Regions { boxes: NAMES.into_iter().map(|name| region(name)).collect(), features: None };
+                let found = Regions { boxes: NAMES.into_iter().map(region).collect(), features: None };
                 let row = builder.add_image(image, Some(found));
                 builder.add_sample(row, record);
             }

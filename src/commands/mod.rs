@@ -30,7 +30,7 @@ pub fn run(command: Command, terminal: &Terminal) -> Result<ExitCode> {
     match command {
         Command::Ingest(source) => ingest::run(*source, terminal),
         #[cfg(feature = "torch")]
-        Command::Teach(_) | Command::Train(_) | Command::Eval(_) => compute::run(),
+        Command::Teach(_) | Command::Train(_) | Command::Eval(_) | Command::Protocol(_) => compute::run(),
         Command::Convert(options) => convert::run(&options, terminal),
         Command::Summary(options) => summary::run(&options),
         Command::Verify(options) => verify::run(&options, terminal),

@@ -21,7 +21,9 @@ pub struct Protocol {
     pub conditions: Vec<Condition>,
     /// How often: one run of every arm in every condition for each.
     pub seeds: Vec<u64>,
-    /// The recipe that all runs share, with `[settings]` over it.
+    /// The recipe of all arms that name none of their own.
+    recipe: Table,
+    /// What is put over the recipe of every run.
     shared: Table,
     /// Settings of the command line, over everything.
     settings: Vec<String>,
@@ -32,6 +34,8 @@ pub struct Protocol {
 pub struct ArmEntry {
     /// What the table calls it.
     pub name: String,
+    /// A recipe of its own, where the protocol's does not suit it: that of another student.
+    recipe: Option<Table>,
     settings: Table,
 }
 
@@ -68,21 +72,12 @@ impl Protocol {
         let text = retort_cache::read_text(path)?;
         let file: Table = toml::from_str(&text).map_err(|error| fault(path, error.to_string()))?;
         refuse_unknown(path, "", &file, &KEYS)?;
-        let mut shared = match file.get("recipe") {
+        let recipe = file.get("recipe").map(|named| recipe_of(path, "recipe", named)).transpose()?;
+        let shared = match file.get("settings") {
+            Some(own) => table_of(path, "settings", own)?.clone(),
             None => Table::new(),
-            Some(named) => {
-                let named = text_of(path, "recipe", named)?;
-                let recipe = path.parent().unwrap_or(Path::new("")).join(named);
-                let text = retort_cache::read_text(&recipe)?;
-                toml::from_str(&text)
-                    .map_err(|error| Error::Recipe { path: recipe.clone(), problem: error.to_string() })?
-            }
         };
-        if let Some(own) = file.get("settings") {
-            let own = table_of(path, "settings", own)?;
-            refuse_unknown(path, "settings", own, &[])?;
-            merge(&mut shared, own);
-        }
+        refuse_unknown(path, "settings", &shared, &[])?;
         let arms = list_of(path, &file, "arms")?;
         let arms = arms.iter().enumerate().map(|(at, arm)| ArmEntry::of(path, &format!("arms[{}]", at + 1), arm));
         let conditions = list_of(path, &file, "conditions")?.iter().enumerate();
@@ -105,6 +100,7 @@ impl Protocol {
             conditions: conditions.collect::<Result<_>>()?,
             seeds: seeds.collect::<Result<_>>()?,
             path: path.to_owned(),
+            recipe: recipe.unwrap_or_default(),
             shared,
             settings: settings.to_vec(),
         };
@@ -114,8 +110,8 @@ impl Protocol {
         Ok(protocol)
     }
 
-    /// The recipe of one run: the shared one, the condition's settings over it, the arm's, the seed, and at last those of
-    /// the command line.
+    /// The recipe of one run: the protocol's or the arm's own, with `[settings]` over it, the condition's settings, the arm's,
+    /// the seed, and at last those of the command line.
     ///
     /// # Errors
     /// Those of recipes, with the arm and the condition.
@@ -123,7 +119,8 @@ impl Protocol {
         let place = |problem: String| {
             fault(&self.path, format!("arm {:?} in condition {:?}: {problem}", arm.name, condition.name))
         };
-        let mut table = self.shared.clone();
+        let mut table = arm.recipe.as_ref().unwrap_or(&self.recipe).clone();
+        merge(&mut table, &self.shared);
         merge(&mut table, &condition.settings);
         merge(&mut table, &arm.settings);
         let number = i64::try_from(seed).map_err(|_| place(format!("the seed {seed} is too large")))?;
@@ -160,12 +157,13 @@ impl ArmEntry {
         };
         let name =
             settings.remove("name").map(|name| text_of(path, &format!("{place}.name"), &name).map(str::to_owned));
-        refuse_unknown(path, place, &settings, &["name"])?;
+        let recipe = settings.remove("recipe").map(|named| recipe_of(path, &format!("{place}.recipe"), &named));
+        refuse_unknown(path, place, &settings, &["name", "recipe"])?;
         let name = match name {
             Some(name) => name?,
             None => usual_name(&settings),
         };
-        Ok(Self { name, settings })
+        Ok(Self { name, recipe: recipe.transpose()?, settings })
     }
 }
 
@@ -242,6 +240,13 @@ fn refuse_unknown(path: &Path, place: &str, table: &Table, own: &[&str]) -> Resu
         return Err(fault(path, format!("{place}.seed: the protocol's seeds decide that, leave it out")));
     }
     Ok(())
+}
+
+/// The keys of a recipe file, which is named relative to the protocol's folder.
+fn recipe_of(path: &Path, place: &str, named: &Value) -> Result<Table> {
+    let recipe = path.parent().unwrap_or(Path::new("")).join(text_of(path, place, named)?);
+    toml::from_str(&retort_cache::read_text(&recipe)?)
+        .map_err(|error| Error::Recipe { path: recipe, problem: error.to_string() })
 }
 
 fn list_of<'a>(path: &Path, file: &'a Table, key: &str) -> Result<&'a Vec<Value>> {

@@ -258,3 +258,16 @@ fn the_time_is_estimated_from_a_few_steps_and_then_from_what_is_finished() -> fi
     assert_eq!(estimate(&plan.runs, &site)?, Estimate { secs: 0.0, unknown: 0 });
     Ok(())
 }
+
+#[test]
+fn every_protocol_that_comes_with_the_project_is_one_that_a_reviewer_accepts() -> fixture::Result {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("protocols");
+    for (name, runs) in [("easy-vqa", 108), ("easy-vqa-quick", 9), ("vcr", 144), ("snli-ve", 144), ("vqa", 144)] {
+        let protocol = Protocol::read(&folder.join(format!("{name}.toml")), &[])?;
+        let plan = Plan::of(&protocol)?;
+        assert_eq!((protocol.name.as_str(), plan.runs.len()), (name, runs));
+        assert_eq!(plan.warnings, Vec::<String>::new(), "{name}");
+        assert!(plan.runs.iter().all(|run| run.recipe.validate.share > 0.0), "{name}");
+    }
+    Ok(())
+}

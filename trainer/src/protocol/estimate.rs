@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use arrow::array::{Float64Array, StringArray};
 use retort_cache::{column, read_plain_table};
 use retort_schemas::runs::{Environment, files, metrics};
 
@@ -13,6 +14,10 @@ use crate::{Error, Result};
 
 /// Steps of a calibration, and of its stage before the task.
 const STEPS: u64 = 12;
+/// Tag of the learning rate.
+const RATE: &str = "lr";
+/// Before the tags of the stage before the task.
+const ADAPT: &str = "adapt/";
 /// Folder of calibrations, in the output folder.
 const FOLDER: &str = "calibration";
 
@@ -62,17 +67,18 @@ fn starts(run: &Path) -> Result<Vec<f64>> {
     Ok(found.starts.iter().map(|start| start.began_unix_secs).collect())
 }
 
-/// When values were logged, in seconds since 1970, each time once.
+/// When each logged step was done, in seconds since 1970.
 fn logged(run: &Path) -> Result<Vec<f64>> {
     let path = run.join(format!("{}.parquet", metrics::NAME));
     if !path.is_file() {
         return Ok(Vec::new());
     }
     let table = read_plain_table(&path, metrics::VERSION)?;
-    let times: &arrow::array::Float64Array = column(&table, metrics::UNIX_SECS)?;
-    let mut times: Vec<f64> = times.values().to_vec();
-    times.dedup();
-    Ok(times)
+    let tags: &StringArray = column(&table, metrics::TAG)?;
+    let times: &Float64Array = column(&table, metrics::UNIX_SECS)?;
+    // Of all that is logged of a step, the rate, which every stage has.
+    let of_step = |tag: &str| tag == RATE || tag.strip_prefix(ADAPT).is_some_and(|tag| tag == RATE);
+    Ok((0..table.num_rows()).filter(|row| of_step(tags.value(*row))).map(|row| times.value(row)).collect())
 }
 
 /// Steps of a run, the stage before the task included.

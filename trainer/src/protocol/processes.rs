@@ -13,7 +13,7 @@ use std::time::Duration;
 use retort_cache::Interrupt;
 
 use super::work::{Doing, Ended, Slot, Worker};
-use crate::{Error, Result};
+use crate::Error;
 
 /// Lines kept of what a process says.
 const LINES: usize = 20;
@@ -38,7 +38,7 @@ impl Worker for Processes {
         lock: &File,
         hear: &(dyn Fn(&str) + Sync),
         interrupt: &Interrupt,
-    ) -> Result<Ended> {
+    ) -> crate::Result<Ended> {
         let fault = |problem: String| Error::Run { path: run.to_owned(), problem };
         // The lock lives on with the process, even if this one is killed: nobody else then starts on the same folder.
         let held = lock.try_clone().map_err(|error| fault(format!("its lock cannot be passed on: {error}")))?;
@@ -54,7 +54,7 @@ impl Worker for Processes {
         let status = thread::scope(|scope| {
             scope.spawn(|| {
                 let lines = stderr.into_iter().flat_map(|stderr| BufReader::new(stderr).split(b'\n'));
-                for line in lines.map_while(|line| line.ok()) {
+                for line in lines.map_while(Result::ok) {
                     let line = String::from_utf8_lossy(&line).into_owned();
                     hear(&line);
                     let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray, Float32Array, Float64Array, RecordBatch, StringArray, UInt64Array};
+use arrow::array::{ArrayRef, BooleanArray, Float32Array, Float64Array, RecordBatch, StringArray, UInt64Array};
 use arrow::compute::concat_batches;
 use retort_cache::{column, read_plain_table, read_text, write_atomic, write_plain_table};
 use retort_schemas::protocol::{Failure, PREDICTIONS_FILE, RESULTS_FILE, TABLE_FILE, predictions, runs as columns};

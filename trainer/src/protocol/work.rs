@@ -118,14 +118,14 @@ pub fn carry_out(title: &str, runs: &[PlannedRun], site: &Site<'_>) -> Result<Ve
     thread::scope(|scope| {
         let work = |at: usize, slot: Slot| {
             if let Err(error) = keep_at_work(runs, site, &shared, at, slot) {
-                // One that cannot go on stops the others, at their checkpoints.
+                // One that cannot go on ends the work: the others finish the runs that they are at.
                 lock(&shared.error).get_or_insert(error);
                 lock(&shared.waiting).clear();
             }
         };
         let handles: Vec<_> =
             site.slots.iter().enumerate().map(|(at, slot)| scope.spawn(move || work(at, *slot))).collect();
-        while !handles.iter().all(thread::ScopedJoinHandle::is_finished) {
+        while !handles.iter().all(|handle| handle.is_finished()) {
             thread::sleep(LOOK_EVERY);
             let notes: Vec<String> = lock(&shared.notes).values().cloned().collect();
             site.progress.note(&notes.join("; "));

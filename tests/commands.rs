@@ -17,8 +17,8 @@ fn help_lists_the_commands_and_every_help_ends_in_an_example() -> Result {
     let help = succeed(&["--help"])?;
     let commands: &[&str] = if cfg!(feature = "torch") {
         &[
-            "ingest", "teach", "convert", "summary", "verify", "cache", "export", "sql", "train", "eval", "report",
-            "demo",
+            "ingest", "teach", "convert", "summary", "verify", "cache", "export", "sql", "train", "eval", "protocol",
+            "report", "demo",
         ]
     } else {
         &["ingest", "convert", "summary", "verify", "cache", "export", "sql", "report"]

@@ -90,37 +90,45 @@ pub fn write_tables(protocol: &Protocol, plan: &Plan, scored: &[ScoredRun], out:
     Ok(write_plain_table(&path, &batch)?)
 }
 
+/// A run in a condition.
+struct Placed<'a> {
+    condition: &'a str,
+    arm: &'a str,
+    shifted: bool,
+    run: &'a ScoredRun,
+}
+
 fn rows_of_runs(protocol: &Protocol, plan: &Plan, scored: &[ScoredRun]) -> Result<RecordBatch> {
     // One row for each condition that a run serves with this split.
-    let mut rows: Vec<(&str, &str, bool, &ScoredRun)> = Vec::new();
+    let mut rows: Vec<Placed<'_>> = Vec::new();
     for cell in &plan.cells {
         let (condition, arm) = (&protocol.conditions[cell.condition], &protocol.arms[cell.arm]);
         for (split, shifted) in condition.splits() {
             for run in &cell.runs {
                 let found = scored.iter().find(|scored| scored.run == *run && scored.split == split);
-                rows.extend(found.map(|found| (condition.name.as_str(), arm.name.as_str(), shifted, found)));
+                rows.extend(found.map(|run| Placed { condition: &condition.name, arm: &arm.name, shifted, run }));
             }
         }
     }
-    let text = |of: &dyn Fn(&(&str, &str, bool, &ScoredRun)) -> String| -> ArrayRef {
+    let text = |of: &dyn Fn(&Placed<'_>) -> String| -> ArrayRef {
         Arc::new(StringArray::from_iter_values(rows.iter().map(of)))
     };
     let count = |of: &dyn Fn(&ScoredRun) -> u64| -> ArrayRef {
-        Arc::new(UInt64Array::from_iter_values(rows.iter().map(|row| of(row.3))))
+        Arc::new(UInt64Array::from_iter_values(rows.iter().map(|row| of(row.run))))
     };
     let share = |of: &dyn Fn(&ScoredRun) -> Option<f64>| -> ArrayRef {
-        Arc::new(Float64Array::from_iter(rows.iter().map(|row| of(row.3))))
+        Arc::new(Float64Array::from_iter(rows.iter().map(|row| of(row.run))))
     };
     let overall = |of: fn(&retort_schemas::runs::Score) -> f64| share(&|run| Some(of(&run.evaluation.overall)));
     let held_out = |run: &ScoredRun| run.info.validation.clone();
     let all: Vec<ArrayRef> = vec![
-        text(&|row| plan.runs[row.3.run].folder.clone()),
-        text(&|row| row.0.to_owned()),
-        text(&|row| row.1.to_owned()),
+        text(&|row| plan.runs[row.run.run].folder.clone()),
+        text(&|row| row.condition.to_owned()),
+        text(&|row| row.arm.to_owned()),
         count(&|run| run.info.seed),
-        text(&|row| row.3.split.clone()),
-        Arc::new(BooleanArray::from_iter(rows.iter().map(|row| Some(row.2)))),
-        text(&|row| row.3.evaluation.metric.clone()),
+        text(&|row| row.run.split.clone()),
+        Arc::new(BooleanArray::from_iter(rows.iter().map(|row| Some(row.shifted)))),
+        text(&|row| row.run.evaluation.metric.clone()),
         overall(|score| score.accuracy),
         overall(|score| score.majority),
         overall(|score| score.question_only),
@@ -134,7 +142,7 @@ fn rows_of_runs(protocol: &Protocol, plan: &Plan, scored: &[ScoredRun]) -> Resul
         share(&|run| run.wall_secs),
         count(&|run| run.info.parameters),
         share(&|run| held_out(run)?.best_score),
-        Arc::new(UInt64Array::from_iter(rows.iter().map(|row| held_out(row.3)?.best_step))),
+        Arc::new(UInt64Array::from_iter(rows.iter().map(|row| held_out(row.run)?.best_step))),
     ];
     let arrow = retort_cache::Error::arrow(Path::new(RESULTS_FILE));
     Ok(RecordBatch::try_new(columns::schema(), all).map_err(arrow)?)

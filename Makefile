@@ -55,6 +55,7 @@ lint: libtorch
 golden: demo-data $(CACHE)/golden-venv/ready
 	$(CACHE)/golden-venv/bin/python tests/py/make_goldens.py
 	$(CACHE)/golden-venv/bin/python tests/py/make_losses.py
+	$(CACHE)/golden-venv/bin/python tests/py/make_statistics.py
 
 ## every benchmark, beside what people use; docs/benchmarks.md holds the results
 bench: bench-ingest bench-cache bench-train

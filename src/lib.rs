@@ -3,7 +3,7 @@
 //! ```text
 //! retort         ingest, summary, verify, cache, export, sql, report, demo    starts at once, needs no libtorch
 //!    |
-//!    \-- execs --> retort-torch    teach, train, eval    loading libtorch alone takes 0.2 s and 125 MiB
+//!    \-- execs --> retort-torch    teach, train, eval, protocol    loading libtorch alone takes 0.2 s and 125 MiB
 //! ```
 //!
 //! stdout is data, stderr is progress and hints. Exit codes: 0 done, 1 the answer is no, 2 error, 130 interrupted with

@@ -7,13 +7,16 @@ use std::time::{Duration, Instant};
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use retort_cache::{Interrupt, Progress};
 
-/// Between two status lines where there is no terminal.
+/// Between two status lines where there is no terminal, unless [`STATUS_KEY`] says otherwise.
 const STATUS_EVERY: Duration = Duration::from_secs(30);
+/// Environment variable: seconds between two status lines. A protocol sets it for its runs, whose progress it shows.
+const STATUS_KEY: &str = "RETORT_STATUS_SECS";
 
 /// stderr, and the request to stop.
 pub struct Terminal {
     interrupt: Interrupt,
     quiet: bool,
+    status_every: Duration,
     stage: Mutex<Option<Stage>>,
 }
 
@@ -40,7 +43,9 @@ impl Terminal {
             }
             request.request();
         });
-        Self { interrupt, quiet, stage: Mutex::new(None) }
+        let told = std::env::var(STATUS_KEY).ok().and_then(|secs| secs.parse().ok());
+        let status_every = told.map_or(STATUS_EVERY, Duration::from_secs);
+        Self { interrupt, quiet, status_every, stage: Mutex::new(None) }
     }
 
     /// The request to stop.
@@ -120,7 +125,7 @@ impl Progress for Terminal {
             stage.done += units;
             match &stage.bar {
                 Some(bar) => bar.inc(units),
-                None if !quiet && stage.said.elapsed() >= STATUS_EVERY => stage.status(),
+                None if !quiet && stage.said.elapsed() >= self.status_every => stage.status(),
                 None => {}
             }
         }

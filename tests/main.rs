@@ -10,6 +10,8 @@ mod joining;
 mod models;
 #[cfg(feature = "torch")]
 mod pipeline;
+#[cfg(feature = "torch")]
+mod protocol;
 mod shifts;
 mod support;
 #[cfg(feature = "torch")]

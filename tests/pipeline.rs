@@ -379,7 +379,7 @@ fn ten_lines_of_python_read_a_vector() -> Result {
     let teacher = fs::read_dir(dataset.join("cache"))?.flatten().map(|entry| entry.path()).min().unwrap();
     let file = teacher.join("images/train-00001.parquet");
     let script = repository().join("docs/read_vector.py");
-    let said = run_python(&packages, &repository(), &[text(&script), text(&file), "embedding", "1"])?;
+    let said = run_python(&packages, repository(), &[text(&script), text(&file), "embedding", "1"])?;
     let query = "SELECT embedding[1] AS x FROM clip.images WHERE shard = 'train-00001' AND \"row\" = 1";
     let first = succeed(&["sql", text(&dataset), "-c", query, "--format", "ndjson"])?;
     let first = serde_json::from_str::<Value>(&first)?["x"].as_f64().unwrap();
@@ -405,7 +405,7 @@ fn tensorboard_reads_what_the_metrics_hold() -> Result {
     let validate = ["--set", "validate.share=0.25", "--set", "validate.every=20"];
     succeed(&[&["train", text(&recipe), "--run", text(&run)], &validate[..]].concat())?;
     let script = repository().join("tests/py/check_tensorboard.py");
-    let said = run_python(&packages, &repository(), &[text(&script), text(&run)])?;
+    let said = run_python(&packages, repository(), &[text(&script), text(&run)])?;
     let query = "SELECT tag, step, value FROM metrics \
                  WHERE tag IN ('loss/task', 'val/accuracy', 'val/loss') ORDER BY tag, step";
     let rows = succeed(&["sql", text(&run), "-c", query, "--format", "csv"])?;

@@ -24,12 +24,16 @@
 //!   metrics.parquet                 runs::metrics
 //!   selection.parquet               runs::selection
 //!   predictions-test.parquet        runs::predictions
+//! PROTOCOL/
+//!   results.parquet                 protocol::runs
+//!   predictions.parquet             protocol::predictions
 //! ```
 
 pub mod answers;
 pub mod features;
 pub mod manifest;
 pub mod parts;
+pub mod protocol;
 pub mod runs;
 mod store;
 pub mod tables;

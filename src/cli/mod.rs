@@ -61,6 +61,8 @@ pub enum Command {
     Train(Train),
     #[cfg(feature = "torch")]
     Eval(Eval),
+    #[cfg(feature = "torch")]
+    Protocol(Protocol),
     Report(Report),
     #[cfg(feature = "torch")]
     Demo(Demo),
@@ -221,16 +223,17 @@ pub struct Verify {
     pub quarantine: bool,
 }
 
-/// Ask a data set or a run with SQL
+/// Ask a data set, a run or a protocol with SQL
 ///
 /// Tables of a data set: images, regions, texts, samples, rejects, shards, teachers, and NAME.images, NAME.patches, NAME.texts,
-/// NAME.tokens, NAME.words of each teacher. Tables of a run: metrics, predictions, selection, confidence. See docs/sql.md.
+/// NAME.tokens, NAME.words of each teacher. Tables of a run: metrics, predictions, selection, confidence; of a protocol:
+/// runs, predictions. See docs/sql.md.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  retort sql vqa/ -c \"SELECT question_type, count(*) FROM samples GROUP BY 1 ORDER BY 2 DESC\""
 )]
 pub struct Sql {
-    /// The data set or run
+    /// The data set, run or protocol's folder
     pub folder: PathBuf,
     /// The query; several are separated by semicolons
     #[arg(
@@ -283,6 +286,32 @@ pub struct Eval {
     /// How to print the table
     #[arg(long, value_enum, default_value_t)]
     pub format: SummaryFormat,
+}
+
+/// Compare arms in conditions over seeds, as a protocol says; run again, it continues; exit 1 when a run failed
+///
+/// Says how many runs there are and about how long they take, makes those that are missing, and ends in a table: mean and
+/// standard deviation over seeds, gains over base, bootstrap intervals, floors. See docs/protocol.md.
+#[cfg(feature = "torch")]
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  retort protocol trainer/protocols/easy-vqa-quick.toml --dry-run")]
+pub struct Protocol {
+    /// The protocol
+    pub protocol: PathBuf,
+    /// The folder of runs and results; by default protocols/NAME
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Runs at a time: by default one a CUDA device or, without one, one a core and at most 4
+    ///
+    /// Cores are divided among them. Another number of threads sums in another order: results differ in the last bits.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub slots: Option<u16>,
+    /// Say what there is to do and about how long it takes, and stop there
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Set one key of all recipes, such as optim.steps=20; may be given several times
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub settings: Vec<String>,
 }
 
 /// Write a page that shows runs: curves, accuracy by question type, predictions, selected words

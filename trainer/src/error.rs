@@ -33,6 +33,14 @@ pub enum Error {
         /// The nearest known key.
         near: Option<String>,
     },
+    /// A protocol cannot be carried out as it is written.
+    #[error("protocol {}: {problem}", path.display())]
+    Protocol {
+        /// The protocol file, or what it is carried out in.
+        path: PathBuf,
+        /// What is wrong, and where.
+        problem: String,
+    },
     /// A setting does not suit the data or another setting.
     #[error("{key} {problem}")]
     Setting {

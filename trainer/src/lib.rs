@@ -14,6 +14,7 @@
 //!
 //! Read [`losses`], [`selection`] and [`confidence`] beside the paper: each formula is one function. [`train`] is the
 //! loop, [`evaluate()`] the scoring; [`students`] holds one module a student.
+//! [`protocol`] compares many runs.
 //!
 //! Everything random is a pure function of the seed and of where training is (step, epoch, sample), so a run that is
 //! stopped and started again ends, on the CPU, with the same bits as one that was not.
@@ -41,6 +42,7 @@ mod metrics;
 mod patches;
 mod prepare;
 mod probe;
+pub mod protocol;
 mod recipe;
 mod record;
 mod regions;

@@ -14,8 +14,8 @@ pub enum Error {
     /// A file or manifest could not be read, or is damaged.
     #[error(transparent)]
     Data(#[from] retort_cache::Error),
-    /// The folder holds neither a data set nor a run.
-    #[error("{} is neither a data set nor a run: it has no dataset.json, metrics.parquet or predictions", path.display())]
+    /// The folder holds neither a data set nor a run nor results of a protocol.
+    #[error("{} is neither a data set nor a run nor a protocol: it has no dataset.json, metrics.parquet, predictions or results.parquet", path.display())]
     NothingToAsk {
         /// The folder.
         path: PathBuf,
@@ -84,7 +84,9 @@ impl Error {
                 DataFusionError::SQL(..) => "names with other characters than a-z, 0-9 and _ need \"double quotes\"",
                 _ => return None,
             },
-            Self::NothingToAsk { .. } => "give the folder that `retort ingest` or `retort train` wrote",
+            Self::NothingToAsk { .. } => {
+                "give the folder that `retort ingest`, `retort train` or `retort protocol` wrote"
+            }
             Self::UnknownTable { .. } => "SHOW TABLES lists the tables; a teacher's are <teacher>.<table>",
             Self::NotAQuery { .. } => "to write an answer to a file: --format parquet > FILE",
             Self::OneResultOnly { .. } => "ask one at a time, or use another format",

@@ -11,6 +11,8 @@
 //!     clip.tokens  clip.words  clip.patches
 //! ```
 //!
+//! A folder of a protocol has `runs`, one row a run, condition and split, and `predictions`, one row a prediction.
+//!
 //! * **Rows know their place.** Every table of a data set and of its teachers has `split`, `shard` and `row` (the row
 //!   in the shard). `samples.image` is the row of its image and `samples.texts` are the rows of its texts, in the same
 //!   shard; features have the row of what they belong to:
@@ -66,17 +68,19 @@ pub use error::{Error, Result};
 pub use output::Format;
 pub use run::{run, run_blocking};
 
-/// Opens a data set or a run, with its tables as described [above](crate) and the functions over vectors.
+/// Opens a data set, a run or the results of a protocol, with its tables as described [above](crate) and the functions over vectors.
 ///
 /// Only manifests and a few file footers are read; a shard is read when a query polls it.
 ///
 /// # Errors
-/// [`Error::NothingToAsk`] if it is neither; [`Error::Data`] if a manifest is damaged, or of another version, or a
+/// [`Error::NothingToAsk`] if it is none of them; [`Error::Data`] if a manifest is damaged, or of another version, or a
 /// teacher belongs to another data set.
 pub fn open(folder: &Path) -> Result<SessionContext> {
     let nothing = || Error::NothingToAsk { path: folder.to_owned() };
     let (schema, schemas) = if folder.join(DATASET_FILE).is_file() {
         (tables::DATASET_SCHEMA, tables::of_dataset(Dataset::open(folder)?)?)
+    } else if let Some(schemas) = tables::of_protocol(folder) {
+        (tables::PROTOCOL_SCHEMA, schemas)
     } else if folder.is_dir() {
         (tables::RUN_SCHEMA, tables::of_run(folder)?.ok_or_else(nothing)?)
     } else {

@@ -10,7 +10,7 @@ use datafusion::catalog::MemTable;
 use datafusion::common::DataFusionError;
 use retort_cache::{Dataset, TeacherCache, teachers_of};
 use retort_schemas::manifest::{Shard, TableFile};
-use retort_schemas::{Layout, SchemaVersion, features, runs, tables};
+use retort_schemas::{Layout, SchemaVersion, features, protocol, runs, tables};
 
 use crate::Result;
 use crate::catalog::{Schemas, Tables};
@@ -20,6 +20,8 @@ use crate::scan::{Part, ShardTable, Source, Virtual, footer_schema};
 pub(crate) const DATASET_SCHEMA: &str = "dataset";
 /// Schema of a run's tables, and the default one.
 pub(crate) const RUN_SCHEMA: &str = "run";
+/// The schema of a protocol's own tables.
+pub(crate) const PROTOCOL_SCHEMA: &str = "protocol";
 
 /// One table of a teacher.
 struct Features {
@@ -241,6 +243,23 @@ fn teachers_table(dataset: &Dataset, all: &[Features]) -> Result<MemTable> {
 fn in_memory(columns: Vec<(&str, ArrayRef, bool)>) -> Result<MemTable> {
     let batch = RecordBatch::try_from_iter_with_nullable(columns).map_err(DataFusionError::from)?;
     Ok(MemTable::try_new(batch.schema(), vec![vec![batch]])?)
+}
+
+/// The results of a protocol: `None` if there are none.
+pub(crate) fn of_protocol(folder: &Path) -> Option<Schemas> {
+    let own = Tables::default();
+    let add = |file: &str, name: &str, schema: SchemaRef, version: SchemaVersion| {
+        let path = folder.join(file);
+        let is_there = path.is_file();
+        if is_there {
+            own.add(name, ShardTable::new(name.to_owned(), &schema, &[], vec![run_part(None, path, version)]));
+        }
+        is_there
+    };
+    use protocol::{PREDICTIONS_FILE, RESULTS_FILE, predictions, runs};
+    let any = add(RESULTS_FILE, runs::NAME, runs::schema(), runs::VERSION);
+    add(PREDICTIONS_FILE, predictions::NAME, predictions::schema(), predictions::VERSION);
+    any.then(|| Schemas::new(PROTOCOL_SCHEMA, own))
 }
 
 /// The files of a run that can be asked: `None` if there are none.

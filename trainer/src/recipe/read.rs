@@ -29,7 +29,15 @@ impl Recipe {
                 setting.split_once('=').ok_or_else(|| malformed(format!("--set {setting}: expected key=value")))?;
             set(&mut table, key.trim(), value.trim()).map_err(malformed)?;
         }
-        check_keys(path, &table)?;
+        Self::of_table(path, table)
+    }
+
+    /// A recipe of the keys of a table; `path` is for messages.
+    pub(crate) fn of_table(path: &Path, table: toml::Table) -> Result<Self> {
+        let malformed = |problem: String| Error::Recipe { path: path.to_owned(), problem };
+        if let Some(unknown) = unknown_key(&table) {
+            return Err(Error::UnknownKey { path: path.to_owned(), near: near_key(&unknown), key: unknown });
+        }
         let recipe: Self =
             toml::Value::Table(table).try_into().map_err(|error: toml::de::Error| malformed(error.to_string()))?;
         recipe.check()?;
@@ -154,7 +162,7 @@ impl Recipe {
 }
 
 /// Puts a dotted key into a table; the value is TOML, or else a string.
-fn set(table: &mut toml::Table, key: &str, value: &str) -> Result<(), String> {
+pub(crate) fn set(table: &mut toml::Table, key: &str, value: &str) -> Result<(), String> {
     let parsed: toml::Value = match toml::from_str::<toml::Table>(&format!("value = {value}")) {
         Ok(mut table) => table.remove("value").unwrap_or_else(|| toml::Value::String(value.to_owned())),
         Err(_) => toml::Value::String(value.to_owned()),
@@ -215,26 +223,27 @@ pub(super) fn known_keys() -> Vec<String> {
     keys
 }
 
-fn check_keys(path: &Path, table: &toml::Table) -> Result<()> {
+/// The first key of a table, dotted, that no recipe has.
+pub(crate) fn unknown_key(table: &toml::Table) -> Option<String> {
     let known = known_keys();
-    let found = table.iter().flat_map(|(key, value)| match value {
+    let mut found = table.iter().flat_map(|(key, value)| match value {
         toml::Value::Table(inner) if known.contains(key) => {
             inner.keys().map(|inner| format!("{key}.{inner}")).collect::<Vec<_>>()
         }
         _ => vec![key.clone()],
     });
-    for key in found {
-        if !known.contains(&key) {
-            let near = known
-                .iter()
-                .map(|known| (strsim::damerau_levenshtein(known, &key), known))
-                .min()
-                .filter(|(distance, _)| *distance <= 1 + key.len() / 3)
-                .map(|(_, known)| known.clone());
-            return Err(Error::UnknownKey { path: path.to_owned(), key, near });
-        }
-    }
-    Ok(())
+    found.find(|key| !known.contains(key))
+}
+
+/// The key of recipes that is nearest to an unknown one.
+pub(crate) fn near_key(key: &str) -> Option<String> {
+    nearest(key, known_keys().iter().map(String::as_str))
+}
+
+/// The nearest of some words by spelling, if it is near at all.
+pub(crate) fn nearest<'a>(key: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
+    let all = known.map(|known| (strsim::damerau_levenshtein(known, key), known));
+    all.min().filter(|(distance, _)| *distance <= 1 + key.len() / 3).map(|(_, known)| known.to_owned())
 }
 
 #[cfg(test)]

@@ -1,0 +1,161 @@
+//! The files of a protocol: arms x conditions x seeds, scored.
+
+use arrow::datatypes::{DataType, Field, SchemaRef};
+use serde::{Deserialize, Serialize};
+
+use crate::SchemaVersion;
+use crate::tables::versioned;
+
+/// File of [`runs`].
+pub const RESULTS_FILE: &str = "results.parquet";
+/// File of [`predictions`].
+pub const PREDICTIONS_FILE: &str = "predictions.parquet";
+/// File of the table for people.
+pub const TABLE_FILE: &str = "results.md";
+/// File of the pictures.
+pub const REPORT_FILE: &str = "report.html";
+/// File of [`Failure`]s, a JSON list; absent where nothing failed.
+pub const FAILED_FILE: &str = "failed.json";
+/// Folder of the runs.
+pub const RUNS_FOLDER: &str = "runs";
+
+/// One row per run, condition and split that it was tested on. A run that serves two conditions has rows in both.
+pub mod runs {
+    use super::*;
+
+    /// Table name; the file is `results.parquet`.
+    pub const NAME: &str = "runs";
+    /// Version written by this build.
+    pub const VERSION: SchemaVersion = SchemaVersion::new("protocol_runs", 1, 0);
+    /// Folder of the run, below `runs/`.
+    pub const RUN: &str = "run";
+    /// The condition.
+    pub const CONDITION: &str = "condition";
+    /// The arm.
+    pub const ARM: &str = "arm";
+    /// Seed of initialisation, sampling and order.
+    pub const SEED: &str = "seed";
+    /// The split tested on.
+    pub const SPLIT: &str = "split";
+    /// Whether that split is the shifted one.
+    pub const SHIFTED: &str = "shifted";
+    /// Name of the metric.
+    pub const METRIC: &str = "metric";
+    /// The student's score, 0 to 1.
+    pub const ACCURACY: &str = "accuracy";
+    /// Floor: always the commonest training answer.
+    pub const MAJORITY: &str = "majority";
+    /// Floor: the commonest training answer to the same question.
+    pub const QUESTION_ONLY: &str = "question_only";
+    /// Samples scored.
+    pub const TEST_SAMPLES: &str = "test_samples";
+    /// Images trained on.
+    pub const IMAGES: &str = "images";
+    /// Samples trained on.
+    pub const SAMPLES: &str = "samples";
+    /// Optimiser steps of task finetuning.
+    pub const STEPS: &str = "steps";
+    /// Optimiser steps of the stage before it.
+    pub const ADAPT_STEPS: &str = "adapt_steps";
+    /// Samples a step.
+    pub const BATCH: &str = "batch";
+    /// Samples that went through the student: (steps + adapt_steps) x batch.
+    pub const SAMPLES_SEEN: &str = "samples_seen";
+    /// Wall time of training in seconds; null where it was not written down.
+    pub const WALL_SECS: &str = "wall_secs";
+    /// Trained parameters of the student.
+    pub const PARAMETERS: &str = "parameters";
+    /// Best score on the held-out part, 0 to 1; null where nothing was held out.
+    pub const HELD_OUT_SCORE: &str = "held_out_score";
+    /// Step of that score.
+    pub const HELD_OUT_STEP: &str = "held_out_step";
+
+    /// Columns and types.
+    pub fn schema() -> SchemaRef {
+        let text = |name: &str| Field::new(name, DataType::Utf8, false);
+        let count = |name: &str| Field::new(name, DataType::UInt64, false);
+        let share = |name: &str| Field::new(name, DataType::Float64, false);
+        versioned(
+            VERSION,
+            vec![
+                text(RUN),
+                text(CONDITION),
+                text(ARM),
+                count(SEED),
+                text(SPLIT),
+                Field::new(SHIFTED, DataType::Boolean, false),
+                text(METRIC),
+                share(ACCURACY),
+                share(MAJORITY),
+                share(QUESTION_ONLY),
+                count(TEST_SAMPLES),
+                count(IMAGES),
+                count(SAMPLES),
+                count(STEPS),
+                count(ADAPT_STEPS),
+                count(BATCH),
+                count(SAMPLES_SEEN),
+                Field::new(WALL_SECS, DataType::Float64, true),
+                count(PARAMETERS),
+                Field::new(HELD_OUT_SCORE, DataType::Float64, true),
+                Field::new(HELD_OUT_STEP, DataType::UInt64, true),
+            ],
+        )
+    }
+}
+
+/// One row per prediction: of each run, on each split, each sample once. Joins [`runs`] on run and split.
+pub mod predictions {
+    use super::*;
+
+    /// Table name.
+    pub const NAME: &str = "predictions";
+    /// Version written by this build.
+    pub const VERSION: SchemaVersion = SchemaVersion::new("protocol_predictions", 1, 0);
+    /// Folder of the run, below `runs/`.
+    pub const RUN: &str = "run";
+    /// The split.
+    pub const SPLIT: &str = "split";
+    /// The sample.
+    pub const SAMPLE_ID: &str = "sample_id";
+    /// The predicted answer.
+    pub const PREDICTION: &str = "prediction";
+    /// The truth as the source words it.
+    pub const TRUTH: &str = "truth";
+    /// Score of the prediction, 0 to 1; null without truth.
+    pub const SCORE: &str = "score";
+
+    /// Columns and types.
+    pub fn schema() -> SchemaRef {
+        versioned(
+            VERSION,
+            vec![
+                Field::new(RUN, DataType::Utf8, false),
+                Field::new(SPLIT, DataType::Utf8, false),
+                Field::new(SAMPLE_ID, DataType::Utf8, false),
+                Field::new(PREDICTION, DataType::Utf8, false),
+                Field::new(TRUTH, DataType::Utf8, true),
+                Field::new(SCORE, DataType::Float32, true),
+            ],
+        )
+    }
+}
+
+/// A run of a protocol that did not come to its end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// Folder of the run, below `runs/`.
+    pub run: String,
+    /// The arm.
+    pub arm: String,
+    /// The conditions that it serves.
+    pub conditions: Vec<String>,
+    /// Its seed.
+    pub seed: u64,
+    /// What failed: `train`, or `eval` with the split.
+    pub doing: String,
+    /// How it ended: an exit code or a signal.
+    pub how: String,
+    /// The last lines that it wrote to stderr.
+    pub stderr: Vec<String>,
+}

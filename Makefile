@@ -6,7 +6,7 @@ CARGO ?= cargo
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/retort
 
-.PHONY: demo test libtorch demo-data test-python golden nightly lint bench bench-ingest bench-cache bench-train
+.PHONY: demo test libtorch demo-data test-python golden nightly lint bench bench-ingest bench-cache bench-train bench-learn
 
 ## the main job, on a small public data set, from nothing to a report
 demo: libtorch demo-data
@@ -81,6 +81,12 @@ bench-train: libtorch demo-data $(CACHE)/golden-venv/ready
 	$(CARGO) build --release --locked --example steps
 	$(CACHE)/golden-venv/bin/python tests/peers/train.py --work "$(CARGO_TARGET_DIR)/bench-train" \
 		--retort "$(CARGO_TARGET_DIR)/release/retort" --steps "$(CARGO_TARGET_DIR)/release/examples/steps"
+
+## what students learn, with fixed seeds: all of easy-VQA, every arm on 5 % of it, and SNLI-VE where SNLI_VE names a folder
+bench-learn: libtorch demo-data $(CACHE)/golden-venv/ready
+	$(CARGO) build --release --locked
+	$(CACHE)/golden-venv/bin/python tests/peers/learn.py --work "$(CARGO_TARGET_DIR)/bench-learn" \
+		--retort "$(CARGO_TARGET_DIR)/release/retort" $(if $(SNLI_VE),--snli-ve "$(SNLI_VE)")
 
 $(CACHE)/golden-venv/ready: tests/py/requirements.txt
 	rm -rf $(CACHE)/golden-venv

@@ -1,6 +1,7 @@
 """What students learn, with fixed seeds, on the CPU: the floors, the task alone, and each part of the method.
 
     python tests/peers/learn.py --retort target/release/retort [--work FOLDER] [--assets FOLDER] [--seeds 1 2 3]
+                                [--arms base kd kd+ts kd+ts+cw mad base+mlm]
                                 [--only full low-shot snli-ve] [--snli-ve FOLDER]
 
 * full: the demo's tiny ViLT on all of easy-VQA, the task alone.
@@ -84,7 +85,7 @@ def ladder(options, dataset, name, settings):
     print("\n| arm | " + " | ".join(f"seed {seed}" for seed in options.seeds) + " | mean | standard deviation |")
     print("|---|" + "---:|" * (len(options.seeds) + 2))
     found = {}
-    for arm in ARMS:
+    for arm in options.arms:
         runs = [train(options, dataset, f"{name}-{arm}-{seed}", arm, [f"seed={seed}", *settings]) for seed in options.seeds]
         scores = [accuracies(found) for found in runs]
         spread = statistics.stdev(scores) if len(scores) > 1 else 0.0
@@ -169,6 +170,7 @@ def main():
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     parser.add_argument("--assets", type=pathlib.Path, default=pathlib.Path(cache) / "retort/demo")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=ARMS)
     parser.add_argument("--snli-ve", type=pathlib.Path)
     parser.add_argument("--only", nargs="+", choices=["full", "low-shot", "snli-ve"], default=["full", "low-shot", "snli-ve"])
     options = parser.parse_args()

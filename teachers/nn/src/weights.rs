@@ -18,8 +18,6 @@ pub enum Init {
     Zeros,
     /// All one.
     Ones,
-    /// Positions of a whole-image token, zero, and of a square grid, `[1, 1 + side * side, width]`: see [`sin_cos_grid`].
-    SinCosGrid,
 }
 
 enum Source {
@@ -136,7 +134,6 @@ fn fresh(seed: u64, name: &str, shape: &[i64], init: Init) -> Result<Tensor> {
     let values: Vec<f32> = match init {
         Init::Zeros => vec![0.0; count],
         Init::Ones => vec![1.0; count],
-        Init::SinCosGrid => sin_cos_grid(count / width_of(shape), width_of(shape)),
         Init::Normal(deviation) => {
             let hash = blake3::hash(format!("{seed}/{name}").as_bytes());
             let mut rng = StdRng::from_seed(*hash.as_bytes());
@@ -150,36 +147,6 @@ fn fresh(seed: u64, name: &str, shape: &[i64], init: Init) -> Result<Tensor> {
         }
     };
     Ok(Tensor::f_from_slice(&values)?.f_reshape(shape)?)
-}
-
-fn width_of(shape: &[i64]) -> usize {
-    shape.last().map_or(1, |width| (*width).max(1) as usize)
-}
-
-/// Positions of `rows` places, `[rows, width]`, of which the first is the whole image's and zero. Place (y, x) of the square
-/// grid has, with q = width / 4 frequencies f_k = 10000^(-k / q),
-///
-/// P(y, x) = [ sin(x f), cos(x f), sin(y f), cos(y f) ],
-///
-/// zero beyond 4 q. What is far apart in the grid is told apart from the first step on, as small students that begin
-/// untrained need (Beyer, Zhai and Kolesnikov 2022, "Better plain ViT baselines for ImageNet-1k").
-pub fn sin_cos_grid(rows: usize, width: usize) -> Vec<f32> {
-    let places = rows.saturating_sub(1);
-    let side = places.isqrt().max(1);
-    let quarter = width / 4;
-    let mut values = vec![0.0; rows * width];
-    for place in 0..places {
-        let row = &mut values[(place + 1) * width..(place + 2) * width];
-        let (y, x) = ((place / side) as f64, (place % side) as f64);
-        for k in 0..quarter {
-            let frequency = 10_000.0_f64.powf(-(k as f64) / quarter as f64);
-            let waves = [(x * frequency).sin(), (x * frequency).cos(), (y * frequency).sin(), (y * frequency).cos()];
-            for (part, wave) in waves.into_iter().enumerate() {
-                row[part * quarter + k] = wave as f32;
-            }
-        }
-    }
-    values
 }
 
 /// A place in the tree of names.
@@ -236,17 +203,5 @@ mod tests {
         let deviation = (one.iter().map(|x| x * x).sum::<f32>() / 200.0).sqrt();
         assert!((deviation - 0.5).abs() < 0.1, "{deviation}");
         Ok(())
-    }
-
-    #[test]
-    fn positions_of_a_grid_are_waves_along_both_sides() {
-        // Two frequencies, 1 and 1/100; five places are a grid of 2 x 2 behind the whole image, and width 9 leaves one over.
-        let waves = sin_cos_grid(5, 9);
-        assert_eq!(waves[..9], [0.0; 9], "the whole image has no place");
-        let (one, hundredth) = (1.0_f64, 0.01_f64);
-        let place_y0_x1 = [one.sin(), hundredth.sin(), one.cos(), hundredth.cos(), 0.0, 0.0, 1.0, 1.0, 0.0];
-        let place_y1_x0 = [0.0, 0.0, 1.0, 1.0, one.sin(), hundredth.sin(), one.cos(), hundredth.cos(), 0.0];
-        assert_eq!(waves[18..27], place_y0_x1.map(|x| x as f32));
-        assert_eq!(waves[27..36], place_y1_x0.map(|x| x as f32));
     }
 }

@@ -81,7 +81,7 @@ impl Trunk {
             segments: table("token_type_embeddings", sizes.segments)?,
             text_norm: LayerNorm::new(&text.sub("LayerNorm"), width, epsilon)?,
             class_token: embeddings.tensor("cls_token", &[1, 1, width], Init::Normal(0.02))?,
-            positions: embeddings.tensor("position_embeddings", &places, Init::SinCosGrid)?,
+            positions: embeddings.tensor("position_embeddings", &places, Init::Normal(0.02))?,
             modalities: Embedding::new(&embeddings.sub("token_type_embeddings"), sizes.modalities, width)?,
             blocks: (0..sizes.layers)
                 .map(|layer| block(&model.sub("encoder").sub("layer").sub(&layer.to_string()), sizes))

@@ -140,7 +140,13 @@ fn manifest_shards(folder: &Path) -> usize {
     let manifest = fs::read(folder.join("teacher.json")).unwrap_or_default();
     let manifest: Value = serde_json::from_slice(&manifest).unwrap_or_default();
     // Of a data set this small none is in a part.
-    manifest["splits"].as_array().into_iter().flatten().filter_map(|split| split["shards"].as_array()).map(Vec::len).sum()
+    manifest["splits"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|split| split["shards"].as_array())
+        .map(Vec::len)
+        .sum()
 }
 
 #[test]

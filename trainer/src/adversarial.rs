@@ -162,6 +162,7 @@ pub fn press(
             visual: visual.shallow_clone(),
             mask,
             tape: None,
+            compute: embedded.compute,
         })?;
         let at = task(&logits)?;
         let divergence = symmetric_kl(&predicted(&clean)?, &predicted(&logits)?)?.f_mul_scalar(place.share)?;

@@ -12,7 +12,7 @@ use crate::losses::{
     binary_choice_loss, class_loss, distillation, mean_over_texts, text_loss, token_loss, vision_loss, vqa_loss,
 };
 use crate::prepare::{Batch, MicroBatch};
-use crate::recipe::{ChoiceLoss, Control, Recipe, Target};
+use crate::recipe::{ChoiceLoss, Control, Precision, Recipe, Target};
 use crate::stream::Part;
 use crate::students::{Embedded, Student, Tape, Views};
 use crate::tasks::{Objective, in_rows_of_samples};
@@ -289,6 +289,11 @@ pub(crate) fn step(
 /// The beginning of every step: the batch as one sequence, on a tape where layers are to be computed again.
 pub(crate) fn embed(recipe: &Recipe, student: &dyn Student, batch: &Batch) -> Result<Embedded> {
     let embedded = student.embed(&batch.text, &batch.visual)?;
+    let compute = match recipe.optim.precision {
+        Precision::F32 => embedded.compute,
+        Precision::Bf16 => Kind::BFloat16,
+    };
+    let embedded = Embedded { compute, ..embedded };
     if recipe.optim.recompute { Tape::under(embedded) } else { Ok(embedded) }
 }
 

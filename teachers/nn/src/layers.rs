@@ -36,12 +36,15 @@ impl Linear {
         Ok(Self { weight: scope.tensor("weight", &[outputs, inputs], init)?, bias: None })
     }
 
-    /// `[.., inputs]` to `[.., outputs]`.
+    /// `[.., inputs]` to `[.., outputs]`, computed in the kind of `x`: weights of another kind are rounded to it, and get
+    /// their gradients in their own.
     ///
     /// # Errors
     /// [`Error::Torch`].
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(x.f_linear(&self.weight, self.bias.as_ref())?)
+        let weight = self.weight.f_to_kind(x.kind())?;
+        let bias = self.bias.as_ref().map(|bias| bias.f_to_kind(x.kind())).transpose()?;
+        Ok(x.f_linear(&weight, bias)?)
     }
 }
 
@@ -239,19 +242,24 @@ pub struct Block {
 }
 
 impl Block {
-    /// `[batch, tokens, width]` to the same; `bias` and `causal` as in [`Attention::forward`].
+    /// `[batch, tokens, width]` to the same; `bias` and `causal` as in [`Attention::forward`]. Attention and feed-forward
+    /// part compute in the kind of the bias, normalisations and sums in that of `x`: a bias of bf16 beside states of f32
+    /// is mixed precision.
     ///
     /// # Errors
     /// [`Error::Torch`].
     pub fn forward(&self, x: &Tensor, bias: Option<&Tensor>, causal: bool) -> Result<Tensor> {
+        let kind = bias.map_or(x.kind(), Tensor::kind);
+        let attended = |x: &Tensor| self.attention.forward(&x.f_to_kind(kind)?, bias, causal);
+        let fed = |x: &Tensor| self.mlp.forward(&x.f_to_kind(kind)?);
         match self.order {
             NormOrder::Before => {
-                let x = x.f_add(&self.attention.forward(&self.attention_norm.forward(x)?, bias, causal)?)?;
-                Ok(x.f_add(&self.mlp.forward(&self.mlp_norm.forward(&x)?)?)?)
+                let x = x.f_add(&attended(&self.attention_norm.forward(x)?)?)?;
+                Ok(x.f_add(&fed(&self.mlp_norm.forward(&x)?)?)?)
             }
             NormOrder::After => {
-                let x = self.attention_norm.forward(&x.f_add(&self.attention.forward(x, bias, causal)?)?)?;
-                self.mlp_norm.forward(&x.f_add(&self.mlp.forward(&x)?)?)
+                let x = self.attention_norm.forward(&x.f_add(&attended(x)?)?)?;
+                self.mlp_norm.forward(&x.f_add(&fed(&x)?)?)
             }
         }
     }

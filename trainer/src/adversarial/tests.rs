@@ -90,7 +90,7 @@ impl Student for Toy {
     fn embed(&self, _: &Text, _: &Visual) -> Result<Embedded> {
         let part = |values: &[f32]| -> Result<Tensor> { Ok(tensor(values, &[1, 1, 2])?.f_mul(&self.theta)?) };
         let mask = Tensor::from_slice(&[1_i64, 1]).reshape([1, 2]);
-        Ok(Embedded { text: part(&[1.0, 2.0])?, visual: part(&[0.5, -1.0])?, mask, tape: None })
+        Ok(Embedded { text: part(&[1.0, 2.0])?, visual: part(&[0.5, -1.0])?, mask, tape: None, compute: Kind::Float })
     }
 
     fn encode(&self, embedded: &Embedded) -> Result<Views> {
@@ -181,6 +181,7 @@ fn gradients_through_every_step_agree_with_differences() -> Result<()> {
         visual: visual.shallow_clone(),
         mask: embedded.mask.shallow_clone(),
         tape: None,
+        compute: embedded.compute,
     };
     let said = at.encode(&moved)?.logits;
     task(&said)?.f_add(&symmetric_kl(&clean, &said)?.f_mul_scalar(1.5)?)?.f_backward()?;
@@ -192,7 +193,15 @@ fn gradients_through_every_step_agree_with_differences() -> Result<()> {
         for [d_text, d_image] in &deltas {
             let text = embedded.text.f_add(d_text)?;
             let visual = embedded.visual.f_add(d_image)?;
-            let said = toy.encode(&Embedded { text, visual, mask: embedded.mask.shallow_clone(), tape: None })?.logits;
+            let said = toy
+                .encode(&Embedded {
+                    text,
+                    visual,
+                    mask: embedded.mask.shallow_clone(),
+                    tape: None,
+                    compute: embedded.compute,
+                })?
+                .logits;
             let kl = symmetric_kl(&logits, &said)?.f_double_value(&[])?;
             total += (task(&said)?.f_double_value(&[])? + 1.5 * kl) / 2.0;
         }

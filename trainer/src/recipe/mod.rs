@@ -15,8 +15,8 @@ pub use adapt::Adapt;
 pub use augment::Augment;
 pub(crate) use read::{near_key, nearest, set, unknown_key};
 pub use words::{
-    AdaptMode, Arm, ChoiceLoss, ConfidenceForm, ConfidenceSource, Control, Decay, Distance, Export, Fit, SelectMode,
-    Shots, Side, StudentKind, Target,
+    AdaptMode, Arm, ChoiceLoss, ConfidenceForm, ConfidenceSource, Control, Decay, Distance, Export, Fit, Precision,
+    SelectMode, Shots, Side, StudentKind, Target,
 };
 
 /// A run from beginning to end. Unknown keys are refused.
@@ -307,6 +307,8 @@ pub struct Optim {
     /// Whether layers are computed again in the backward pass instead of kept (gradient checkpointing): memory of one
     /// layer instead of all, for a third more time.
     pub recompute: bool,
+    /// What the layers compute in while training: `f32` or `bf16` (mixed precision).
+    pub precision: Precision,
 }
 
 impl Default for Optim {
@@ -326,6 +328,7 @@ impl Default for Optim {
             clip: 1.0,
             explode: 100.0,
             recompute: false,
+            precision: Precision::F32,
         }
     }
 }

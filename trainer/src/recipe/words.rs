@@ -111,6 +111,16 @@ words! {
 }
 
 words! {
+    /// What the student's layers compute in.
+    Precision {
+        /// Everything in single precision.
+        F32 = "f32",
+        /// Attention and feed-forward parts in bfloat16; weights, sums, normalisations, heads and losses in single precision.
+        Bf16 = "bf16",
+    }
+}
+
+words! {
     /// What adversarial training perturbs.
     Side {
         /// The embeddings of the text.

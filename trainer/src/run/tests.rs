@@ -310,6 +310,31 @@ fn layers_that_are_computed_again_learn_the_same() -> Result {
 }
 
 #[test]
+fn layers_in_bf16_learn_nearly_the_same() -> Result {
+    let folder = tempdir()?;
+    let dataset = write(folder.path(), Asked::Choice)?;
+    for (name, settings) in [
+        ("mad", ["arm=mad", "adapt.steps=3", "optim.recompute=true"]),
+        ("villa", ["arm=kd", "adversarial.enabled=true", "student.layers=2"]),
+    ] {
+        let run = |precision: &str| -> Result<_> {
+            let run = folder.path().join(format!("{name}-{precision}"));
+            let precision = format!("optim.precision={precision}");
+            trained(&recipe(&dataset, &[&settings[..], &[&precision]].concat())?, &run)?;
+            curve(&run, "loss/total")
+        };
+        let (single, mixed) = (run("f32")?, run("bf16")?);
+        assert_eq!(single.len(), 8);
+        // Eight bits of a number are kept, and errors grow with each step.
+        let first = (single[0] - mixed[0]).abs();
+        assert!(first > 0.0 && first < 1e-2 * single[0], "{name}: {} {}", single[0], mixed[0]);
+        let apart = single.iter().zip(&mixed).map(|(single, mixed)| (single - mixed).abs() / single);
+        assert!(apart.clone().all(|apart| apart < 0.1), "{name}: {:?}", apart.collect::<Vec<_>>());
+    }
+    Ok(())
+}
+
+#[test]
 fn each_start_of_a_run_is_written_down_and_decides_nothing() -> Result {
     let folder = tempdir()?;
     let dataset = write(folder.path(), Asked::Class)?;

@@ -89,6 +89,8 @@ pub struct Embedded {
     pub mask: Tensor,
     /// Where layers are to be computed again in the backward pass, instead of kept.
     pub tape: Option<Tape>,
+    /// What attention and feed-forward parts compute in; normalisations, sums and heads stay in the kind of the embeddings.
+    pub compute: Kind,
 }
 
 /// What the losses see of a student, from its last layer.

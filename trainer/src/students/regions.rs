@@ -95,12 +95,13 @@ pub(super) fn join(text: &Text, tokens: Tensor, image: Tensor, places: &Tensor) 
         Ok(if texts > batch { x.f_repeat_interleave_self_int(texts / batch, 0, None)? } else { x.shallow_clone() })
     };
     let mask = Tensor::f_cat(&[&text.mask, &repeated(places)?], 1)?;
-    Ok(Embedded { text: tokens, visual: repeated(&image)?, mask, tape: None })
+    let compute = tokens.kind();
+    Ok(Embedded { text: tokens, visual: repeated(&image)?, mask, tape: None, compute })
 }
 
 /// The last layer's states of a sequence, `[texts, tokens + places, width]`.
 pub(super) fn encoded(layers: &[Block], embedded: &Embedded) -> Result<Tensor> {
-    let bias = attention_bias(&embedded.mask, embedded.text.kind())?;
+    let bias = attention_bias(&embedded.mask, embedded.compute)?;
     let mut x = Tensor::f_cat(&[&embedded.text, &embedded.visual], 1)?;
     if let Some(tape) = &embedded.tape {
         return tape.record(layers, x, bias);

@@ -45,7 +45,7 @@ impl Tape {
         let (text, visual) = (leaf(&embedded.text)?, leaf(&embedded.visual)?);
         let embeddings = [(embedded.text, text.shallow_clone()), (embedded.visual, visual.shallow_clone())];
         let tape = Self { embeddings, way: RefCell::default() };
-        Ok(Embedded { text, visual, mask: embedded.mask, tape: Some(tape) })
+        Ok(Embedded { text, visual, mask: embedded.mask, tape: Some(tape), compute: embedded.compute })
     }
 
     /// x_L `[texts, places, width]` of the layers, from which no graph leads back: [`Tape::replay`] does.

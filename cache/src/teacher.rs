@@ -1,24 +1,26 @@
 //! The features of one teacher beside a data set.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+mod change;
+mod writer;
+
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use retort_schemas::manifest::{
-    BatchPlan, CACHE_FOLDER, Shard, TEACHER_FILE, TEACHER_VERSION, TableFile, TeacherManifest, TeacherSplit,
-};
-use retort_schemas::parts::{PART_SHARDS, Part, Runs};
+use retort_schemas::manifest::{CACHE_FOLDER, Shard, TEACHER_FILE, TEACHER_VERSION, TeacherManifest};
+use retort_schemas::parts::{Part, Runs};
 use retort_schemas::{SchemaVersion, Store, features, scale_column, tables};
 
+pub(crate) use self::change::forget;
+use self::change::runs_mut;
+pub use self::writer::TeacherWriter;
 use crate::dataset::{names, sorted, table_path};
-use crate::files::{remove_file, remove_tables};
-use crate::lock::WriterLock;
-use crate::parts::{Parts, Piece, Shards, check_order, pieces, table_paths};
+use crate::parts::{Parts, Piece, Shards, check_order, pieces};
 use crate::rows::RowTables;
-use crate::seal::{read_sealed, write_sealed};
+use crate::seal::read_sealed;
 use crate::write::ids_digest;
-use crate::{Columns, Dataset, Error, Result, RowsRead, read_table, remove_temporaries, take_ids, write_table};
+use crate::{Columns, Dataset, Error, Result, RowsRead, read_table, take_ids};
 
 /// blake3 over everything that decides a teacher's numbers, 32 hex digits.
 pub fn fingerprint(identity: &serde_json::Value, store: impl Into<Store>) -> String {
@@ -284,83 +286,6 @@ impl TeacherCache {
         Ok(())
     }
 
-    /// Adds files to a shard, whose run is open then. Nothing is written before [`TeacherCache::save`].
-    pub(crate) fn add(&mut self, shard: &str, files: impl IntoIterator<Item = (String, TableFile)>) -> Result<()> {
-        let number = Shard::number_of(shard).ok_or_else(|| Error::Manifest {
-            path: self.folder.join(TEACHER_FILE),
-            problem: format!("{shard:?} is no name of a shard: expected SPLIT-NUMBER, the number of five digits"),
-        })?;
-        let split = Shard::split_of(shard);
-        let runs = runs_mut(&mut self.manifest.splits, split);
-        self.parts.reopen(split, runs, number)?;
-        match runs.open.binary_search_by_key(&Some(number), Shard::number) {
-            Ok(at) => runs.open[at].tables.extend(files),
-            Err(at) => {
-                runs.open.insert(at, Shard { name: shard.to_owned(), tables: files.into_iter().collect() });
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes a table out of a shard, whose run is open then. Nothing is written before [`TeacherCache::save`].
-    pub(crate) fn take_out(&mut self, shard: &str, table: &str) -> Result<()> {
-        self.add(shard, [])?;
-        let runs = runs_mut(&mut self.manifest.splits, Shard::split_of(shard));
-        if let Some(at) = runs.open.iter().position(|known| known.name == shard) {
-            runs.open[at].tables.remove(table);
-            if runs.open[at].tables.is_empty() {
-                runs.open.remove(at);
-            }
-        }
-        Ok(())
-    }
-
-    /// The part of this path from the folder, and its split.
-    pub(crate) fn part_at(&self, path: &Path) -> Option<(String, Part)> {
-        self.runs().find_map(|(split, runs)| {
-            let part = runs.parts.iter().find(|part| Path::new(&part.path(split)) == path)?;
-            Some((split.to_owned(), part.clone()))
-        })
-    }
-
-    /// Takes the shards of a part out of the manifest. Nothing is written before [`TeacherCache::save`].
-    pub(crate) fn remove_part(&mut self, split: &str, part: &Part) {
-        runs_mut(&mut self.manifest.splits, split).parts.retain(|known| known != part);
-    }
-
-    /// Puts the splits in the order of the data set.
-    pub(crate) fn order_splits(&mut self, dataset: &Dataset) {
-        let place: HashMap<&str, usize> =
-            dataset.manifest().splits.iter().enumerate().map(|(at, split)| (split.name.as_str(), at)).collect();
-        self.manifest.splits.sort_by_key(|split| place.get(split.name.as_str()).copied());
-    }
-
-    /// Makes parts of runs that are done; the run of the shard `working` stays open. Tells whether there were any.
-    fn settle(&mut self, run_shards: usize, working: Option<&str>) -> Result<bool> {
-        self.manifest.splits.retain(|split| split.runs.shard_count() > 0);
-        let mut any = false;
-        for split in &mut self.manifest.splits {
-            let working = working.filter(|shard| Shard::split_of(shard) == split.name).and_then(Shard::number_of);
-            any |= self.parts.settle(&split.name, &mut split.runs, run_shards, working)?;
-        }
-        Ok(any)
-    }
-
-    /// Writes the manifest, its parts first. The run of the shard `working` stays open, so that what is added to shards one
-    /// by one makes a part once.
-    pub(crate) fn save(&mut self, run_shards: usize, working: Option<&str>) -> Result<()> {
-        self.settle(run_shards, working)?;
-        write_sealed(&self.folder.join(TEACHER_FILE), &self.manifest)
-    }
-
-    /// Leaves the manifest as its shards alone decide it, and nothing that it does not name.
-    pub(crate) fn finish(&mut self, run_shards: usize) -> Result<()> {
-        if self.settle(run_shards, None)? {
-            write_sealed(&self.folder.join(TEACHER_FILE), &self.manifest)?;
-        }
-        self.parts.sweep(self.runs())
-    }
-
     /// Says how the ids of a table differ from the data set's: another order, or other rows.
     fn mismatch(&self, dataset: &Dataset, shard: &Shard, table: &str) -> Error {
         let compare = || -> Result<Error> {
@@ -387,38 +312,6 @@ impl TeacherCache {
         };
         compare().unwrap_or_else(|error| error)
     }
-}
-
-/// Takes the features of a split out of every teacher of a data set, which is about to lose the split.
-///
-/// A word is kept in the shard it first appears in: taking that shard out takes its words from the later ones, too, so
-/// every shard loses its words, and `teach` computes them anew.
-pub(crate) fn forget(dataset: &Path, split: &str) -> Result<()> {
-    let is_words = |table: &str| table == features::words::NAME;
-    for folder in teacher_folders(dataset)? {
-        let _lock = WriterLock::take(&folder)?;
-        let mut cache = TeacherCache::load(&folder)?;
-        let Some(at) = cache.manifest.splits.iter().position(|known| known.name == split) else { continue };
-        let gone = cache.manifest.splits.remove(at);
-        let mut files = table_paths(&folder, split, &gone.runs, |_| true);
-        for kept in &mut cache.manifest.splits {
-            files.extend(table_paths(&folder, &kept.name, &kept.runs, is_words));
-            cache.parts.drop_table(&kept.name, &mut kept.runs, features::words::NAME)?;
-        }
-        cache.save(PART_SHARDS, None)?;
-        cache.parts.sweep(cache.runs())?;
-        files.iter().try_for_each(|file| remove_file(file))?;
-    }
-    Ok(())
-}
-
-/// The shards of a split, which is begun if need be.
-fn runs_mut<'a>(splits: &'a mut Vec<TeacherSplit>, name: &str) -> &'a mut Runs {
-    let at = splits.iter().position(|split| split.name == name).unwrap_or_else(|| {
-        splits.push(TeacherSplit { name: name.to_owned(), runs: Runs::default() });
-        splits.len() - 1
-    });
-    &mut splits[at].runs
 }
 
 /// Whether the digests alone tell that a teacher's part is of the rows of the data set's.
@@ -455,115 +348,4 @@ pub(crate) fn version_of(table: &str) -> SchemaVersion {
 fn hex_ids(batch: &RecordBatch) -> Result<Vec<String>> {
     let hex = |id: &[u8]| id.iter().map(|byte| format!("{byte:02x}")).collect();
     Ok(take_ids(batch)?.iter().flatten().map(hex).collect())
-}
-
-/// Adds features of one teacher to a data set, shard by shard. Dropping it keeps the shards committed so far.
-#[derive(Debug)]
-pub struct TeacherWriter {
-    cache: TeacherCache,
-    dataset: Dataset,
-    /// Shards of a full run.
-    run_shards: usize,
-    _lock: WriterLock,
-}
-
-impl TeacherWriter {
-    /// Opens or creates `cache/<name>@<fingerprint8>` and takes its lock.
-    ///
-    /// `plan` is kept only by a new cache: an existing one goes on with the batches it was begun with.
-    ///
-    /// # Errors
-    /// [`Error::Locked`] if another process writes there; [`Error::ForeignCache`] if its rows are not this data set's.
-    pub fn open(
-        dataset: &Dataset,
-        name: &str,
-        joint: bool,
-        store: impl Into<Store>,
-        identity: serde_json::Value,
-        plan: BatchPlan,
-    ) -> Result<Self> {
-        let store = store.into();
-        let fingerprint = fingerprint(&identity, store);
-        let folder = dataset.folder().join(CACHE_FOLDER).join(format!("{name}@{}", &fingerprint[..8]));
-        let lock = WriterLock::take(&folder)?;
-        let cache = if folder.join(TEACHER_FILE).is_file() {
-            TeacherCache::load(&folder)?
-        } else {
-            // Of a writer that was killed in its first shard, or of a manifest that was lost.
-            features::ALL.iter().try_for_each(|table| remove_tables(&folder.join(table)))?;
-            let manifest = TeacherManifest {
-                schema: TEACHER_VERSION.to_string(),
-                name: name.to_owned(),
-                fingerprint: fingerprint.clone(),
-                joint,
-                store,
-                identity: sorted(identity),
-                batch: plan,
-                splits: Vec::new(),
-                shards: Vec::new(),
-            };
-            TeacherCache::new(&folder, manifest)
-        };
-        if cache.manifest.fingerprint != fingerprint {
-            let problem = format!("its fingerprint is {}, expected {fingerprint}", cache.manifest.fingerprint);
-            return Err(Error::Manifest { path: folder.join(TEACHER_FILE), problem });
-        }
-        cache.check_belongs(dataset)?;
-        for table in features::ALL {
-            remove_temporaries(&folder.join(table))?;
-        }
-        remove_temporaries(&folder)?;
-        cache.parts.sweep(cache.runs())?;
-        Ok(Self { cache, dataset: dataset.clone(), run_shards: PART_SHARDS, _lock: lock })
-    }
-
-    /// As it is, with runs of so many shards, for tests: a data set of few shards has parts then.
-    #[doc(hidden)]
-    #[must_use]
-    pub fn in_runs_of(self, run_shards: usize) -> Self {
-        Self { run_shards, ..self }
-    }
-
-    /// The cache as committed so far.
-    pub fn cache(&self) -> &TeacherCache {
-        &self.cache
-    }
-
-    /// Whether a table of a shard is there.
-    ///
-    /// # Errors
-    /// As [`TeacherCache::shard`].
-    pub fn has(&self, shard: &str, table: &str) -> Result<bool> {
-        Ok(self.cache.shard(shard)?.is_some_and(|shard| shard.tables.contains_key(table)))
-    }
-
-    /// Writes tables of a shard and commits them.
-    ///
-    /// # Errors
-    /// [`Error::Io`] and [`Error::Parquet`]; nothing of it is then in the manifest.
-    pub fn commit(&mut self, shard: &str, tables: &[(&str, RecordBatch)]) -> Result<()> {
-        let mut files = BTreeMap::new();
-        for (table, batch) in tables {
-            files.insert((*table).to_owned(), write_table(&table_path(&self.cache.folder, table, shard), batch)?);
-        }
-        self.cache.add(shard, files)?;
-        self.cache.order_splits(&self.dataset);
-        self.cache.save(self.run_shards, Some(shard))
-    }
-
-    /// Takes a table of a shard out of the manifest.
-    #[cfg(test)]
-    pub(crate) fn take_out(&mut self, shard: &str, table: &str) -> Result<()> {
-        self.cache.take_out(shard, table)?;
-        self.cache.save(self.run_shards, Some(shard))
-    }
-
-    /// Leaves the manifest as it would be had everything been committed in one go. What was committed is there without it;
-    /// it is for the end of a piece of work, done or found done.
-    ///
-    /// # Errors
-    /// [`Error::Io`].
-    pub fn finish(mut self) -> Result<()> {
-        self.cache.finish(self.run_shards)
-    }
 }

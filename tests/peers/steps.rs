@@ -1,13 +1,14 @@
 //! What a step of training costs: plain, with the whole method from the cache, and with the same teachers in the loop.
 //!
 //! ```text
-//! steps RECIPE.toml WORK IMAGE_TEACHER TEXT_TEACHER STEPS ROUNDS      one JSON object a round, milliseconds a step
+//! steps RECIPE.toml WORK IMAGE_TEACHER TEXT_TEACHER STEPS plain|cached|online      milliseconds a step, the median
 //! ```
 //!
-//! The three are the trainer itself, in turn, on the same batches. In the third, each step first decodes a batch of
-//! images, preprocesses and embeds them, and embeds a batch of texts with their tokens: what a trainer without a cache
-//! would do. `tests/peers/train.py` makes the inputs and adds the plain step in PyTorch.
+//! Each is the trainer itself, on the same batches. In the third, each step first decodes a batch of images, preprocesses
+//! and embeds them, and embeds a batch of texts with their tokens: what a trainer without a cache would do.
+//! `tests/peers/train.py` makes the inputs, calls this once for each of them and adds the plain step in PyTorch.
 
+use std::io::Write;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -18,7 +19,6 @@ use retort_schemas::{Dtype, tables};
 use retort_teachers::Teacher;
 use retort_teachers::nn::pixels;
 use retort_trainer::{Recipe, train};
-use serde_json::json;
 use tch::Device;
 
 /// Steps at the start of a run that are not counted: buffers are allocated, threads started, pages read.
@@ -28,44 +28,34 @@ type Failure = Box<dyn std::error::Error>;
 
 fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [recipe, work, image, text, steps, rounds] = arguments.as_slice() else {
-        return Err("expected RECIPE.toml WORK IMAGE_TEACHER TEXT_TEACHER STEPS ROUNDS".into());
+    let [recipe, work, image, text, steps, kind] = arguments.as_slice() else {
+        return Err("expected RECIPE.toml WORK IMAGE_TEACHER TEXT_TEACHER STEPS plain|cached|online".into());
     };
-    let (recipe, work) = (Path::new(recipe), Path::new(work));
-    let plain = Recipe::read(recipe, &[])?;
-    let online = Online::open(Path::new(image), Path::new(text), &plain)?;
-    let online = Mutex::new(online);
-    for round in 0..rounds.parse::<usize>()? {
-        let time = |name: &str, arm: &str, online: Option<&Mutex<Online>>| -> Result<f64, Failure> {
-            let settings = [format!("arm=\"{arm}\""), format!("optim.steps={steps}")];
-            let timed = Timed { done: Mutex::default(), online };
-            let run = work.join(format!("{name}-{round}"));
-            train(&Recipe::read(recipe, &settings)?, &run, &timed, &Interrupt::default())?;
-            std::fs::remove_dir_all(&run)?;
-            timed.median_ms()
-        };
-        let found = json!({
-            "plain_ms": time("plain", "base", None)?,
-            "cached_ms": time("cached", "kd+ts+cw", None)?,
-            "online_ms": time("online", "kd+ts+cw", Some(&online))?,
-        });
-        println_json(&found)?;
-    }
+    let arm = match kind.as_str() {
+        "plain" => "base",
+        "cached" | "online" => "kd+ts+cw",
+        other => return Err(format!("expected plain, cached or online, found {other}").into()),
+    };
+    let recipe = Recipe::read(Path::new(recipe), &[format!("arm=\"{arm}\""), format!("optim.steps={steps}")])?;
+    let online = match kind.as_str() {
+        "online" => Some(Mutex::new(Online::open(Path::new(image), Path::new(text), &recipe)?)),
+        _ => None,
+    };
+    let timed = Timed { done: Mutex::default(), online };
+    let run = Path::new(work).join(kind);
+    train(&recipe, &run, &timed, &Interrupt::default())?;
+    std::fs::remove_dir_all(&run)?;
+    writeln!(std::io::stdout(), "{}", timed.median_ms()?)?;
     Ok(())
 }
 
-fn println_json(value: &serde_json::Value) -> std::io::Result<()> {
-    use std::io::Write;
-    writeln!(std::io::stdout(), "{value}")
-}
-
 /// Notes when each step ends, and runs the teachers before the next where they are in the loop.
-struct Timed<'a> {
+struct Timed {
     done: Mutex<Vec<Instant>>,
-    online: Option<&'a Mutex<Online>>,
+    online: Option<Mutex<Online>>,
 }
 
-impl Timed<'_> {
+impl Timed {
     fn median_ms(&self) -> Result<f64, Failure> {
         let done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
         let each = done.windows(2).map(|pair| (pair[1] - pair[0]).as_secs_f64() * 1e3);
@@ -75,14 +65,14 @@ impl Timed<'_> {
     }
 }
 
-impl Progress for Timed<'_> {
+impl Progress for Timed {
     fn begin(&self, _: &str, _: u64, _: &'static str) {}
 
     fn advance(&self, units: u64) {
         if units != 1 {
             return;
         }
-        if let Some(online) = self.online {
+        if let Some(online) = &self.online {
             let mut online = online.lock().unwrap_or_else(PoisonError::into_inner);
             // A benchmark that computes nothing would lie.
             assert!(online.embed().is_ok_and(|floats| floats > 0));

@@ -2,12 +2,13 @@
 the loop, beside the plain step of the same student in PyTorch with transformers.
 
     python tests/peers/train.py --retort target/release/retort --steps target/release/examples/steps
-                                [--shapes tiny base] [--rounds 3] [--work FOLDER] [--assets FOLDER]
+                                [--shapes tiny base] [--kinds plain cached] [--rounds 4] [--work FOLDER] [--assets FOLDER]
 
 Data are the first images of easy-VQA (`make demo-data`). `tiny` is the demo's student and its teachers (a small CLIP, MiniLM);
 `base` is ViLT-B/32 on 384 pixels with a CLIP ViT-B/32 of random weights, made here, and MiniLM. All compute in f32 on the
-CPU, with a thread a core. A round is retort's three runs and PyTorch's, one after another; a run's step is the median of its
-steps without the first; the table has medians over the rounds.
+CPU, with a thread a core. A round is retort's three runs and PyTorch's, each alone in its process, one after another and each round
+in another order; a run's step is the median of its steps without the first. The table has medians over the rounds: of milliseconds,
+and of each round's ratios, since a machine's speed changes less within a round than from one to another.
 
 PyTorch's step is what people write: ViltForQuestionAnswering with its own loss, gradients clipped to 1, AdamW (fused or not, the
 faster counts), on tensors that are in memory already: it neither decodes nor tokenises, which retort's steps do beside.
@@ -30,6 +31,7 @@ SHAPES = {
     "tiny": {"hidden": 96, "layers": 3, "heads": 4, "image": 64, "patch": 16, "text": 24, "batch": 32, "steps": 60},
     "base": {"hidden": 768, "layers": 12, "heads": 12, "image": 384, "patch": 32, "text": 40, "batch": 4, "steps": 12},
 }
+KINDS = ["plain", "cached", "online", "torch"]
 IMAGES = 400
 RECIPE = """
 [data]
@@ -146,12 +148,17 @@ def torch_steps(shape, tokens, answers):
     return min(best.values())
 
 
+def milliseconds(command):
+    return float(subprocess.run(list(map(str, command)), check=True, capture_output=True, text=True).stdout)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--retort", type=pathlib.Path, required=True)
     parser.add_argument("--steps", type=pathlib.Path, required=True)
     parser.add_argument("--shapes", nargs="+", default=list(SHAPES), choices=list(SHAPES))
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--kinds", nargs="+", default=KINDS, choices=KINDS, help="leave out what is not wanted")
+    parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--work", type=pathlib.Path, default=pathlib.Path("bench-train"))
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     parser.add_argument("--assets", type=pathlib.Path, default=pathlib.Path(cache) / "retort/demo")
@@ -169,22 +176,24 @@ def main():
     for shape in options.shapes:
         recipe, clip, dataset = prepare(options.retort.resolve(), work, options.assets, shape)
         tokens, answers = longest_texts(dataset, options.assets, shape)
+        steps = [options.steps.resolve(), recipe, work / "runs", clip, options.assets / "minilm", SHAPES[shape]["steps"]]
+        in_torch = [sys.executable, __file__, "--retort", options.retort, "--steps", options.steps,
+                    "--torch-only", shape, tokens, answers]
+        commands = {"plain": [*steps, "plain"], "cached": [*steps, "cached"], "online": [*steps, "online"], "torch": in_torch}
         rounds = []
-        for _ in range(options.rounds):
-            said = subprocess.run(
-                [options.steps.resolve(), recipe, work / "runs", clip, options.assets / "minilm", str(SHAPES[shape]["steps"]), "1"],
-                check=True, capture_output=True, text=True).stdout
-            found = json.loads(said)
-            # Alone in its process, as the others are.
-            alone = [sys.executable, __file__, "--retort", options.retort, "--steps", options.steps,
-                     "--torch-only", shape, tokens, answers]
-            found["torch_ms"] = float(subprocess.run(list(map(str, alone)), check=True, capture_output=True, text=True).stdout)
+        for round_ in range(options.rounds):
+            order = [options.kinds[(round_ + at) % len(options.kinds)] for at in range(len(options.kinds))]
+            found = {name: milliseconds(commands[name]) for name in order}
             print(json.dumps({"shape": shape, **found}), file=sys.stderr)
             rounds.append(found)
-        plain, cached, online, torch = (statistics.median(r[k] for r in rounds)
-                                        for k in ("plain_ms", "cached_ms", "online_ms", "torch_ms"))
-        print(f"| {shape} | {plain:.1f} | {cached:.1f} | {cached / plain:.3f} | {online:.1f} | {online / cached:.2f} "
-              f"| {torch:.1f} | {torch / plain:.2f} |", flush=True)
+        def median(of, by=None):
+            """Of milliseconds, or of their ratio to another's; a dash where one was not run."""
+            if not {of, by or of} <= set(options.kinds):
+                return "-"
+            return f"{statistics.median(found[of] / (found[by] if by else 1) for found in rounds):.{2 if by else 1}f}"
+
+        print(f"| {shape} | {median('plain')} | {median('cached')} | {median('cached', 'plain')} | {median('online')} "
+              f"| {median('online', 'cached')} | {median('torch')} | {median('torch', 'plain')} |", flush=True)
 
 
 main()

@@ -12,7 +12,11 @@ use serde_json::Value;
 use support::{Result, WIDTH, hex_id, values, write_dataset, write_features, write_split, write_teacher};
 use tempfile::{TempDir, tempdir};
 
+mod clip_retrieval;
+#[path = "../support/mod.rs"]
 mod support;
+mod tensors;
+mod webdataset;
 
 fn dataset_with(tables: &[&str]) -> Result<(TempDir, Dataset)> {
     let folder = tempdir()?;
@@ -68,93 +72,6 @@ fn read_parquet(path: &Path) -> Result<RecordBatch> {
 fn strings(batch: &RecordBatch, name: &str) -> Vec<String> {
     let column = batch.column_by_name(name).map(|column| column.as_string::<i32>());
     column.into_iter().flat_map(|column| column.iter().flatten().map(str::to_owned)).collect()
-}
-
-#[test]
-fn row_i_of_everything_that_clip_retrieval_reads_is_one_pair() -> Result {
-    let (folder, dataset) = dataset_with(&["images", "texts"])?;
-    let out = folder.path().join("out");
-    let exported = run(&dataset, ExportFormat::ClipRetrieval, &out, false)?;
-    let files = ["img_emb/img_emb_0.npy", "text_emb/text_emb_0.npy", "metadata/metadata_0.parquet"];
-    assert_eq!(exported.files, files);
-    assert_eq!((exported.rows, exported.skipped), (10, 2));
-    let (header, images) = npy(&fs::read(out.join(files[0]))?)?;
-    assert_eq!(header, "{'descr': '<f2', 'fortran_order': False, 'shape': (10,4,), }");
-    let (_, texts) = npy(&fs::read(out.join(files[1]))?)?;
-    let metadata = read_parquet(&out.join(files[2]))?;
-    let pairs = pairs();
-    assert_eq!((images.len(), texts.len(), metadata.num_rows()), (10 * WIDTH, 10 * WIDTH, pairs.len()));
-    for (row, (image, text)) in pairs.iter().enumerate() {
-        let at = row * WIDTH..(row + 1) * WIDTH;
-        assert_normalised(&images[at.clone()], &stored(*image, 1.0));
-        assert_normalised(&texts[at], &stored(*text, -1.0));
-        assert_eq!(strings(&metadata, "image_path")[row], format!("photos/{image}.png"));
-        assert_eq!(strings(&metadata, "caption")[row], format!("text number {text}"));
-        assert_eq!(strings(&metadata, "image_id")[row], hex_id(*image));
-        assert_eq!(strings(&metadata, "text_id")[row], hex_id(*text));
-    }
-    assert_eq!(strings(&metadata, "sample_id")[2..4], ["sample.0/2", "sample.0/2"]);
-    Ok(())
-}
-
-#[test]
-fn a_teacher_of_texts_alone_is_exported_text_by_text() -> Result {
-    let (folder, dataset) = dataset_with(&["texts"])?;
-    let out = folder.path().join("out");
-    let exported = run(&dataset, ExportFormat::ClipRetrieval, &out, false)?;
-    assert_eq!(exported.files, ["text_emb/text_emb_0.npy", "metadata/metadata_0.parquet"]);
-    let captions = strings(&read_parquet(&out.join("metadata/metadata_0.parquet"))?, "caption");
-    assert_eq!(captions[3..5], ["text number 3", "text number 16"]);
-    assert_eq!(exported.rows, 8);
-    Ok(())
-}
-
-#[test]
-fn webdataset_members_of_one_key_are_one_pair_as_stored() -> Result {
-    let (folder, dataset) = dataset_with(&["images", "texts"])?;
-    let out = folder.path().join("out");
-    let exported = run(&dataset, ExportFormat::Webdataset, &out, false)?;
-    assert_eq!(exported.files, ["train-00000.tar", "train-00001.tar"]);
-    let mut members = Vec::new();
-    for entry in tar::Archive::new(fs::File::open(out.join("train-00001.tar"))?).entries()? {
-        let mut entry = entry?;
-        let mut bytes = Vec::new();
-        std::io::Read::read_to_end(&mut entry, &mut bytes)?;
-        members.push((entry.path()?.to_string_lossy().into_owned(), bytes));
-    }
-    assert_eq!(members.len(), 3 * 5);
-    for (row, (image, text)) in pairs()[5..].iter().enumerate() {
-        let [one, two, three] = &members[3 * row..3 * row + 3] else { return Err("too few members".into()) };
-        let key = format!("train-00001-{row:06}");
-        let names = [&one.0, &two.0, &three.0];
-        assert_eq!(names, [&format!("{key}.image.npy"), &format!("{key}.text.npy"), &format!("{key}.json")]);
-        assert_eq!(npy(&one.1)?.1, stored(*image, 1.0));
-        assert_eq!(npy(&two.1)?.1, stored(*text, -1.0));
-        let json: Value = serde_json::from_slice(&three.1)?;
-        assert_eq!(json["caption"], format!("text number {text}"));
-        assert_eq!(json["image_path"], format!("photos/{image}.png"));
-    }
-    Ok(())
-}
-
-#[test]
-fn safetensors_hold_every_row_as_stored_with_its_id() -> Result {
-    let (folder, dataset) = dataset_with(&["images", "texts"])?;
-    let out = folder.path().join("out");
-    let exported = run(&dataset, ExportFormat::Safetensors, &out, false)?;
-    assert_eq!(exported.files, ["images.safetensors", "texts.safetensors"]);
-    let bytes = fs::read(out.join("texts.safetensors"))?;
-    let tensors = SafeTensors::deserialize(&bytes)?;
-    let (embedding, ids) = (tensors.tensor("embedding")?, tensors.tensor("ids")?);
-    assert_eq!((embedding.dtype(), embedding.shape()), (Dtype::F16, &[8, WIDTH][..]));
-    assert_eq!((ids.dtype(), ids.shape()), (Dtype::U8, &[8, 16][..]));
-    for (row, id) in [0, 1, 2, 3, 16, 17, 18, 19].into_iter().enumerate() {
-        let bytes = &embedding.data()[row * 2 * WIDTH..(row + 1) * 2 * WIDTH];
-        let floats: Vec<f32> = bytes.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect();
-        assert_eq!(floats, stored(id, -1.0));
-        assert_eq!(ids.data()[16 * row..16 * row + 16], [id; 16]);
-    }
-    Ok(())
 }
 
 #[test]
@@ -310,96 +227,6 @@ fn assert_close(found: &[f32], expected: &[f32], store: &str) {
     let norm = expected.iter().map(|x| x * x).sum::<f32>().sqrt();
     let close = |(x, y): (&f32, &f32)| if store == "f16" { x == y } else { (x - y).abs() <= 0.05 * norm };
     assert!(found.len() == expected.len() && found.iter().zip(expected).all(close), "{found:?} is not {expected:?}");
-}
-
-#[test]
-fn safetensors_hold_patches_tokens_and_words_too() -> Result {
-    for store in ["f16", "cos:0.999"] {
-        let (folder, dataset) = stored_as(store)?;
-        let out = folder.path().join("out");
-        let exported = run(&dataset, ExportFormat::Safetensors, &out, false)?;
-        let files = ["images", "patches", "texts", "tokens", "words"].map(|table| format!("{table}.safetensors"));
-        assert_eq!((exported.files, exported.rows), (files.to_vec(), 6 + 6 + 8 + 8 + 4));
-        assert!(exported.left_out.is_empty());
-        let images: Vec<u8> = [0..3, 16..19].into_iter().flatten().collect();
-        let texts: Vec<(u8, usize)> =
-            [0, 16].into_iter().flat_map(|first| (0..4).map(move |at| (first + at, at as usize))).collect();
-
-        let bytes = fs::read(out.join("patches.safetensors"))?;
-        let file = SafeTensors::deserialize(&bytes)?;
-        let (shape, grid) = elements(&file, "grid")?;
-        assert_eq!(shape, [6, support::stores::PATCHES, WIDTH]);
-        for (at, vector) in grid.chunks_exact(WIDTH).enumerate() {
-            assert_close(vector, &stored(images[at / 2] + (at % 2) as u8, 1.0), store);
-        }
-        let (shape, ids) = numbers(&file, "ids", 1)?;
-        assert_eq!((shape, ids[16 * 5]), (vec![6, 16], 18));
-
-        let bytes = fs::read(out.join("tokens.safetensors"))?;
-        let file = SafeTensors::deserialize(&bytes)?;
-        let (shape, tokens) = elements(&file, "tokens")?;
-        let count: usize = texts.iter().map(|(_, length)| length).sum();
-        assert_eq!(shape, [count, WIDTH]);
-        let (shape, spans) = numbers(&file, "spans", 4)?;
-        assert_eq!(shape, [count, 2]);
-        let (shape, offsets) = numbers(&file, "offsets", 8)?;
-        assert_eq!((shape, offsets[0]), (vec![9], 0));
-        for (row, (id, length)) in texts.iter().enumerate() {
-            let (from, to) = (offsets[row] as usize, offsets[row + 1] as usize);
-            assert_eq!(to - from, *length);
-            for (token, span) in support::stores::spans(*id, *length).iter().enumerate() {
-                let at = from + token;
-                assert_close(&tokens[at * WIDTH..(at + 1) * WIDTH], &stored(id + token as u8, 1.0), store);
-                assert_eq!((spans[2 * at], spans[2 * at + 1]), (u64::from(span.0), u64::from(span.1)));
-            }
-        }
-        assert_eq!(numbers(&file, "ids", 1)?.1[16 * 4], 16);
-
-        let bytes = fs::read(out.join("words.safetensors"))?;
-        let file = SafeTensors::deserialize(&bytes)?;
-        let (_, offsets) = numbers(&file, "offsets", 8)?;
-        let text = file.tensor("words")?.data();
-        let words: Vec<_> = offsets.windows(2).map(|ends| &text[ends[0] as usize..ends[1] as usize]).collect();
-        let expected = ["red-train-00000", "shape-train-00000", "red-train-00001", "shape-train-00001"];
-        assert_eq!(words, expected.map(str::as_bytes));
-        for (name, id) in [("isolated", 3), ("prompt", 5)] {
-            let (shape, vectors) = elements(&file, name)?;
-            assert_eq!(shape, [4, WIDTH]);
-            assert_close(&vectors[3 * WIDTH..], &stored(id + 1, 1.0), store);
-        }
-    }
-    Ok(())
-}
-
-#[test]
-fn webdataset_members_hold_patches_and_tokens_with_their_spans() -> Result {
-    let (folder, dataset) = stored_as("f16")?;
-    let out = folder.path().join("out");
-    let exported = run(&dataset, ExportFormat::Webdataset, &out, false)?;
-    assert_eq!((exported.rows, &exported.left_out[..]), (10, &["words"][..]));
-    let mut members = std::collections::BTreeMap::new();
-    for entry in tar::Archive::new(fs::File::open(out.join("train-00001.tar"))?).entries()? {
-        let mut entry = entry?;
-        let mut bytes = Vec::new();
-        std::io::Read::read_to_end(&mut entry, &mut bytes)?;
-        members.insert(entry.path()?.to_string_lossy().into_owned(), bytes);
-    }
-    assert_eq!(members.len(), 6 * 5);
-    for (row, (image, text)) in pairs()[5..].iter().enumerate() {
-        let of = |ending: &str| members.get(&format!("train-00001-{row:06}.{ending}")).ok_or(ending.to_owned());
-        let (header, patches) = npy(of("patches.npy")?)?;
-        assert!(header.contains("(2,4,)"), "{header}");
-        assert_eq!(patches, [stored(*image, 1.0), stored(image + 1, 1.0)].concat());
-        let length = usize::from(text - 16);
-        let (header, tokens) = npy(of("tokens.npy")?)?;
-        assert!(header.contains(&format!("({length},4,)")), "{header}");
-        assert_eq!(tokens, (0..length as u8).flat_map(|at| stored(text + at, 1.0)).collect::<Vec<_>>());
-        let spans = of("spans.npy")?;
-        let expected = support::stores::spans(*text, length).into_iter().flat_map(|(start, end)| [start, end]);
-        assert_eq!(spans[128..], expected.flat_map(u32::to_le_bytes).collect::<Vec<_>>());
-        assert!(spans.starts_with(b"\x93NUMPY") && String::from_utf8_lossy(&spans[..128]).contains("<u4"));
-    }
-    Ok(())
 }
 
 #[test]

@@ -1,0 +1,124 @@
+//! The one writer of a teacher's features.
+
+use std::collections::BTreeMap;
+
+use super::{TeacherCache, fingerprint};
+use crate::dataset::{sorted, table_path};
+use crate::files::remove_tables;
+use crate::lock::WriterLock;
+use crate::{Dataset, Error, Result, remove_temporaries, write_table};
+use arrow::array::RecordBatch;
+use retort_schemas::manifest::{BatchPlan, CACHE_FOLDER, TEACHER_FILE, TEACHER_VERSION, TeacherManifest};
+use retort_schemas::parts::PART_SHARDS;
+use retort_schemas::{Store, features};
+
+/// Adds features of one teacher to a data set, shard by shard. Dropping it keeps the shards committed so far.
+#[derive(Debug)]
+pub struct TeacherWriter {
+    cache: TeacherCache,
+    dataset: Dataset,
+    /// Shards of a full run.
+    run_shards: usize,
+    _lock: WriterLock,
+}
+
+impl TeacherWriter {
+    /// Opens or creates `cache/<name>@<fingerprint8>` and takes its lock.
+    ///
+    /// `plan` is kept only by a new cache: an existing one goes on with the batches it was begun with.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] if another process writes there; [`Error::ForeignCache`] if its rows are not this data set's.
+    pub fn open(
+        dataset: &Dataset,
+        name: &str,
+        joint: bool,
+        store: impl Into<Store>,
+        identity: serde_json::Value,
+        plan: BatchPlan,
+    ) -> Result<Self> {
+        let store = store.into();
+        let fingerprint = fingerprint(&identity, store);
+        let folder = dataset.folder().join(CACHE_FOLDER).join(format!("{name}@{}", &fingerprint[..8]));
+        let lock = WriterLock::take(&folder)?;
+        let cache = if folder.join(TEACHER_FILE).is_file() {
+            TeacherCache::load(&folder)?
+        } else {
+            // Of a writer that was killed in its first shard, or of a manifest that was lost.
+            features::ALL.iter().try_for_each(|table| remove_tables(&folder.join(table)))?;
+            let manifest = TeacherManifest {
+                schema: TEACHER_VERSION.to_string(),
+                name: name.to_owned(),
+                fingerprint: fingerprint.clone(),
+                joint,
+                store,
+                identity: sorted(identity),
+                batch: plan,
+                splits: Vec::new(),
+                shards: Vec::new(),
+            };
+            TeacherCache::new(&folder, manifest)
+        };
+        if cache.manifest.fingerprint != fingerprint {
+            let problem = format!("its fingerprint is {}, expected {fingerprint}", cache.manifest.fingerprint);
+            return Err(Error::Manifest { path: folder.join(TEACHER_FILE), problem });
+        }
+        cache.check_belongs(dataset)?;
+        for table in features::ALL {
+            remove_temporaries(&folder.join(table))?;
+        }
+        remove_temporaries(&folder)?;
+        cache.parts.sweep(cache.runs())?;
+        Ok(Self { cache, dataset: dataset.clone(), run_shards: PART_SHARDS, _lock: lock })
+    }
+
+    /// As it is, with runs of so many shards, for tests: a data set of few shards has parts then.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn in_runs_of(self, run_shards: usize) -> Self {
+        Self { run_shards, ..self }
+    }
+
+    /// The cache as committed so far.
+    pub fn cache(&self) -> &TeacherCache {
+        &self.cache
+    }
+
+    /// Whether a table of a shard is there.
+    ///
+    /// # Errors
+    /// As [`TeacherCache::shard`].
+    pub fn has(&self, shard: &str, table: &str) -> Result<bool> {
+        Ok(self.cache.shard(shard)?.is_some_and(|shard| shard.tables.contains_key(table)))
+    }
+
+    /// Writes tables of a shard and commits them.
+    ///
+    /// # Errors
+    /// [`Error::Io`] and [`Error::Parquet`]; nothing of it is then in the manifest.
+    pub fn commit(&mut self, shard: &str, tables: &[(&str, RecordBatch)]) -> Result<()> {
+        let mut files = BTreeMap::new();
+        for (table, batch) in tables {
+            files.insert((*table).to_owned(), write_table(&table_path(&self.cache.folder, table, shard), batch)?);
+        }
+        self.cache.add(shard, files)?;
+        self.cache.order_splits(&self.dataset);
+        self.cache.save(self.run_shards, Some(shard))
+    }
+
+    /// Takes a table of a shard out of the manifest.
+    #[cfg(test)]
+    pub(crate) fn take_out(&mut self, shard: &str, table: &str) -> Result<()> {
+        self.cache.take_out(shard, table)?;
+        self.cache.save(self.run_shards, Some(shard))
+    }
+
+    /// Leaves the manifest as it would be had everything been committed in one go. What was committed is there without it;
+    /// it is for the end of a piece of work, done or found done.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn finish(mut self) -> Result<()> {
+        self.cache.finish(self.run_shards)
+    }
+}

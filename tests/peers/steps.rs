@@ -2,10 +2,12 @@
 //!
 //! ```text
 //! steps RECIPE.toml WORK IMAGE_TEACHER TEXT_TEACHER STEPS plain|cached|online      milliseconds a step, the median
+//!                                                         start|resume             milliseconds until the first step is done
 //! ```
 //!
 //! Each is the trainer itself, on the same batches. In the third, each step first decodes a batch of images, preprocesses
-//! and embeds them, and embeds a batch of texts with their tokens: what a trainer without a cache would do.
+//! and embeds them, and embeds a batch of texts with their tokens: what a trainer without a cache would do. The last two
+//! are of the method from the cache: a new run, and one that was stopped a few steps before its end.
 //! `tests/peers/train.py` makes the inputs, calls this once for each of them and adds the plain step in PyTorch.
 
 use std::io::Write;
@@ -28,34 +30,56 @@ type Failure = Box<dyn std::error::Error>;
 
 fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [recipe, work, image, text, steps, kind] = arguments.as_slice() else {
-        return Err("expected RECIPE.toml WORK IMAGE_TEACHER TEXT_TEACHER STEPS plain|cached|online".into());
-    };
-    let arm = match kind.as_str() {
-        "plain" => "base",
-        "cached" | "online" => "kd+ts+cw",
-        other => return Err(format!("expected plain, cached or online, found {other}").into()),
-    };
+    let usage = "expected RECIPE.toml WORK IMAGE_TEACHER TEXT_TEACHER STEPS plain|cached|online|start|resume";
+    let [recipe, work, image, text, steps, kind] = arguments.as_slice() else { return Err(usage.into()) };
+    let arm = if kind == "plain" { "base" } else { "kd+ts+cw" };
     let recipe = Recipe::read(Path::new(recipe), &[format!("arm=\"{arm}\""), format!("optim.steps={steps}")])?;
-    let online = match kind.as_str() {
-        "online" => Some(Mutex::new(Online::open(Path::new(image), Path::new(text), &recipe)?)),
-        _ => None,
-    };
-    let timed = Timed { done: Mutex::default(), online };
     let run = Path::new(work).join(kind);
-    train(&recipe, &run, &timed, &Interrupt::default())?;
+    let timed = match kind.as_str() {
+        "online" => Timed::new(Some(Online::open(Path::new(image), Path::new(text), &recipe)?), None),
+        "start" => Timed::new(None, Some(1)),
+        "plain" | "cached" | "resume" => Timed::new(None, None),
+        _ => return Err(usage.into()),
+    };
+    if kind == "resume" {
+        timed_until_stopped(&recipe, &run, Timed::new(None, Some(steps.parse::<usize>()?.saturating_sub(WARM_UP))))?;
+    }
+    let began = Instant::now();
+    let timed = timed_until_stopped(&recipe, &run, timed)?;
     std::fs::remove_dir_all(&run)?;
-    writeln!(std::io::stdout(), "{}", timed.median_ms()?)?;
+    let found =
+        if ["start", "resume"].contains(&kind.as_str()) { timed.first_ms(began)? } else { timed.median_ms()? };
+    writeln!(std::io::stdout(), "{found}")?;
     Ok(())
+}
+
+/// Trains to the end, or to where the timer stops it.
+fn timed_until_stopped(recipe: &Recipe, run: &Path, timed: Timed) -> Result<Timed, Failure> {
+    match train(recipe, run, &timed, &timed.interrupt) {
+        Err(error) if !timed.interrupt.requested() => Err(error.into()),
+        _ => Ok(timed),
+    }
 }
 
 /// Notes when each step ends, and runs the teachers before the next where they are in the loop.
 struct Timed {
     done: Mutex<Vec<Instant>>,
     online: Option<Mutex<Online>>,
+    /// Steps after which the run is asked to stop.
+    stop_after: Option<usize>,
+    interrupt: Interrupt,
 }
 
 impl Timed {
+    fn new(online: Option<Online>, stop_after: Option<usize>) -> Self {
+        Self { done: Mutex::default(), online: online.map(Mutex::new), stop_after, interrupt: Interrupt::default() }
+    }
+
+    fn first_ms(&self, began: Instant) -> Result<f64, Failure> {
+        let done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok((*done.first().ok_or("no step was done")? - began).as_secs_f64() * 1e3)
+    }
+
     fn median_ms(&self) -> Result<f64, Failure> {
         let done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
         let each = done.windows(2).map(|pair| (pair[1] - pair[0]).as_secs_f64() * 1e3);
@@ -77,7 +101,11 @@ impl Progress for Timed {
             // A benchmark that computes nothing would lie.
             assert!(online.embed().is_ok_and(|floats| floats > 0));
         }
-        self.done.lock().unwrap_or_else(PoisonError::into_inner).push(Instant::now());
+        let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        done.push(Instant::now());
+        if Some(done.len()) == self.stop_after {
+            self.interrupt.request();
+        }
     }
 
     fn note(&self, _: &str) {}

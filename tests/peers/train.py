@@ -6,9 +6,12 @@ the loop, beside the plain step of the same student in PyTorch with transformers
 
 Data are the first images of easy-VQA (`make demo-data`). `tiny` is the demo's student and its teachers (a small CLIP, MiniLM);
 `base` is ViLT-B/32 on 384 pixels with a CLIP ViT-B/32 of random weights, made here, and MiniLM. All compute in f32 on the
-CPU, with a thread a core. A round is retort's three runs and PyTorch's, each alone in its process, one after another and each round
+CPU, with a thread a core. A round is retort's runs and PyTorch's, each alone in its process, one after another and each round
 in another order; a run's step is the median of its steps without the first. The table has medians over the rounds: of milliseconds,
 and of each round's ratios, since a machine's speed changes less within a round than from one to another.
+
+The last two columns are the time from the call to the end of the first step, with everything that is set up before: of a new run, and
+of one that was stopped a few steps before its end.
 
 PyTorch's step is what people write: ViltForQuestionAnswering with its own loss, gradients clipped to 1, AdamW (fused or not, the
 faster counts), on tensors that are in memory already: it neither decodes nor tokenises, which retort's steps do beside.
@@ -31,7 +34,7 @@ SHAPES = {
     "tiny": {"hidden": 96, "layers": 3, "heads": 4, "image": 64, "patch": 16, "text": 24, "batch": 32, "steps": 60},
     "base": {"hidden": 768, "layers": 12, "heads": 12, "image": 384, "patch": 32, "text": 40, "batch": 4, "steps": 12},
 }
-KINDS = ["plain", "cached", "online", "torch"]
+KINDS = ["plain", "cached", "online", "torch", "start", "resume"]
 IMAGES = 400
 RECIPE = """
 [data]
@@ -171,15 +174,16 @@ def main():
     work = options.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
     print(f"{CORES} cores, {platform.processor() or platform.machine()}")
-    print("| shape | plain, ms | full method from the cache, ms | ratio | teachers in the loop, ms | ratio | PyTorch plain, ms | ratio |")
-    print("|---|---:|---:|---:|---:|---:|---:|---:|")
+    print("| shape | plain, ms | full method from the cache, ms | ratio | teachers in the loop, ms | ratio | PyTorch plain, ms | ratio "
+          "| first step of a new run, ms | of one gone on with, ms |")
+    print("|---|" + "---:|" * 9)
     for shape in options.shapes:
         recipe, clip, dataset = prepare(options.retort.resolve(), work, options.assets, shape)
         tokens, answers = longest_texts(dataset, options.assets, shape)
         steps = [options.steps.resolve(), recipe, work / "runs", clip, options.assets / "minilm", SHAPES[shape]["steps"]]
         in_torch = [sys.executable, __file__, "--retort", options.retort, "--steps", options.steps,
                     "--torch-only", shape, tokens, answers]
-        commands = {"plain": [*steps, "plain"], "cached": [*steps, "cached"], "online": [*steps, "online"], "torch": in_torch}
+        commands = {kind: in_torch if kind == "torch" else [*steps, kind] for kind in KINDS}
         rounds = []
         for round_ in range(options.rounds):
             order = [options.kinds[(round_ + at) % len(options.kinds)] for at in range(len(options.kinds))]
@@ -193,7 +197,8 @@ def main():
             return f"{statistics.median(found[of] / (found[by] if by else 1) for found in rounds):.{2 if by else 1}f}"
 
         print(f"| {shape} | {median('plain')} | {median('cached')} | {median('cached', 'plain')} | {median('online')} "
-              f"| {median('online', 'cached')} | {median('torch')} | {median('torch', 'plain')} |", flush=True)
+              f"| {median('online', 'cached')} | {median('torch')} | {median('torch', 'plain')} "
+              f"| {median('start')} | {median('resume')} |", flush=True)
 
 
 main()

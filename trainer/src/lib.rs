@@ -62,8 +62,8 @@ mod zipped;
 pub use error::{Error, Result};
 pub use evaluate::{evaluate, evaluate_on};
 pub use recipe::{
-    AdaptMode, Arm, ChoiceLoss, ConfidenceForm, ConfidenceSource, Control, Decay, Distance, Export, Fit, Recipe,
-    SelectMode, Shots, Side, StudentKind, Target,
+    AdaptMode, Arm, ChoiceLoss, ConfidenceForm, ConfidenceSource, Control, Decay, Distance, Export, Fit, Positions,
+    Recipe, SelectMode, Shots, Side, StudentKind, Target,
 };
 pub use run::{Outcome, train};
 pub use sampling::{Candidate, draw};

@@ -15,8 +15,8 @@ pub use adapt::Adapt;
 pub use augment::Augment;
 pub(crate) use read::{near_key, nearest, set, unknown_key};
 pub use words::{
-    AdaptMode, Arm, ChoiceLoss, ConfidenceForm, ConfidenceSource, Control, Decay, Distance, Export, Fit, Precision,
-    SelectMode, Shots, Side, StudentKind, Target,
+    AdaptMode, Arm, ChoiceLoss, ConfidenceForm, ConfidenceSource, Control, Decay, Distance, Export, Fit, Positions,
+    Precision, SelectMode, Shots, Side, StudentKind, Target,
 };
 
 /// A run from beginning to end. Unknown keys are refused.
@@ -155,6 +155,8 @@ pub struct Student {
     pub regions: usize,
     /// How an image that is no square is made one, for students that read pixels: `crop` or `squash`.
     pub fit: Fit,
+    /// How the positions of a grid of patches begin, without `from`: `random` or `waves`.
+    pub positions: Positions,
     /// A folder in Hugging Face layout to start from. `hidden`, `layers`, `heads` and `patch_size` have to be those of its
     /// config.json, `text_tokens` at most its positions; for another `image_size` the positions of its patches are resized.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -175,6 +177,7 @@ impl Default for Student {
             tokenizer: None,
             regions: 36,
             fit: Fit::Crop,
+            positions: Positions::Random,
             from: None,
         }
     }

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    Adapt, AdaptMode, Adversarial, Arm, Augment, Confidence, Control, Data, Distil, Export, Fit, Log, Optim, Recipe,
-    Selection, Shots, Student, StudentKind, Task, Teachers, Validate, auto, block, kept, pool, prefetch, train,
+    Adapt, AdaptMode, Adversarial, Arm, Augment, Confidence, Control, Data, Distil, Export, Fit, Log, Optim, Positions,
+    Recipe, Selection, Shots, Student, StudentKind, Task, Teachers, Validate, auto, block, kept, pool, prefetch, train,
 };
 use crate::{Error, Result};
 
@@ -126,6 +126,13 @@ impl Recipe {
         let refuse = |key, problem: &str| Err(Error::Setting { key, problem: problem.to_owned() });
         if !self.student.kind.reads_pixels() && self.student.fit != Fit::Crop {
             return refuse("student.fit", "is about pixels, and this student reads none: leave it out");
+        }
+        let grid =
+            matches!(self.student.kind, StudentKind::Vilt | StudentKind::ClipGrid) && self.student.from.is_none();
+        if !grid && self.student.positions != Positions::Random {
+            let problem =
+                "is about a grid of patches that starts from scratch: leave it out for regions, and with student.from";
+            return refuse("student.positions", problem);
         }
         if self.student.image_size < self.student.patch_size {
             return refuse("student.image_size", "is less than student.patch_size: an image needs at least one patch");
@@ -313,6 +320,8 @@ mod tests {
             (vec!["task.label_smoothing=nan"], "task.label_smoothing ", "NaN"),
             (vec!["student.image_size=0"], "student.image_size ", "at least one patch"),
             (vec!["student.kind=uniter", "student.fit=squash"], "student.fit ", "reads none"),
+            (vec!["student.kind=uniter", "student.positions=waves"], "student.positions ", "grid of patches"),
+            (vec!["student.from=folder", "student.positions=waves"], "student.positions ", "from scratch"),
             (vec!["student.kind=clip-grid"], "teachers.image ", "--patches"),
             (vec!["student.kind=clip-grid", "teachers.image=c", "augment.flip=true"], "augment ", "patch grid"),
             (vec!["student.kind=villa", "adversarial.steps=0"], "adversarial.steps ", "uniter"),

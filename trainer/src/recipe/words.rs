@@ -111,6 +111,16 @@ words! {
 }
 
 words! {
+    /// How the positions of a grid of patches begin in a student that starts from scratch.
+    Positions {
+        /// Normal, of deviation 0.02, as the rest.
+        Random = "random",
+        /// Sines and cosines along both sides.
+        Waves = "waves",
+    }
+}
+
+words! {
     /// What the student's layers compute in.
     Precision {
         /// Everything in single precision.

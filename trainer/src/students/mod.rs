@@ -19,13 +19,14 @@ mod trunk;
 mod uniter;
 mod vilt;
 mod visualbert;
+mod waves;
 
 use std::path::Path;
 
 use retort_nn::{Block, Checkpoint, TextTokenizer, Weights};
 use tch::{Device, Kind, Tensor};
 
-use crate::recipe::{Recipe, StudentKind};
+use crate::recipe::{Positions, Recipe, StudentKind};
 use crate::tasks::Objective;
 use crate::{Error, Result};
 
@@ -36,6 +37,7 @@ pub use tape::Tape;
 pub use uniter::{Uniter, UniterConfig, p7};
 pub use vilt::{Vilt, ViltConfig, resized_positions};
 pub use visualbert::{VisualBert, VisualBertConfig};
+pub use waves::sin_cos_grid;
 
 /// The text side of a batch: of each image one text or several candidates, one after another.
 #[derive(Debug)]
@@ -160,6 +162,14 @@ pub(crate) fn first(
             let known: Option<ViltConfig> =
                 begun::config(size, vocabulary, ("student.patch_size", "patch_size", size.patch_size))?;
             let config = known.map(|known| known.resized(weights, size.image_size)).transpose()?;
+            if size.positions == Positions::Waves {
+                waves::begin(
+                    weights,
+                    "vilt",
+                    (size.image_size / size.patch_size.max(1)).saturating_pow(2),
+                    size.hidden,
+                )?;
+            }
             Box::new(Vilt::new(&root, config.unwrap_or_else(|| ViltConfig::of(size, vocabulary)), outputs)?)
         }
         StudentKind::ClipGrid => {
@@ -168,6 +178,9 @@ pub(crate) fn first(
                 begun::config(size, vocabulary, ("student.from", "grid_dim", grid.width as i64))?;
             let fresh = ClipGridConfig::of(size, vocabulary, &grid);
             let (places, teacher) = (fresh.grid_places, fresh.grid_teacher.clone());
+            if size.positions == Positions::Waves {
+                waves::begin(weights, "grid", places, size.hidden)?;
+            }
             // The grid is that of the cache, whatever the folder says: its places have to fit the positions.
             let config = known.map(|known| ClipGridConfig { grid_places: places, grid_teacher: teacher, ..known });
             Box::new(ClipGrid::new(&root, config.unwrap_or(fresh), outputs)?)

@@ -332,3 +332,21 @@ fn each_learns_eight_samples_by_heart() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn positions_of_a_new_student_begin_as_the_recipe_says() -> Result<()> {
+    let begun = |positions: &str| -> Result<Tensor> {
+        let settings = [sized(24, 24), vec![format!("student.positions={positions}")]].concat();
+        let recipe = parse(&settings)?;
+        let weights = first_weights(&recipe, Device::Cpu)?;
+        first(&recipe, &weights, &tokenizer()?, Objective::Answers, 3, None)?;
+        Ok(weights.into_named()["vilt.embeddings.position_embeddings"].shallow_clone())
+    };
+    let (waves, random) = (begun("waves")?, begun("random")?);
+    let width = waves.size()[2];
+    assert_eq!(waves.size(), [1, 1 + 9, width]);
+    assert_eq!(Vec::<f32>::try_from(waves.flatten(0, -1))?, sin_cos_grid(9, width as usize));
+    assert!(waves.requires_grad(), "it is trained as any other");
+    assert_ne!(random, waves);
+    Ok(())
+}

@@ -10,6 +10,8 @@ use crate::tables::versioned;
 pub const RESULTS_FILE: &str = "results.parquet";
 /// File of [`predictions`].
 pub const PREDICTIONS_FILE: &str = "predictions.parquet";
+/// File of [`gains`].
+pub const GAINS_FILE: &str = "gains.parquet";
 /// File of the table for people.
 pub const TABLE_FILE: &str = "results.md";
 /// File of the pictures.
@@ -136,6 +138,69 @@ pub mod predictions {
                 Field::new(PREDICTION, DataType::Utf8, false),
                 Field::new(TRUTH, DataType::Utf8, true),
                 Field::new(SCORE, DataType::Float32, true),
+            ],
+        )
+    }
+}
+
+/// One row per condition, split and arm: the table for people, for programs. Scores and gains are from 0 to 1.
+pub mod gains {
+    use super::*;
+
+    /// Table name.
+    pub const NAME: &str = "gains";
+    /// Version written by this build.
+    pub const VERSION: SchemaVersion = SchemaVersion::new("protocol_gains", 1, 0);
+    /// The condition.
+    pub const CONDITION: &str = "condition";
+    /// The split tested on.
+    pub const SPLIT: &str = "split";
+    /// Whether that split is the shifted one.
+    pub const SHIFTED: &str = "shifted";
+    /// Name of the metric; empty where nothing is scored yet.
+    pub const METRIC: &str = "metric";
+    /// The arm.
+    pub const ARM: &str = "arm";
+    /// Seeds whose runs are done.
+    pub const SEEDS: &str = "seeds";
+    /// Mean score over these; null where there is none.
+    pub const SCORE: &str = "score";
+    /// Sample standard deviation of the scores; null of fewer than two.
+    pub const DEVIATION: &str = "deviation";
+    /// Gain of the mean score over base; null of the base itself, or where no seed of both is done.
+    pub const GAIN: &str = "gain";
+    /// Lower end of its paired bootstrap interval of 95 %.
+    pub const GAIN_LOW: &str = "gain_low";
+    /// Upper end of that.
+    pub const GAIN_HIGH: &str = "gain_high";
+    /// Gain over the compute-matched baseline, of arms with adaptive finetuning.
+    pub const MATCHED: &str = "matched";
+    /// Lower end of its interval.
+    pub const MATCHED_LOW: &str = "matched_low";
+    /// Upper end of that.
+    pub const MATCHED_HIGH: &str = "matched_high";
+
+    /// Columns and types, in the order of the protocol.
+    pub fn schema() -> SchemaRef {
+        let text = |name: &str| Field::new(name, DataType::Utf8, false);
+        let known = |name: &str| Field::new(name, DataType::Float64, true);
+        versioned(
+            VERSION,
+            vec![
+                text(CONDITION),
+                text(SPLIT),
+                Field::new(SHIFTED, DataType::Boolean, false),
+                text(METRIC),
+                text(ARM),
+                Field::new(SEEDS, DataType::UInt64, false),
+                known(SCORE),
+                known(DEVIATION),
+                known(GAIN),
+                known(GAIN_LOW),
+                known(GAIN_HIGH),
+                known(MATCHED),
+                known(MATCHED_LOW),
+                known(MATCHED_HIGH),
             ],
         )
     }

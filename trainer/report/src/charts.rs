@@ -2,8 +2,9 @@
 
 use retort_schemas::runs::Score;
 
-use crate::svg::{Scale, Svg, ticks};
-use crate::text::{count, percent, tick};
+use crate::plot::{Frame, Line, lines};
+use crate::svg::Svg;
+use crate::text::{count, percent};
 
 /// Colours of the style sheet; a run further down takes the first one again.
 const COLOURS: usize = 8;
@@ -121,73 +122,30 @@ pub(crate) struct Curve<'a> {
     pub(crate) points: &'a [(f64, f64)],
 }
 
-/// A curve ready to be drawn.
-struct Drawn {
-    colour: String,
-    raw: Vec<(f64, f64)>,
-    mean: Vec<(f64, f64)>,
-}
-
 /// The curves of one tag: what was logged, faint, under its running mean.
 pub(crate) fn curves(label: &str, curves: &[Curve<'_>]) -> String {
-    const WIDTH: f64 = 360.0;
-    const HEIGHT: f64 = 200.0;
-    let drawn: Vec<Drawn> = curves
-        .iter()
-        .filter(|curve| !curve.points.is_empty())
-        .map(|curve| Drawn {
-            colour: colour(curve.run),
-            raw: thinned(curve.points),
-            mean: thinned(&smoothed(curve.points)),
-        })
-        .collect();
+    let drawn: Vec<Line> = curves.iter().filter(|curve| !curve.points.is_empty()).map(line_of).collect();
     let steps = curves.iter().filter_map(|curve| curve.points.last()).map(|point| point.0).fold(1.0, f64::max);
-    let (low, high) = range(&drawn);
-    let x = Scale { from: (0.0, steps), to: (46.0, WIDTH - 12.0) };
-    let y = Scale { from: (low, high), to: (HEIGHT - 34.0, 8.0) };
-    let mut svg = Svg::default();
-    let (values, step) = ticks(low, high, 5);
-    for value in values {
-        let at = y.at(value);
-        svg.line((x.to.0, at), (x.to.1, at), "grid");
-        svg.text(x.to.0 - 6.0, at + 4.0, "tick end", &tick(value, step));
-    }
-    let (values, step) = ticks(0.0, steps, 4);
-    for value in values {
-        let at = x.at(value);
-        svg.line((at, y.to.0), (at, y.to.0 + 4.0), "axis");
-        svg.text(at, y.to.0 + 17.0, "tick middle", &tick(value, step));
-    }
-    svg.line((x.to.0, y.to.0), (x.to.1, y.to.0), "axis");
-    svg.text((x.to.0 + x.to.1) / 2.0, HEIGHT - 3.0, "tick middle", "step");
-    let place = |points: &[(f64, f64)]| -> Vec<(f64, f64)> {
-        points.iter().map(|(step, value)| (x.at(*step), y.at(*value))).collect()
-    };
-    let (many, few): (Vec<&Drawn>, Vec<&Drawn>) = drawn.iter().partition(|curve| curve.raw.len() > FEW);
-    for curve in &many {
-        svg.path(&place(&curve.raw), &format!("raw {}", curve.colour));
-    }
-    for curve in &many {
-        svg.path(&place(&curve.mean), &format!("curve {}", curve.colour));
-    }
-    for curve in &few {
-        svg.path(&place(&curve.raw), &format!("curve {}", curve.colour));
-        for ((at, height), (step, value)) in place(&curve.raw).into_iter().zip(&curve.raw) {
-            svg.dot(at, height, 2.2, &format!("dot {}", curve.colour), &format!("step {step}: {value:.4}"));
-        }
-    }
-    svg.boxed(WIDTH, HEIGHT, label)
+    let frame = Frame { label, across: "step", x: (0.0, steps), y: range(&drawn), log_ticks: &[], percent: false };
+    lines(frame, &drawn)
+}
+
+fn line_of(curve: &Curve<'_>) -> Line {
+    let raw = thinned(curve.points);
+    let few = raw.len() <= FEW;
+    let (points, raw) = if few { (raw, Vec::new()) } else { (thinned(&smoothed(curve.points)), raw) };
+    Line { colour: curve.run, points, raw, reach: Vec::new(), dots: few }
 }
 
 /// Lowest and highest value to show: all of the means, and all but the wildest of what was logged.
-fn range(drawn: &[Drawn]) -> (f64, f64) {
+fn range(drawn: &[Line]) -> (f64, f64) {
     let mut shown: Vec<f64> = Vec::new();
     for curve in drawn {
         let mut values: Vec<f64> = curve.raw.iter().map(|point| point.1).collect();
         values.sort_by(f64::total_cmp);
         let wild = values.len() / 50;
         shown.extend(&values[wild..values.len() - wild]);
-        shown.extend(curve.mean.iter().map(|point| point.1));
+        shown.extend(curve.points.iter().map(|point| point.1));
     }
     let low = shown.iter().copied().fold(f64::INFINITY, f64::min);
     let high = shown.iter().copied().fold(f64::NEG_INFINITY, f64::max);

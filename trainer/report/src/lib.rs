@@ -17,6 +17,7 @@ mod error;
 mod examples;
 mod load;
 mod page;
+mod plot;
 mod samples;
 mod svg;
 mod text;

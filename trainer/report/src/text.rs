@@ -39,17 +39,26 @@ pub(crate) fn percent(share: f64) -> String {
     format!("{:.1}\u{202f}%", share * 100.0)
 }
 
-/// A tick's label: as few digits as tell ticks `step` apart from each other.
-pub(crate) fn tick(value: f64, step: f64) -> String {
-    if value == 0.0 {
+/// A value on an axis, in three digits or so: `0.25`, `1.5k`, `2e-5`.
+pub(crate) fn short(value: f64) -> String {
+    let size = value.abs();
+    if size < 1e-12 {
         return "0".to_owned();
     }
-    if step >= 1000.0 {
-        let thousands = value / 1000.0;
-        return if thousands.fract() == 0.0 { format!("{thousands}k") } else { format!("{thousands:.1}k") };
+    if size >= 1000.0 {
+        return format!("{}k", short(value / 1000.0));
     }
-    let digits = (-step.log10()).ceil().max(0.0) as usize;
-    if digits > 4 { format!("{value:.0e}") } else { format!("{value:.digits$}") }
+    if size < 1e-3 {
+        return format!("{value:.0e}");
+    }
+    let digits = (2 - size.log10().floor() as i32).clamp(0, 4) as usize;
+    let text = format!("{value:.digits$}");
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+}
+
+/// A difference of two shares in points: `+1.2`.
+pub(crate) fn points(difference: f64) -> String {
+    format!("{:+.1}", difference * 100.0)
 }
 
 #[cfg(test)]
@@ -66,7 +75,8 @@ mod tests {
         assert_eq!(count(1_234_567), "1\u{202f}234\u{202f}567");
         assert_eq!(count(100), "100");
         assert_eq!(percent(0.6154), "61.5\u{202f}%");
-        assert_eq!((tick(2000.0, 1000.0), tick(1500.0, 1000.0)), ("2k".to_owned(), "1.5k".to_owned()));
-        assert_eq!((tick(0.5, 0.25), tick(20.0, 10.0), tick(1e-5, 1e-5)), ("0.5".into(), "20".into(), "1e-5".into()));
+        let all = [2000.0, 1500.0, 0.25, 20.0, 1e-5, 0.0, -0.3, 300.0].map(short);
+        assert_eq!(all, ["2k", "1.5k", "0.25", "20", "1e-5", "0", "-0.3", "300"]);
+        assert_eq!((points(0.012), points(-0.2)), ("+1.2".to_owned(), "-20.0".to_owned()));
     }
 }

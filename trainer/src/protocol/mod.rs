@@ -12,6 +12,7 @@
 
 mod estimate;
 mod file;
+mod gains;
 mod plan;
 mod processes;
 mod results;
@@ -46,7 +47,7 @@ pub struct Results {
     pub scored: Vec<PathBuf>,
 }
 
-/// Compares what is done of a plan, and writes `results.parquet`, `predictions.parquet` and `results.md`.
+/// Compares what is done of a plan, and writes `results.parquet`, `predictions.parquet`, `gains.parquet` and `results.md`.
 ///
 /// # Errors
 /// If a file of a run is damaged, or a file cannot be written.
@@ -54,6 +55,7 @@ pub fn conclude(protocol: &Protocol, plan: &Plan, failures: &[Failure], out: &st
     let scored = results::gather(plan, out)?;
     results::write_tables(protocol, plan, &scored, out)?;
     let sections = table::sections(protocol, plan, &scored)?;
+    gains::write_gains(&sections, out)?;
     let markdown = results::write_markdown(protocol, plan, &sections, failures, out)?;
     let mut folders: Vec<PathBuf> = scored.iter().map(|scored| plan.runs[scored.run].path(out)).collect();
     folders.dedup();

@@ -314,16 +314,18 @@ pub struct Protocol {
     pub settings: Vec<String>,
 }
 
-/// Write a page that shows runs: curves, accuracy by question type, predictions, selected words
+/// Write a page that shows runs or a protocol: gains, curves, accuracy by question type, predictions, selected words
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  retort report runs/base runs/kd --out report.html")]
+#[command(
+    after_help = "Examples:\n  retort report runs/base runs/kd --out report.html\n  retort report protocols/easy-vqa-quick"
+)]
 pub struct Report {
-    /// The runs
-    #[arg(required = true, value_name = "RUN")]
-    pub runs: Vec<PathBuf>,
-    /// The page: one HTML file that needs nothing else
+    /// The runs, or the folder of one protocol
+    #[arg(required = true, value_name = "FOLDER")]
+    pub folders: Vec<PathBuf>,
+    /// The page, one HTML file that needs nothing else; by default report.html in the first folder
     #[arg(long, value_name = "FILE")]
-    pub out: PathBuf,
+    pub out: Option<PathBuf>,
     /// The data set, if it is no longer where the runs say
     #[arg(long, value_name = "DATASET")]
     pub dataset: Option<PathBuf>,

@@ -37,7 +37,7 @@ pub fn run(options: &Protocol, terminal: &Terminal) -> Result<ExitCode> {
     let failures = carry_out(&format!("protocol {}", protocol.name), &plan.runs, &site)?;
     let results = conclude(&protocol, &plan, &failures, out)?;
     if !results.scored.is_empty()
-        && let Err(error) = write_report(&results.scored, None, &out.join(REPORT_FILE))
+        && let Err(error) = write_report(&[out.to_owned()], None, &out.join(REPORT_FILE))
     {
         // The table is what was asked for; the pictures can be had with `retort report`.
         terminal.say(&format!("no {REPORT_FILE}: {error}"));

@@ -256,9 +256,10 @@ pub(crate) fn of_protocol(folder: &Path) -> Option<Schemas> {
         }
         is_there
     };
-    use protocol::{PREDICTIONS_FILE, RESULTS_FILE, predictions, runs};
+    use protocol::{GAINS_FILE, PREDICTIONS_FILE, RESULTS_FILE, gains, predictions, runs};
     let any = add(RESULTS_FILE, runs::NAME, runs::schema(), runs::VERSION);
     add(PREDICTIONS_FILE, predictions::NAME, predictions::schema(), predictions::VERSION);
+    add(GAINS_FILE, gains::NAME, gains::schema(), gains::VERSION);
     any.then(|| Schemas::new(PROTOCOL_SCHEMA, own))
 }
 

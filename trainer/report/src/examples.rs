@@ -18,6 +18,7 @@ const SELECTIONS: usize = 8;
 const SHARDS: usize = 4;
 
 /// One sample with every run's prediction, where the run has one.
+#[derive(Debug)]
 pub(crate) struct Example<'a> {
     pub(crate) place: &'a Place,
     pub(crate) text: &'a str,
@@ -70,7 +71,7 @@ pub(crate) fn choose_selection(run: &Run) -> Vec<&Selection> {
 }
 
 /// `wanted` of the items, at even distances, in their order.
-fn spread<T>(items: Vec<T>, wanted: usize) -> Vec<T> {
+pub(crate) fn spread<T>(items: Vec<T>, wanted: usize) -> Vec<T> {
     let (all, wanted) = (items.len(), wanted.min(items.len()));
     let picked: BTreeSet<usize> = (0..wanted).map(|at| at * all / wanted).collect();
     items.into_iter().enumerate().filter(|(at, _)| picked.contains(at)).map(|(_, item)| item).collect()
@@ -92,13 +93,16 @@ pub(crate) struct Album {
 }
 
 impl Album {
-    /// No images, and why.
-    pub(crate) fn empty(problem: String) -> Self {
-        Self { problem: Some(problem), ..Self::default() }
+    /// The images of some samples, or why there are none.
+    pub(crate) fn of<'a>(dataset: &retort_cache::Result<Dataset>, places: impl IntoIterator<Item = &'a Place>) -> Self {
+        match dataset {
+            Ok(dataset) => Self::load(dataset, places),
+            Err(error) => Self { problem: Some(format!("Images are left out: {error}.")), ..Self::default() },
+        }
     }
 
     /// Reads the images of some samples, shard by shard.
-    pub(crate) fn load<'a>(dataset: &Dataset, places: impl IntoIterator<Item = &'a Place>) -> Self {
+    fn load<'a>(dataset: &Dataset, places: impl IntoIterator<Item = &'a Place>) -> Self {
         let mut by_shard: BTreeMap<&str, BTreeSet<u32>> = BTreeMap::new();
         for place in places {
             by_shard.entry(&place.shard).or_default().insert(place.row);

@@ -6,21 +6,28 @@
 //! RUN/evaluation-<split>.json   accuracy, floors, question types     >    no scripts, no network,
 //! RUN/predictions-*.parquet     answers to single samples           /     images inside
 //! RUN/selection.parquet         words that token selection chose   /
-//! DATASET/                      the images of those samples       /
+//! RUN/confidence.parquet        how sure the teachers' probe is   /
+//! PROTOCOL/gains.parquet        arms compared by condition       /
+//! DATASET/                      the images of those samples     /
 //! ```
 //!
 //! Everything on the page is computed from these files, so the same files give the same page, byte for byte. What a run
 //! does not have, such as scores before its end, becomes a sentence on the page.
 
+mod changed;
 mod charts;
+mod comparison;
+mod confusion;
 mod error;
 mod examples;
 mod load;
 mod page;
 mod plot;
+mod protocol;
 mod samples;
 mod svg;
 mod text;
+mod weights;
 
 use std::path::{Path, PathBuf};
 
@@ -43,23 +50,26 @@ pub struct ReportSummary {
     pub missing: Vec<String>,
 }
 
-/// Writes one self-contained HTML page over `runs`.
+/// Writes one self-contained HTML page over `folders`: runs, or one protocol's folder.
 ///
 /// Images come from `dataset`; without it, from the data set that the first run names, if it is still there.
 ///
 /// # Errors
 /// [`Error::NoRuns`], [`Error::NotARun`]; [`Error::Data`] and [`Error::Json`] if a file of a run is damaged or of
 /// another version, or the page cannot be written. Anything merely missing is told on the page.
-pub fn write_report(runs: &[PathBuf], dataset: Option<&Path>, out: &Path) -> Result<ReportSummary> {
-    let runs = load::load(runs)?;
-    let given = dataset.map_or_else(|| PathBuf::from(&runs[0].info.dataset), Path::to_owned);
-    let page = page::build(&runs, Dataset::open(&given));
+pub fn write_report(folders: &[PathBuf], dataset: Option<&Path>, out: &Path) -> Result<ReportSummary> {
+    let open = |runs: &[load::Run]| {
+        let named = runs.first().map(|run| PathBuf::from(&run.info.dataset));
+        Dataset::open(dataset.unwrap_or(&named.unwrap_or_default()))
+    };
+    let (page, runs, evaluated) = match folders {
+        [folder] if protocol::is_there(folder) => protocol::build(folder, &open)?,
+        _ => {
+            let runs = load::load(folders)?;
+            let evaluated = runs.iter().filter(|run| !run.evaluations.is_empty()).count();
+            (page::build(&runs, open(&runs)), runs.len(), evaluated)
+        }
+    };
     write_atomic(out, page.html.as_bytes())?;
-    Ok(ReportSummary {
-        runs: runs.len(),
-        evaluated: runs.iter().filter(|run| !run.evaluations.is_empty()).count(),
-        images: page.images,
-        bytes: page.html.len(),
-        missing: page.missing,
-    })
+    Ok(ReportSummary { runs, evaluated, images: page.images, bytes: page.html.len(), missing: page.missing })
 }

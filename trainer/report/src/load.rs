@@ -9,7 +9,7 @@ use arrow::array::{
 use retort_cache::{column, read_plain_table, read_text};
 use retort_schemas::SchemaVersion;
 use retort_schemas::runs::{
-    EVALUATION_VERSION, Evaluation, RUN_VERSION, RunInfo, files, metrics, predictions, selection,
+    EVALUATION_VERSION, Evaluation, RUN_VERSION, RunInfo, confidence, files, metrics, predictions, selection,
 };
 use serde::de::DeserializeOwned;
 
@@ -35,6 +35,8 @@ pub(crate) struct Run {
     /// By split, in file order.
     pub(crate) predictions: BTreeMap<String, Vec<Prediction>>,
     pub(crate) selection: Vec<Selection>,
+    /// Of each training sample, how sure the teachers' probe is of the truth, and whether it would say it.
+    pub(crate) confidence: Vec<(f32, bool)>,
 }
 
 /// What a run answered to one sample.
@@ -90,7 +92,8 @@ pub(crate) fn last_name(path: &Path) -> String {
     real.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-fn load_run(folder: &Path) -> Result<Run> {
+/// Reads one run; its name is left to the caller.
+pub(crate) fn load_run(folder: &Path) -> Result<Run> {
     let path = folder.join(files::RUN);
     if !path.is_file() {
         return Err(Error::NotARun { path: folder.to_owned(), file: files::RUN });
@@ -113,6 +116,7 @@ fn load_run(folder: &Path) -> Result<Run> {
     };
     let metrics = table(metrics::NAME, metrics::VERSION)?;
     let selection = table(selection::NAME, selection::VERSION)?;
+    let confidence = table(confidence::NAME, confidence::VERSION)?;
     Ok(Run {
         name: String::new(),
         info,
@@ -120,10 +124,11 @@ fn load_run(folder: &Path) -> Result<Run> {
         evaluations,
         predictions,
         selection: selection.as_ref().map(selection_of).transpose()?.unwrap_or_default(),
+        confidence: confidence.as_ref().map(confidence_of).transpose()?.unwrap_or_default(),
     })
 }
 
-fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
+pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     serde_json::from_str(&read_text(path)?).map_err(|source| Error::Json { path: path.to_owned(), source })
 }
 
@@ -180,6 +185,12 @@ fn predictions_of(batch: &RecordBatch) -> Result<Vec<Prediction>> {
         confidence: confidences.value(row),
     };
     Ok((0..batch.num_rows()).map(prediction).collect())
+}
+
+fn confidence_of(batch: &RecordBatch) -> Result<Vec<(f32, bool)>> {
+    let sure: &Float32Array = column(batch, confidence::CONFIDENCE)?;
+    let correct: &BooleanArray = column(batch, confidence::CORRECT)?;
+    Ok((0..batch.num_rows()).map(|row| (sure.value(row), correct.value(row))).collect())
 }
 
 fn selection_of(batch: &RecordBatch) -> Result<Vec<Selection>> {

@@ -1,5 +1,6 @@
 //! Puts the page together, section by section.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use retort_cache::Dataset;
@@ -7,8 +8,8 @@ use retort_schemas::runs::Score;
 
 use crate::charts::{Curve, TypeRow, accuracy_bars, colour, curves, type_dots};
 use crate::load::{Run, last_name};
-use crate::samples;
 use crate::text::{count, counted, escape, percent};
+use crate::{confusion, samples, weights};
 
 /// Question types shown: the commonest.
 const TYPES: usize = 24;
@@ -41,6 +42,21 @@ impl Writer {
         self.missing.push(sentence);
     }
 
+    /// The page of all sections.
+    pub(crate) fn finish(self, title: &str, images: usize) -> Page {
+        let html = format!(
+            "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{}</title>\n\
+             <style>\n{}</style>\n</head>\n<body>\n<main>\n{}\
+             <footer>Written by retort from the files of the runs; the same files give the same page.</footer>\n\
+             </main>\n</body>\n</html>\n",
+            escape(title),
+            include_str!("style.css"),
+            self.html
+        );
+        Page { html, images, missing: self.missing }
+    }
+
     /// Says once for several runs what they lack.
     fn miss_runs(&mut self, runs: &[&Run], what: &str) {
         if !runs.is_empty() {
@@ -59,18 +75,10 @@ pub(crate) fn build(runs: &[Run], dataset: retort_cache::Result<Dataset>) -> Pag
     accuracy(&mut page, runs);
     question_types(&mut page, runs);
     learning(&mut page, runs);
-    let images = samples::write(&mut page, runs, main_split(runs).as_deref(), dataset);
-    let html = format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{}</title>\n\
-         <style>\n{}</style>\n</head>\n<body>\n<main>\n{}\
-         <footer>Written by retort from the files of the runs; the same files give the same page.</footer>\n\
-         </main>\n</body>\n</html>\n",
-        escape(&title),
-        include_str!("style.css"),
-        page.html
-    );
-    Page { html, images, missing: page.missing }
+    confusion::of_runs(&mut page, runs, main_split(runs).as_deref());
+    weights::write(&mut page, runs);
+    let images = samples::write(&mut page, runs, main_split(runs).as_deref(), &dataset);
+    page.finish(&title, images)
 }
 
 fn title(runs: &[Run]) -> String {
@@ -152,7 +160,7 @@ fn run_row(at: usize, run: &Run) -> String {
 }
 
 /// The split that most runs were scored on; `test` where there are several such.
-fn main_split(runs: &[Run]) -> Option<String> {
+pub(crate) fn main_split(runs: &[Run]) -> Option<String> {
     let mut splits: BTreeMap<&String, usize> = BTreeMap::new();
     for split in runs.iter().flat_map(|run| run.evaluations.keys().chain(run.predictions.keys())) {
         *splits.entry(split).or_default() += 1;
@@ -230,14 +238,15 @@ fn interval(share: f64, samples: u64) -> (f64, f64) {
 }
 
 /// Colours and names of the runs that something is shown of.
-pub(crate) fn legend(runs: &[Run], shown: impl Fn(&Run) -> bool, more: &str) -> String {
+pub(crate) fn legend<R: Borrow<Run>>(runs: &[R], shown: impl Fn(&Run) -> bool, more: &str) -> String {
     let item =
         |(at, run): (usize, &Run)| format!("<li><span class=\"key {}\"></span>{}</li>", colour(at), escape(&run.name));
-    let items: String = runs.iter().enumerate().filter(|(_, run)| shown(run)).map(item).collect();
+    let all = runs.iter().map(Borrow::borrow).enumerate();
+    let items: String = all.filter(|(_, run)| shown(run)).map(item).collect();
     format!("<ul class=\"legend\">{items}{more}</ul>")
 }
 
-fn question_types(page: &mut Writer, runs: &[Run]) {
+pub(crate) fn question_types(page: &mut Writer, runs: &[Run]) {
     let scored: Vec<String> = runs.iter().flat_map(|run| run.evaluations.keys().cloned()).collect();
     let Some(split) = main_split(runs).filter(|split| scored.contains(split)) else { return };
     let mut rows: BTreeMap<&str, TypeRow<'_>> = BTreeMap::new();
@@ -297,7 +306,7 @@ fn tag_title(tag: &str) -> (usize, String) {
     found.map_or((known.len(), String::new()), |(at, (_, title))| (at, (*title).to_owned()))
 }
 
-fn learning(page: &mut Writer, runs: &[Run]) {
+pub(crate) fn learning(page: &mut Writer, runs: &[Run]) {
     page.section("Learning curves", "What each run logged, faint, under its running mean.");
     let silent: Vec<&Run> = runs.iter().filter(|run| run.metrics.is_empty()).collect();
     page.miss_runs(&silent, "logged no metrics");

@@ -226,7 +226,10 @@ fn dress(svg: &str, label: &str, height: u32) -> String {
     for (stand_in, name) in [(INK, "ink"), (SOFT, "soft"), (FAINT, "faint")] {
         body = body.replace(&hex(stand_in), &format!("var(--{name})"));
     }
-    format!("<svg class=\"boxed\" role=\"img\" aria-label=\"{}\" viewBox=\"0 0 {WIDTH} {height}\">{body}", escape(label))
+    format!(
+        "<svg class=\"boxed\" role=\"img\" aria-label=\"{}\" viewBox=\"0 0 {WIDTH} {height}\">{body}",
+        escape(label)
+    )
 }
 
 fn hex(colour: RGBColor) -> String {
@@ -243,10 +246,14 @@ mod tests {
 
     #[test]
     fn a_plot_has_no_colour_and_no_size_of_its_own() {
-        let line = Line { points: vec![(1.0, 0.2), (100.0, 0.9)], reach: vec![0.1, 0.1], dots: true, ..Line::default() };
+        let line =
+            Line { points: vec![(1.0, 0.2), (100.0, 0.9)], reach: vec![0.1, 0.1], dots: true, ..Line::default() };
         for ticks in [&[][..], &[1.0, 100.0]] {
             let svg = lines(frame(ticks), &[Line { colour: 9, ..line.clone() }]);
-            assert!(svg.starts_with("<svg class=\"boxed\" role=\"img\" aria-label=\"a &amp; b\" viewBox=") && svg.contains("</svg>"));
+            assert!(
+                svg.starts_with("<svg class=\"boxed\" role=\"img\" aria-label=\"a &amp; b\" viewBox=")
+                    && svg.contains("</svg>")
+            );
             assert!(svg.contains("var(--c1)") && svg.contains("var(--soft)"), "{svg}");
             for fixed in ["\"#", "font-family", "http", "NaN", "inf"] {
                 assert!(!svg.contains(fixed), "{fixed}: {svg}");

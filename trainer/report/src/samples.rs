@@ -1,5 +1,7 @@
 //! The sections that show single samples: predictions, and token selection.
 
+use std::borrow::Borrow;
+
 use retort_cache::Dataset;
 
 use crate::charts::colour;
@@ -16,7 +18,7 @@ pub(crate) fn write(
     page: &mut Writer,
     runs: &[Run],
     split: Option<&str>,
-    dataset: retort_cache::Result<Dataset>,
+    dataset: &retort_cache::Result<Dataset>,
 ) -> usize {
     let examples = split.map(|split| choose(runs, split)).unwrap_or_default();
     let selections: Vec<(usize, &Run, Vec<&Selection>)> = runs
@@ -27,10 +29,7 @@ pub(crate) fn write(
         .collect();
     let shown = selections.iter().flat_map(|(_, _, samples)| samples.iter().map(|sample| &sample.place));
     let places: Vec<&Place> = examples.iter().map(|example| example.place).chain(shown).collect();
-    let album = match dataset {
-        Ok(dataset) => Album::load(&dataset, places.iter().copied()),
-        Err(error) => Album::empty(format!("Images are left out: {error}.")),
-    };
+    let album = Album::of(dataset, places.iter().copied());
 
     let split = split.unwrap_or_default();
     let of_split = if split.is_empty() { String::new() } else { format!("From the split {split}. ") };
@@ -66,7 +65,8 @@ fn picture(album: &Album, place: &Place, alt: &str) -> String {
     format!("<div class=\"picture\"><img{class} alt=\"{alt}\" loading=\"lazy\" src=\"{uri}\"></div>")
 }
 
-fn example_card(example: &Example<'_>, runs: &[Run], album: &Album) -> String {
+/// A sample with its image, its truth and what runs say to it.
+pub(crate) fn example_card<R: Borrow<Run>>(example: &Example<'_>, runs: &[R], album: &Album) -> String {
     let truth =
         example.truth.map_or("no truth".to_owned(), |truth| format!("truth: <strong>{}</strong>", escape(truth)));
     let answers: String = example
@@ -82,7 +82,7 @@ fn example_card(example: &Example<'_>, runs: &[Run], album: &Album) -> String {
             format!(
                 "<li title=\"{}: {verdict}\"><span class=\"key {}\"></span><span class=\"answer {verdict}\">{}</span>\
                  <span class=\"sure\">{sure}</span></li>",
-                escape(&runs[*at].name),
+                escape(&runs[*at].borrow().name),
                 colour(*at),
                 escape(&prediction.answer),
             )

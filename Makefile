@@ -6,7 +6,7 @@ CARGO ?= cargo
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/retort
 
-.PHONY: demo test libtorch demo-data test-python golden nightly lint bench bench-ingest bench-cache bench-train bench-learn
+.PHONY: demo test libtorch demo-data test-python test-browser golden nightly lint bench bench-ingest bench-cache bench-train bench-learn
 
 ## the main job, on a small public data set, from nothing to a report
 demo: libtorch demo-data
@@ -14,7 +14,7 @@ demo: libtorch demo-data
 	"$(CARGO_TARGET_DIR)/release/retort" demo
 
 ## every test, with and without libtorch
-test: libtorch demo-data test-python
+test: libtorch demo-data test-python test-browser
 	$(CARGO) test --workspace --locked
 	$(CARGO) test --locked --no-default-features
 
@@ -43,6 +43,18 @@ $(CACHE)/test-python/ready: tests/py/requirements.txt tests/py/requirements-read
 		--requirement $(CACHE)/test-python.new/requirements.txt
 	touch $(CACHE)/test-python.new/ready
 	rm -rf $(CACHE)/test-python && mv $(CACHE)/test-python.new $(CACHE)/test-python
+
+## the headless Chromium of the tests that look at pages; 200 MB, on Linux and x86-64
+test-browser: $(CACHE)/test-browser/ready
+
+# What fetched it goes again: Node alone is half of it.
+$(CACHE)/test-browser/ready: tests/py/requirements-browser.txt tests/py/fetch_browser.py
+	rm -rf $(CACHE)/test-browser.new && mkdir -p $(CACHE)/test-browser.new
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --target $(CACHE)/test-browser.new/python --requirement $<
+	PYTHONPATH=$(CACHE)/test-browser.new/python $(PYTHON) tests/py/fetch_browser.py $(CACHE)/test-browser.new
+	rm -rf $(CACHE)/test-browser.new/python
+	touch $(CACHE)/test-browser.new/ready
+	rm -rf $(CACHE)/test-browser && mv $(CACHE)/test-browser.new $(CACHE)/test-browser
 
 ## formatting, lints and documentation, as CI checks them
 lint: libtorch

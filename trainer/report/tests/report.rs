@@ -2,252 +2,19 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking, as tests do")]
 
-use std::io::Cursor;
+mod support;
+
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 
-use arrow::array::{
-    ArrayRef, BinaryArray, BooleanArray, FixedSizeBinaryArray, Float32Array, Float64Array, ListArray, RecordBatch,
-    StringArray, UInt32Array, UInt64Array, new_empty_array,
-};
-use arrow::buffer::OffsetBuffer;
-use arrow::datatypes::{DataType, Schema};
-use image::{ImageFormat, Rgb, RgbImage};
-use retort_cache::{DatasetWriter, SplitPlan, write_plain_table};
+use arrow::array::{ArrayRef, BooleanArray, Float64Array, UInt64Array};
 use retort_report::{Error, write_report};
-use retort_schemas::runs::{EVALUATION_VERSION, Evaluation, RUN_VERSION, RunInfo, Score, files};
-use retort_schemas::{runs, tables};
-
-const COLOURS: [(&str, [u8; 3]); 4] =
-    [("red", [214, 60, 50]), ("green", [60, 160, 80]), ("blue", [60, 90, 200]), ("teal", [40, 170, 170])];
-const SAMPLES: usize = 64;
-/// A question that would break a page that does not escape.
-const HOSTILE: &str = "what is <script>alert('x')</script> & \"y\"?";
-
-fn words<S: AsRef<str>>(words: &[S]) -> ArrayRef {
-    Arc::new(StringArray::from_iter_values(words))
-}
-
-fn numbers(numbers: impl IntoIterator<Item = u32>) -> ArrayRef {
-    Arc::new(UInt32Array::from_iter_values(numbers))
-}
-
-fn ids(count: usize) -> ArrayRef {
-    Arc::new(FixedSizeBinaryArray::try_from_iter((0..count).map(|row| [row as u8; 16])).unwrap())
-}
-
-fn lists(schema: &Schema, name: &str, lengths: &[usize], values: Option<ArrayRef>) -> ArrayRef {
-    let DataType::List(item) = schema.field_with_name(name).unwrap().data_type() else { panic!("{name}") };
-    let values = values.unwrap_or_else(|| new_empty_array(item.data_type()));
-    Arc::new(ListArray::new(item.clone(), OffsetBuffer::from_lengths(lengths.iter().copied()), values, None))
-}
-
-fn question(row: usize) -> String {
-    match row {
-        0 => HOSTILE.to_owned(),
-        _ => match row % 3 {
-            0 => "what color is the shape?".to_owned(),
-            1 => format!("is there a {} shape in the image?", COLOURS[row % 4].0),
-            _ => "which shape is in the picture, as far as you can tell?".to_owned(),
-        },
-    }
-}
-
-fn picture(row: usize) -> Vec<u8> {
-    let (x, y) = (14 + (row * 7 % 30) as i32, 14 + (row * 11 % 30) as i32);
-    let inside = |px: i32, py: i32| match row % 2 {
-        0 => (px - x).pow(2) + (py - y).pow(2) < 120,
-        _ => (px - x).abs() < 10 && (py - y).abs() < 10,
-    };
-    let image = RgbImage::from_fn(64, 64, |px, py| {
-        Rgb(if inside(px as i32, py as i32) { COLOURS[row % 4].1 } else { [235, 232, 240] })
-    });
-    let mut bytes = Cursor::new(Vec::new());
-    image.write_to(&mut bytes, ImageFormat::Png).unwrap();
-    bytes.into_inner()
-}
-
-/// One shard `test-00000` with an image, a text and a sample a row.
-fn dataset(folder: &Path) {
-    let rows: Vec<usize> = (0..SAMPLES).collect();
-    let side = || numbers(rows.iter().map(|_| 64));
-    let pictures: Vec<Vec<u8>> = rows.iter().map(|row| picture(*row)).collect();
-    let images = vec![
-        ids(SAMPLES),
-        words(&rows.iter().map(|row| format!("{row}.png")).collect::<Vec<_>>()),
-        Arc::new(BinaryArray::from_iter_values(&pictures)),
-        words(&["png"; SAMPLES]),
-        side(),
-        side(),
-        side(),
-        side(),
-        Arc::new(UInt64Array::from(vec![0; SAMPLES])),
-    ];
-    let schema = tables::texts::schema();
-    let objects = lists(&schema, tables::texts::OBJECTS, &[0; SAMPLES], None);
-    let parts = lists(&schema, tables::texts::PARTS, &[0; SAMPLES], None);
-    let questions: Vec<String> = rows.iter().map(|row| question(*row)).collect();
-    let texts = RecordBatch::try_new(schema, vec![ids(SAMPLES), words(&questions), objects, parts]).unwrap();
-    let schema = tables::samples::schema();
-    let samples = vec![
-        words(&rows.iter().map(|row| format!("s{row}")).collect::<Vec<_>>()),
-        words(&["vqa"; SAMPLES]),
-        words(&["test"; SAMPLES]),
-        numbers(0..SAMPLES as u32),
-        lists(&schema, tables::samples::TEXTS, &[1; SAMPLES], Some(numbers(0..SAMPLES as u32))),
-        numbers(rows.iter().map(|row| (row % 4) as u32)),
-        words(&rows.iter().map(|row| COLOURS[row % 4].0).collect::<Vec<_>>()),
-        lists(&schema, tables::samples::ANSWERS, &[0; SAMPLES], None),
-        lists(&schema, tables::samples::TARGETS, &[0; SAMPLES], None),
-        words(&["what"; SAMPLES]),
-        words(&["other"; SAMPLES]),
-        ids(SAMPLES),
-    ];
-    let plan = SplitPlan { name: "test".into(), source: "vqa".into(), options: serde_json::Value::Null, answers: None };
-    let mut writer = DatasetWriter::begin(folder, plan).unwrap();
-    let tables = [
-        (tables::images::NAME, RecordBatch::try_new(tables::images::schema(), images).unwrap()),
-        (tables::texts::NAME, texts),
-        (tables::samples::NAME, RecordBatch::try_new(schema, samples).unwrap()),
-        (tables::rejects::NAME, RecordBatch::new_empty(tables::rejects::schema())),
-    ];
-    writer.commit(&tables).unwrap();
-    writer.finish().unwrap();
-}
-
-fn write_run(folder: &Path, arm: &str, dataset: &Path, complete: bool) -> PathBuf {
-    std::fs::create_dir_all(folder).unwrap();
-    let info = RunInfo {
-        schema: RUN_VERSION.to_string(),
-        arm: arm.to_owned(),
-        student: "vilt tiny".to_owned(),
-        seed: 1,
-        dataset: dataset.display().to_string(),
-        split: "train".to_owned(),
-        images: 400,
-        samples: 3857,
-        steps: 1500,
-        adapt: "none".to_owned(),
-        adapt_steps: 0,
-        control: "none".to_owned(),
-        batch: 64,
-        parameters: 5_123_456,
-        complete,
-        validation: None,
-    };
-    std::fs::write(folder.join(files::RUN), serde_json::to_string_pretty(&info).unwrap()).unwrap();
-    folder.to_owned()
-}
-
-fn write_plain(folder: &Path, name: &str, schema: arrow::datatypes::SchemaRef, columns: Vec<ArrayRef>) {
-    write_plain_table(&folder.join(name), &RecordBatch::try_new(schema, columns).unwrap()).unwrap();
-}
-
-fn write_metrics(folder: &Path, tags: &[(&str, f64)], speed: f64) {
-    let (mut steps, mut names, mut values) = (Vec::new(), Vec::new(), Vec::new());
-    let mut noise = 12_345_u32;
-    for step in (5..=1500_u64).step_by(5) {
-        for (tag, scale) in tags {
-            if *tag == "held_out/accuracy" && step % 150 != 0 {
-                continue;
-            }
-            noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            let noise = 1.0 + 0.25 * (f64::from(noise >> 8) / f64::from(1 << 24) - 0.5);
-            let fall = 0.15 + (-speed * step as f64).exp();
-            steps.push(step);
-            names.push(*tag);
-            values.push(match *tag {
-                "held_out/accuracy" => 0.95 - 0.6 * (-speed * step as f64).exp(),
-                "lr" => 5e-4 * (1.0 - step as f64 / 1600.0),
-                "samples_per_sec" => 800.0 * noise,
-                _ => scale * fall * noise,
-            });
-        }
-    }
-    let seconds: Vec<f64> = steps.iter().map(|step| 1.7e9 + *step as f64).collect();
-    let columns: Vec<ArrayRef> = vec![
-        Arc::new(UInt64Array::from(steps)),
-        words(&names),
-        Arc::new(Float64Array::from(values)),
-        Arc::new(Float64Array::from(seconds)),
-    ];
-    write_plain(folder, "metrics.parquet", runs::metrics::schema(), columns);
-}
-
-fn write_scores(folder: &Path, accuracy: f64) {
-    let score = |name: &str, samples, gain: f64, majority, question_only| Score {
-        name: name.to_owned(),
-        samples,
-        accuracy: (accuracy + gain).min(0.99),
-        majority,
-        question_only,
-    };
-    let evaluation = Evaluation {
-        schema: EVALUATION_VERSION.to_string(),
-        split: "test".to_owned(),
-        metric: "vqa accuracy".to_owned(),
-        overall: score("all", 9673, 0.0, 0.312, 0.648),
-        by_question_type: vec![
-            score("what color", 2500, -0.2, 0.02, 0.14),
-            score("is there", 6100, 0.1, 0.5, 0.52),
-            score("which <shape>", 1073, -0.1, 0.05, 0.35),
-        ],
-    };
-    let text = serde_json::to_string(&evaluation).unwrap();
-    std::fs::write(folder.join(files::evaluation("test")), text).unwrap();
-    let rows: Vec<usize> = (0..SAMPLES).collect();
-    let right = |row: &usize| (row * 37 % 100) as f64 / 100.0 < accuracy;
-    let columns: Vec<ArrayRef> = vec![
-        words(&rows.iter().map(|row| format!("s{row}")).collect::<Vec<_>>()),
-        words(&["test-00000"; SAMPLES]),
-        numbers(0..SAMPLES as u32),
-        words(&rows.iter().map(|row| question(*row)).collect::<Vec<_>>()),
-        words(&["what"; SAMPLES]),
-        words(&rows.iter().map(|row| COLOURS[(row + usize::from(!right(row))) % 4].0).collect::<Vec<_>>()),
-        words(&rows.iter().map(|row| COLOURS[row % 4].0).collect::<Vec<_>>()),
-        Arc::new(Float32Array::from_iter_values(rows.iter().map(|row| f32::from(u8::from(right(row)))))),
-        Arc::new(Float32Array::from_iter_values(rows.iter().map(|row| 0.4 + (row % 60) as f32 / 100.0))),
-    ];
-    write_plain(folder, "predictions-test.parquet", runs::predictions::schema(), columns);
-}
-
-fn write_selection(folder: &Path) {
-    let (mut rows, mut texts, mut starts, mut ends) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for row in 0..12 {
-        let text = question(row);
-        let mut at = 0;
-        for word in text.split(' ') {
-            let bare = word.trim_matches(|c: char| !c.is_alphanumeric());
-            if bare.len() > 3 && row != 0 {
-                let start = at + word.find(bare).unwrap();
-                rows.push(row as u32);
-                texts.push(text.clone());
-                starts.push(start as u32);
-                ends.push((start + bare.len()) as u32);
-            }
-            at += word.len() + 1;
-        }
-    }
-    let count = rows.len();
-    let probability = |at: usize| [0.12, 0.48, 0.31, 0.09][at % 4];
-    let columns: Vec<ArrayRef> = vec![
-        words(&rows.iter().map(|row| format!("s{row}")).collect::<Vec<_>>()),
-        words(&vec!["test-00000"; count]),
-        numbers(rows),
-        words(&texts),
-        numbers(starts),
-        numbers(ends),
-        Arc::new(Float32Array::from_iter((0..count).map(|at| (at % 5 != 0).then_some(0.2 + probability(at) / 4.0)))),
-        Arc::new(Float32Array::from_iter_values((0..count).map(|at| 0.5 - probability(at) / 3.0))),
-        Arc::new(Float32Array::from_iter_values((0..count).map(probability))),
-        Arc::new(BooleanArray::from_iter((0..count).map(|at| Some(probability(at) > 0.2)))),
-    ];
-    write_plain(folder, "selection.parquet", runs::selection::schema(), columns);
-}
-
-fn page(path: &Path) -> String {
-    std::fs::read_to_string(path).unwrap()
-}
+use retort_schemas::protocol::{FAILED_FILE, GAINS_FILE, RESULTS_FILE, RUNS_FOLDER, gains, runs};
+use retort_schemas::runs::files;
+use support::{
+    dataset, page, words, write_confidence, write_metrics, write_plain, write_run, write_scores, write_selection,
+};
 
 #[test]
 fn a_page_shows_runs_and_needs_nothing_else() {
@@ -266,6 +33,7 @@ fn a_page_shows_runs_and_needs_nothing_else() {
     write_metrics(&full, &tags.map(|tag| (tag, 2.0)), 0.004);
     write_scores(&full, 0.84);
     write_selection(&full);
+    write_confidence(&full);
     let half = write_run(&folder.path().join("half-way"), "kd", &data, false);
     write_metrics(&half, &[("loss/task", 2.1), ("loss/vision", 0.8)], 0.001);
 
@@ -288,7 +56,8 @@ fn a_page_shows_runs_and_needs_nothing_else() {
     ] {
         assert!(html.contains(name), "{name}");
     }
-    for section in ["Accuracy", "By question type", "Learning curves", "Single samples", "Token selection"] {
+    let sections = ["Accuracy", "By question type", "Learning curves", "Confusion", "Confidence of the teachers"];
+    for section in sections.into_iter().chain(["Single samples", "Token selection"]) {
         assert!(html.contains(&format!("<h2>{section}</h2>")), "{section}");
     }
     for number in
@@ -326,6 +95,8 @@ fn what_is_missing_is_told() {
         "new is not finished: none of its 1\u{202f}500 steps is logged yet.",
         "No run has been scored on a split yet, so there is no accuracy to show.",
         "new has logged no metrics.",
+        "No run has predictions beside truths, so what is taken for what is not known.",
+        "No run wrote down how sure the teachers are: its arm may not weigh samples.",
         "No run has predictions for single samples yet.",
         "No run wrote down a token selection: its arm may not select tokens.",
     ];
@@ -362,4 +133,191 @@ fn runs_of_one_name_are_told_apart_by_their_folders() {
     write_report(&runs, None, &out).unwrap();
     let html = page(&out);
     assert!(html.contains("a/seed-1") && html.contains("b/seed-1"));
+}
+
+const ARMS: [&str; 3] = ["base", "kd", "kd+ts+cw"];
+/// Conditions with the images trained on.
+const CONDITIONS: [(&str, u64); 2] = [("5 %", 200), ("full & <all>", 4000)];
+
+/// A protocol of arms and conditions, of which the last arm has a single seed.
+fn write_protocol(folder: &Path, data: &Path) {
+    let mut cells = Vec::new();
+    for (at, (condition, images)) in CONDITIONS.into_iter().enumerate() {
+        for (place, arm) in ARMS.into_iter().enumerate() {
+            for seed in 1..=(if place == 2 { 1 } else { 2_u64 }) {
+                let name = format!("{arm}-{at}-seed{seed}");
+                let run = write_run(&folder.join(RUNS_FOLDER).join(&name), arm, data, true);
+                let accuracy = 0.45 + 0.1 * at as f64 + 0.13 * place as f64 + 0.01 * seed as f64;
+                write_metrics(&run, &[("loss/task", 2.0 + seed as f64), ("held_out/accuracy", 1.0)], 0.002);
+                write_scores(&run, accuracy);
+                if place == 2 {
+                    write_selection(&run);
+                    write_confidence(&run);
+                }
+                cells.push((name, condition, arm, seed, images, accuracy));
+            }
+        }
+    }
+    let text = |of: &dyn Fn(usize) -> String| words(&(0..cells.len()).map(of).collect::<Vec<_>>());
+    let count =
+        |of: &dyn Fn(usize) -> u64| -> ArrayRef { Arc::new(UInt64Array::from_iter_values((0..cells.len()).map(of))) };
+    let share =
+        |of: &dyn Fn(usize) -> Option<f64>| -> ArrayRef { Arc::new(Float64Array::from_iter((0..cells.len()).map(of))) };
+    let columns = vec![
+        text(&|at| cells[at].0.clone()),
+        text(&|at| cells[at].1.to_owned()),
+        text(&|at| cells[at].2.to_owned()),
+        count(&|at| cells[at].3),
+        text(&|_| "test".to_owned()),
+        Arc::new(BooleanArray::from(vec![false; cells.len()])) as ArrayRef,
+        text(&|_| "vqa accuracy".to_owned()),
+        share(&|at| Some(cells[at].5)),
+        share(&|_| Some(0.312)),
+        share(&|_| Some(0.648)),
+        count(&|_| 9673),
+        count(&|at| cells[at].4),
+        count(&|at| cells[at].4 * 9),
+        count(&|_| 1500),
+        count(&|_| 0),
+        count(&|_| 64),
+        count(&|_| 96_000),
+        share(&|_| None),
+        count(&|_| 5_123_456),
+        share(&|_| None),
+        Arc::new(UInt64Array::from(vec![None; cells.len()])),
+    ];
+    write_plain(folder, RESULTS_FILE, runs::schema(), columns);
+    write_gains(folder);
+}
+
+fn write_gains(folder: &Path) {
+    let rows: Vec<(usize, usize)> = (0..2).flat_map(|at| (0..3).map(move |place| (at, place))).collect();
+    let share = |of: &dyn Fn(usize, usize) -> Option<f64>| -> ArrayRef {
+        Arc::new(Float64Array::from_iter(rows.iter().map(|(at, place)| of(*at, *place))))
+    };
+    let gain = |by: f64| share(&move |_, place| (place > 0).then_some(0.13 * place as f64 + by));
+    let columns = vec![
+        words(&rows.iter().map(|(at, _)| CONDITIONS[*at].0).collect::<Vec<_>>()),
+        words(&vec!["test"; rows.len()]),
+        Arc::new(BooleanArray::from(vec![false; rows.len()])) as ArrayRef,
+        words(&vec!["vqa accuracy"; rows.len()]),
+        words(&rows.iter().map(|(_, place)| ARMS[*place]).collect::<Vec<_>>()),
+        Arc::new(UInt64Array::from_iter_values(rows.iter().map(|(_, place)| if *place == 2 { 1 } else { 2 }))),
+        share(&|at, place| Some(0.465 + 0.1 * at as f64 + 0.13 * place as f64)),
+        share(&|_, place| (place < 2).then_some(0.007)),
+        gain(0.0),
+        gain(-0.012),
+        gain(0.015),
+        share(&|_, _| None),
+        share(&|_, _| None),
+        share(&|_, _| None),
+    ];
+    write_plain(folder, GAINS_FILE, gains::schema(), columns);
+}
+
+#[test]
+fn a_protocol_is_shown_by_condition_with_what_was_fixed_and_broken() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("shapes");
+    dataset(&data);
+    let protocol = folder.path().join("low-shot");
+    write_protocol(&protocol, &data);
+    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("protocol.html");
+    let summary = write_report(std::slice::from_ref(&protocol), None, &out).unwrap();
+    let html = page(&out);
+    assert_eq!((summary.runs, summary.evaluated, &summary.missing), (10, 10, &Vec::new()));
+    let sections = [
+        "Gains over base",
+        "Scores by size of the training data",
+        "What each part of the method adds",
+        "What distillation fixed, and what it broke",
+        "By question type",
+        "Confusion",
+        "Learning curves",
+        "Confidence of the teachers",
+        "Single samples",
+        "Token selection",
+    ];
+    for section in sections {
+        assert!(html.contains(&format!("<h2>{section}</h2>")), "{section}");
+    }
+    for words in [
+        "<title>Protocol low-shot",
+        "3 arms in 2 conditions: 10 runs are scored.",
+        "full &amp; &lt;all&gt;",
+        "+13.0 (+11.8 to +14.5)",
+        "46.5 \u{b1} 0.7\u{202f}%",
+        "59.5 \u{b1} 0.7\u{202f}% (+13.0)",
+        "floors: commonest answer 31.2\u{202f}%, question alone 64.8\u{202f}%",
+        "<h3>Fixed</h3>",
+    ] {
+        assert!(html.contains(words), "{words}");
+    }
+    // The scores of the two arms by sample: right where row x 37 mod 100 is below the seed's accuracy.
+    let right = |row: usize, accuracy: f64| f64::from(u8::from((row * 37 % 100) as f64 / 100.0 < accuracy));
+    let base = |row| (right(row, 0.46) + right(row, 0.47)) / 2.0 >= 0.5;
+    let fixed = (0..64).filter(|row| !base(*row) && right(*row, 0.72) >= 0.5).count();
+    assert!(html.contains(&format!("fixed <strong>{fixed}</strong> that base")), "{fixed}");
+    assert!(html.contains("broke <strong>0</strong>"));
+    assert!(!html.contains("http") && !html.contains("<script") && !html.contains("NaN"));
+
+    std::fs::remove_file(protocol.join(GAINS_FILE)).unwrap();
+    let failed =
+        r#"[{"run":"x","arm":"lost","conditions":["5 %"],"seed":3,"doing":"train","how":"exit code 1","stderr":[]}]"#;
+    std::fs::write(protocol.join(FAILED_FILE), failed).unwrap();
+    let summary = write_report(&[protocol], None, &folder.path().join("other.html")).unwrap();
+    let told = [
+        "A run of lost with seed 3 failed (train: exit code 1) and is left out.",
+        "There is no gains.parquet, so nothing is compared: run `retort protocol` again, which makes it of the runs.",
+        "No arm is scored beside a base arm, so there are no gains to show.",
+        "Fewer than two sizes of training data are scored on a split, so there is no curve.",
+        "Fewer than two arms of the method are scored, so there is no ladder.",
+    ];
+    assert_eq!(summary.missing[..5], told);
+}
+
+/// The folder that `make test-browser` fills.
+fn browser() -> PathBuf {
+    let home = std::env::var_os("XDG_CACHE_HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
+    let home = home.or_else(|| std::env::home_dir().map(|home| home.join(".cache"))).unwrap_or_default();
+    home.join("retort/test-browser")
+}
+
+#[test]
+fn pages_fit_a_desktop_and_a_phone_in_light_and_dark() {
+    let browser = browser();
+    if !browser.join("ready").is_file() {
+        eprintln!("skipped: there is no {}; `make test-browser` prepares it", browser.display());
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("shapes");
+    dataset(&data);
+    let protocol = folder.path().join("a-protocol-with-a-name-that-is-longer-than-a-phone-is-wide");
+    write_protocol(&protocol, &data);
+    let empty = write_run(&folder.path().join("empty"), "kd", Path::new("nowhere"), false);
+    let run = protocol.join(RUNS_FOLDER).join("kd+ts+cw-0-seed1");
+    let pages = [("protocol", protocol), ("run", run), ("empty", empty)].map(|(name, shown)| {
+        let out = folder.path().join(format!("{name}.html"));
+        write_report(&[shown], None, &out).unwrap();
+        out
+    });
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/py/check_browser.py");
+    let check = |pages: &[PathBuf]| {
+        Command::new("python3").arg(&script).arg("--browser").arg(&browser).args(pages).output().unwrap()
+    };
+    let looked = check(&pages);
+    assert!(looked.status.success(), "{}", String::from_utf8_lossy(&looked.stderr));
+    assert_eq!(String::from_utf8_lossy(&looked.stdout), "3 pages are clean\n");
+
+    // A page that is too wide, asks for something and complains is told from these.
+    let broken = folder.path().join("broken.html");
+    let bad = "<div style=\"width: 1500px\">wide</div><img src=\"file:///nowhere.png\"><script>console.warn('odd')</script></main>";
+    std::fs::write(&broken, page(&pages[1]).replace("</main>", bad)).unwrap();
+    let looked = check(&[broken]);
+    let told = String::from_utf8_lossy(&looked.stderr).into_owned();
+    assert!(!looked.status.success());
+    for wrong in ["desktop, light: the page is", "phone, dark: the page is", "console: ", "log: "] {
+        assert!(told.contains(wrong), "{wrong}: {told}");
+    }
 }

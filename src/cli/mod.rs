@@ -227,7 +227,7 @@ pub struct Verify {
 ///
 /// Tables of a data set: images, regions, texts, samples, rejects, shards, teachers, and NAME.images, NAME.patches, NAME.texts,
 /// NAME.tokens, NAME.words of each teacher. Tables of a run: metrics, predictions, selection, confidence; of a protocol:
-/// runs, predictions. See docs/sql.md.
+/// runs, predictions, gains. See docs/sql.md.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  retort sql vqa/ -c \"SELECT question_type, count(*) FROM samples GROUP BY 1 ORDER BY 2 DESC\""

@@ -11,7 +11,8 @@
 //!     clip.tokens  clip.words  clip.patches
 //! ```
 //!
-//! A folder of a protocol has `runs`, one row a run, condition and split, and `predictions`, one row a prediction.
+//! A folder of a protocol has `runs`, one row a run, condition and split, `predictions`, one row a prediction,
+//! and `gains`, one row a condition, split and arm.
 //!
 //! * **Rows know their place.** Every table of a data set and of its teachers has `split`, `shard` and `row` (the row
 //!   in the shard). `samples.image` is the row of its image and `samples.texts` are the rows of its texts, in the same

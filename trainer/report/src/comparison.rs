@@ -6,7 +6,7 @@ use crate::charts::colour;
 use crate::page::Writer;
 use crate::plot::{Frame, Interval, Line, intervals, lines};
 use crate::protocol::{Arm, Compared, Protocol};
-use crate::text::{escape, percent, points};
+use crate::text::{escape, percent, points, short};
 
 /// The arms of the method, each with more of it than those before.
 const LADDER: [&str; 7] = ["base", "kd-v", "kd-t", "kd", "kd+ts", "kd+ts+cw", "mad"];
@@ -82,8 +82,14 @@ fn gain_panel(protocol: &Protocol, first: &Compared, rows: &[&Compared]) -> Opti
         "<div class=\"card\"><h3>{}</h3><p class=\"soft\">{}{floors}</p>{}</div>",
         escape(&title(first)),
         escape(&base),
-        intervals(&label, &drawn, 0.0, points)
+        intervals(&label, &drawn, 0.0, signed)
     ))
+}
+
+/// A tick of differences in points: `+5`.
+fn signed(difference: f64) -> String {
+    let sign = if difference > 0.0 { "+" } else { "" };
+    format!("{sign}{}", short(difference * 100.0))
 }
 
 /// Score against the images trained on, a line an arm.
@@ -201,7 +207,7 @@ fn ladder_panel(protocol: &Protocol, first: &Compared, rows: &[&Compared]) -> St
     }
     let base = drawn.first().map_or(0.0, |row| row.value);
     let label = format!("Parts of the method: {}", title(first));
-    let tick = |share: f64| format!("{:.1}", share * 100.0);
+    let tick = |share: f64| short(share * 100.0);
     format!("<div class=\"card\"><h3>{}</h3>{}</div>", escape(&title(first)), intervals(&label, &drawn, base, tick))
 }
 

@@ -125,7 +125,7 @@ pub(crate) struct Interval {
 
 /// A dot and its interval a row, over a common axis whose values `tick` words; `zero` is marked.
 pub(crate) fn intervals(label: &str, rows: &[Interval], zero: f64, tick: fn(f64) -> String) -> String {
-    const ROW: u32 = 38;
+    const ROW: u32 = 42;
     const FOOT: u32 = 24;
     let ends = rows.iter().flat_map(|row| [row.low, row.high, row.value]).chain([zero]).filter(|end| end.is_finite());
     let (low, high) = ends.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), end| (low.min(end), high.max(end)));

@@ -70,7 +70,6 @@ fn a_protocol_is_planned_killed_and_gone_on_with_to_its_table() -> Result {
     assert_eq!((fs::metadata(&kept)?.modified()?, scored(&out)), (before, 4));
     assert!(table.contains("## half, on other (shifted)") && table.contains("| kd | "), "{table}");
     assert_eq!(table, fs::read_to_string(out.join("results.md"))?);
-    assert!(fs::read_to_string(out.join("report.html"))?.contains("kd"));
 
     let ask = |query: &str| succeed(&["sql", text(&out), "-c", query, "--format", "json"]);
     let rows: Value = serde_json::from_str(&ask("SELECT count(*) AS n, sum(samples_seen) AS seen FROM runs")?)?;
@@ -80,6 +79,14 @@ fn a_protocol_is_planned_killed_and_gone_on_with_to_its_table() -> Result {
                ON p.run = r.run AND p.split = r.split WHERE abs(p.mean - r.accuracy) < 1e-6";
     let rows: Value = serde_json::from_str(&ask(off)?)?;
     assert_eq!(rows[0]["n"], 8);
+    // So is the gain the difference of the means, within its interval.
+    let gains = "SELECT count(*) AS n FROM gains g WHERE arm = 'kd' AND abs(gain - (SELECT avg(CASE arm WHEN 'kd' THEN accuracy END) \
+                 - avg(CASE arm WHEN 'base' THEN accuracy END) FROM runs r WHERE r.split = g.split)) < 1e-9 \
+                 AND gain BETWEEN gain_low AND gain_high";
+    let rows: Value = serde_json::from_str(&ask(gains)?)?;
+    assert_eq!(rows[0]["n"], 2);
+    let page = fs::read_to_string(out.join("report.html"))?;
+    assert!(page.contains("Gains over base") && page.contains("on other, shifted"), "no page of a protocol");
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::charts::colour;
 use crate::load::{Prediction, Run};
 use crate::page::Writer;
-use crate::text::{count, escape};
+use crate::text::{count, counted, escape};
 
 /// Truths shown: the commonest.
 const TRUTHS: usize = 12;
@@ -26,7 +26,7 @@ pub(crate) fn write(page: &mut Writer, tables: &[(usize, String, String)]) {
     page.section(
         "Confusion",
         "Rows are truths, the commonest first; columns what was answered, in percent of the row. Answers that are no truth of \
-         the table are taken together as \u{2026}.",
+         the table stand together in the last column.",
     );
     if tables.is_empty() {
         page.miss("No run has predictions beside truths, so what is taken for what is not known.".to_owned());
@@ -60,7 +60,8 @@ pub(crate) fn matrix<'a>(predictions: impl Iterator<Item = &'a Prediction>) -> O
     let rest = if left_out == 0 {
         String::new()
     } else {
-        format!("<p class=\"soft\">{left_out} rarer truths are left out.</p>")
+        let rarer = counted(left_out as u64, "rarer truth is", "rarer truths are");
+        format!("<p class=\"soft\">{rarer} left out.</p>")
     };
     Some(format!(
         "<table class=\"confusion\"><tr><th>truth</th>{head}<th>\u{2026}</th><th>samples</th></tr>{body}</table>{rest}"

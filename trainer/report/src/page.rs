@@ -74,7 +74,7 @@ pub(crate) fn build(runs: &[Run], dataset: retort_cache::Result<Dataset>) -> Pag
     head(&mut page, runs, &title);
     accuracy(&mut page, runs);
     question_types(&mut page, runs);
-    learning(&mut page, runs);
+    learning(&mut page, runs, "What each run logged, faint, under its running mean.");
     confusion::of_runs(&mut page, runs, main_split(runs).as_deref());
     weights::write(&mut page, runs);
     let images = samples::write(&mut page, runs, main_split(runs).as_deref(), &dataset);
@@ -290,7 +290,8 @@ fn tag_title(tag: &str) -> (usize, String) {
         ("loss/vision", "Distillation: vision"),
         ("loss/text", "Distillation: text"),
         ("loss/tokens", "Distillation: selected tokens"),
-        ("held_out/accuracy", "Accuracy on held-out samples"),
+        ("val/accuracy", "Accuracy on held-out images"),
+        ("val/loss", "Task loss on held-out images"),
         ("lambda", "Weight of distillation"),
         ("lr", "Learning rate"),
         ("samples_per_sec", "Samples a second"),
@@ -306,8 +307,8 @@ fn tag_title(tag: &str) -> (usize, String) {
     found.map_or((known.len(), String::new()), |(at, (_, title))| (at, (*title).to_owned()))
 }
 
-pub(crate) fn learning(page: &mut Writer, runs: &[Run]) {
-    page.section("Learning curves", "What each run logged, faint, under its running mean.");
+pub(crate) fn learning(page: &mut Writer, runs: &[Run], words: &str) {
+    page.section("Learning curves", words);
     let silent: Vec<&Run> = runs.iter().filter(|run| run.metrics.is_empty()).collect();
     page.miss_runs(&silent, "logged no metrics");
     let mut tags: Vec<&String> =

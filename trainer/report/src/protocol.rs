@@ -133,7 +133,7 @@ fn condition_part(
     let means: Vec<Run> = arms.into_iter().map(|arm| arm.mean).collect();
     question_types(page, &means);
     confusion::write(page, &tables);
-    learning(page, &means);
+    learning(page, &means, "What an arm logged, the mean over its seeds: faint, under its running mean.");
     weights::write(page, &means);
     if first {
         images += samples::write(page, &means, split.or(main_split(&means)).as_deref(), &dataset);

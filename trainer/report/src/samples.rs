@@ -62,7 +62,7 @@ fn picture(album: &Album, place: &Place, alt: &str) -> String {
     let Some(picture) = album.picture(place) else { return String::new() };
     let class = if picture.width.max(picture.height) <= SMALL { " class=\"small\"" } else { "" };
     let (uri, alt) = (escape(&picture.uri), escape(alt));
-    format!("<div class=\"picture\"><img{class} alt=\"{alt}\" loading=\"lazy\" src=\"{uri}\"></div>")
+    format!("<div class=\"picture\"><img{class} alt=\"{alt}\" decoding=\"async\" src=\"{uri}\"></div>")
 }
 
 /// A sample with its image, its truth and what runs say to it.

@@ -22,14 +22,10 @@ fn a_page_shows_runs_and_needs_nothing_else() {
     let data = folder.path().join("shapes");
     dataset(&data);
     let task = write_run(&folder.path().join("task-only"), "task", &data, true);
-    write_metrics(
-        &task,
-        &[("loss/task", 2.2), ("held_out/accuracy", 1.0), ("lr", 1.0), ("samples_per_sec", 1.0)],
-        0.002,
-    );
+    write_metrics(&task, &[("loss/task", 2.2), ("val/accuracy", 1.0), ("lr", 1.0), ("samples_per_sec", 1.0)], 0.002);
     write_scores(&task, 0.71);
     let full = write_run(&folder.path().join("distilled"), "kd+ts+cw", &data, true);
-    let tags = ["loss/task", "loss/total", "loss/vision", "loss/text", "loss/tokens", "held_out/accuracy", "lr"];
+    let tags = ["loss/task", "loss/total", "loss/vision", "loss/text", "loss/tokens", "val/accuracy", "lr"];
     write_metrics(&full, &tags.map(|tag| (tag, 2.0)), 0.004);
     write_scores(&full, 0.84);
     write_selection(&full);
@@ -148,7 +144,7 @@ fn write_protocol(folder: &Path, data: &Path) {
                 let name = format!("{arm}-{at}-seed{seed}");
                 let run = write_run(&folder.join(RUNS_FOLDER).join(&name), arm, data, true);
                 let accuracy = 0.45 + 0.1 * at as f64 + 0.13 * place as f64 + 0.01 * seed as f64;
-                write_metrics(&run, &[("loss/task", 2.0 + seed as f64), ("held_out/accuracy", 1.0)], 0.002);
+                write_metrics(&run, &[("loss/task", 2.0 + seed as f64), ("val/accuracy", 1.0)], 0.002);
                 write_scores(&run, accuracy);
                 if place == 2 {
                     write_selection(&run);

@@ -145,7 +145,7 @@ pub fn write_metrics(folder: &Path, tags: &[(&str, f64)], speed: f64) {
     let mut noise = 12_345_u32;
     for step in (5..=1500_u64).step_by(5) {
         for (tag, scale) in tags {
-            if *tag == "held_out/accuracy" && step % 150 != 0 {
+            if *tag == "val/accuracy" && step % 150 != 0 {
                 continue;
             }
             noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -154,7 +154,7 @@ pub fn write_metrics(folder: &Path, tags: &[(&str, f64)], speed: f64) {
             steps.push(step);
             names.push(*tag);
             values.push(match *tag {
-                "held_out/accuracy" => 0.95 - 0.6 * (-speed * step as f64).exp(),
+                "val/accuracy" => 0.95 - 0.6 * (-speed * step as f64).exp(),
                 "lr" => 5e-4 * (1.0 - step as f64 / 1600.0),
                 "samples_per_sec" => 800.0 * noise,
                 _ => scale * fall * noise,

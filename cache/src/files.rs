@@ -19,9 +19,7 @@ pub(crate) struct NewFile {
 impl NewFile {
     /// Opens a temporary file beside `target`.
     pub(crate) fn create(target: &Path) -> Result<(Self, File)> {
-        if let Some(folder) = target.parent() {
-            create_folder(folder)?;
-        }
+        create_folder(folder_of(target))?;
         let mut temporary = target.as_os_str().to_owned();
         temporary.push(format!(".{TEMPORARY}"));
         let temporary = PathBuf::from(temporary);
@@ -40,11 +38,15 @@ impl NewFile {
         file.sync_all().map_err(Error::io("sync", &self.temporary))?;
         fs::rename(&self.temporary, &self.target).map_err(Error::io("rename into place", &self.target))?;
         self.committed = true;
-        if let Some(folder) = self.target.parent() {
-            File::open(folder).and_then(|folder| folder.sync_all()).map_err(Error::io("sync", folder))?;
-        }
-        Ok(())
+        let folder = folder_of(&self.target);
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(Error::io("sync", folder))
     }
+}
+
+/// The folder that a file is in: of a bare name, the current one.
+fn folder_of(file: &Path) -> &Path {
+    let parent = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    parent.unwrap_or(Path::new("."))
 }
 
 impl Drop for NewFile {
@@ -128,4 +130,16 @@ pub fn remove_temporaries(folder: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bare_name_is_in_the_current_folder() {
+        assert_eq!(folder_of(Path::new("report.html")), Path::new("."));
+        assert_eq!(folder_of(Path::new("pages/report.html")), Path::new("pages"));
+        assert_eq!(folder_of(Path::new("/report.html")), Path::new("/"));
+    }
 }

@@ -211,18 +211,13 @@ fn ladder_panel(protocol: &Protocol, first: &Compared, rows: &[&Compared]) -> St
     format!("<div class=\"card\"><h3>{}</h3>{}</div>", escape(&title(first)), intervals(&label, &drawn, base, tick))
 }
 
-/// Places of the base arm and of the best distilled arm without a control, on the first split of a condition.
-pub(crate) fn best_beside_base(protocol: &Protocol, condition: &str, arms: &[Arm]) -> Option<(usize, usize)> {
+/// Places of the base arm and of the best distilled arm without a control, by their mean scores on a split.
+pub(crate) fn best_beside_base(split: &str, arms: &[Arm]) -> Option<(usize, usize)> {
     let plain = |arm: &Arm| arm.mean.info.control == "none";
     let base = arms.iter().position(|arm| arm.mean.info.arm == "base" && plain(arm))?;
-    let split = &protocol.compared.iter().find(|row| row.condition == condition)?.split;
-    let score = |arm: &Arm| {
-        let mut rows = protocol.compared.iter().filter(|row| row.condition == condition && row.split == *split);
-        rows.find(|row| row.arm == arm.mean.name)?.score
-    };
     let distilled = |arm: &Arm| arm.mean.info.arm.starts_with("kd") || arm.mean.info.arm.starts_with("mad");
     let scored = arms.iter().enumerate().filter(|(_, arm)| distilled(arm) && plain(arm));
-    let scored = scored.filter_map(|(at, arm)| Some((at, score(arm)?)));
+    let scored = scored.filter_map(|(at, arm)| Some((at, arm.mean.evaluations.get(split)?.overall.accuracy)));
     // Of equals the first.
     scored.rev().max_by(|a, b| a.1.total_cmp(&b.1)).map(|(at, _)| (base, at))
 }

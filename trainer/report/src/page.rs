@@ -160,7 +160,7 @@ fn run_row(at: usize, run: &Run) -> String {
 }
 
 /// The split that most runs were scored on; `test` where there are several such.
-pub(crate) fn main_split(runs: &[Run]) -> Option<String> {
+fn main_split(runs: &[Run]) -> Option<String> {
     let mut splits: BTreeMap<&String, usize> = BTreeMap::new();
     for split in runs.iter().flat_map(|run| run.evaluations.keys().chain(run.predictions.keys())) {
         *splits.entry(split).or_default() += 1;

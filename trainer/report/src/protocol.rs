@@ -9,7 +9,7 @@ use retort_schemas::protocol::{FAILED_FILE, Failure, GAINS_FILE, RESULTS_FILE, R
 use retort_schemas::runs::{Evaluation, Score};
 
 use crate::load::{Prediction, Run, last_name, load_run, read_json};
-use crate::page::{Page, Writer, learning, main_split, question_types};
+use crate::page::{Page, Writer, learning, question_types};
 use crate::text::{counted, escape};
 use crate::{Result, changed, comparison, confusion, samples, weights};
 
@@ -118,9 +118,10 @@ fn condition_part(
     open: &dyn Fn(&[Run]) -> retort_cache::Result<Dataset>,
 ) -> usize {
     let names: Vec<&str> = arms.iter().map(|arm| arm.mean.name.as_str()).collect();
-    let pair = comparison::best_beside_base(protocol, condition, &arms);
     let first = condition == protocol.conditions.first().map_or("", String::as_str);
-    let split = protocol.compared.iter().find(|row| row.condition == condition).map(|row| row.split.clone());
+    let compared = protocol.compared.iter().find(|row| row.condition == condition).map(|row| row.split.clone());
+    let split = compared.or_else(|| arms.iter().find_map(|arm| arm.mean.evaluations.keys().next().cloned()));
+    let pair = split.as_deref().and_then(|split| comparison::best_beside_base(split, &arms));
     let dataset = open(arms.first().map_or(&[], |arm| std::slice::from_ref(&arm.mean)));
     let mut images = changed::write(page, &arms, pair, split.as_deref(), &dataset);
     let shown: Vec<usize> = pair.map_or(vec![0], |(base, best)| vec![base, best]);
@@ -136,7 +137,7 @@ fn condition_part(
     learning(page, &means, "What an arm logged, the mean over its seeds: faint, under its running mean.");
     weights::write(page, &means);
     if first {
-        images += samples::write(page, &means, split.or(main_split(&means)).as_deref(), &dataset);
+        images += samples::write(page, &means, split.as_deref(), &dataset);
     }
     images
 }

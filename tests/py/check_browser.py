@@ -143,7 +143,7 @@ def look(browser: Browser, page: Path, device: str, scheme: str, shots: Path | N
     if state["text"] < 200:
         wrong.append(f"it shows {state['text']} characters")
     if (state["dark"], state["width"]) != (scheme == "dark", WIDTHS[device]):
-        wrong.append(f"the window is not what was asked for: {state}")
+        wrong.append(f"the window is not what was asked for: {state['width']} px, dark: {state['dark']}")
     bright = sum(int(part) for part in state["paper"].strip("rgb()").split(",")[:3]) > 384
     if bright == (scheme == "dark"):
         wrong.append(f"its paper is {state['paper']}")

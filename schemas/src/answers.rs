@@ -52,7 +52,7 @@ fn punctuation(answer: &str) -> String {
     let beside_space =
         |p: char| characters.windows(2).any(|w| (w[0] == p && w[1] == ' ') || (w[0] == ' ' && w[1] == p));
     let mut out = answer.to_owned();
-    for &p in PUNCTUATION {
+    for &p in PUNCTUATION.iter().filter(|p| answer.contains(**p)) {
         out = out.replace(p, if digit_comma_digit || beside_space(p) { "" } else { " " });
     }
     // The reference's look-behind is misspelt, so the rule is: delete a dot that no digit follows.
@@ -85,11 +85,8 @@ fn contraction(word: &str) -> Option<String> {
         return Some("somebodyd".to_owned()); // an oddity of the reference's table
     }
     let without_one = |full: &str| {
-        full.match_indices('\'').any(|(at, _)| {
-            full[..at].len() + full[at + 1..].len() == word.len()
-                && word.starts_with(&full[..at])
-                && word.ends_with(&full[at + 1..])
-        })
+        full.len() == word.len() + 1
+            && full.match_indices('\'').any(|(at, _)| word.starts_with(&full[..at]) && word.ends_with(&full[at + 1..]))
     };
     CONTRACTIONS.split(' ').find(|full| without_one(full)).map(str::to_owned)
 }

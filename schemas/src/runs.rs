@@ -1,6 +1,8 @@
 //! The tables of a training run.
 
-use arrow::datatypes::{DataType, Field, SchemaRef};
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Fields, SchemaRef};
 use serde::{Deserialize, Serialize};
 
 use crate::SchemaVersion;
@@ -44,7 +46,7 @@ pub mod predictions {
     /// Table name; the file is `predictions-<split>.parquet`.
     pub const NAME: &str = "predictions";
     /// Version written by this build.
-    pub const VERSION: SchemaVersion = SchemaVersion::new(NAME, 1, 0);
+    pub const VERSION: SchemaVersion = SchemaVersion::new(NAME, 1, 1);
     /// The sample.
     pub const SAMPLE_ID: &str = "sample_id";
     /// The shard it is in.
@@ -63,9 +65,24 @@ pub mod predictions {
     pub const SCORE: &str = "score";
     /// The student's probability of its prediction.
     pub const CONFIDENCE: &str = "confidence";
+    /// The sample's task, one of [`crate::tables::samples::tasks`]. Since 1.1.
+    pub const TASK: &str = "task";
+    /// The source's answer type. Since 1.1.
+    pub const ANSWER_TYPE: &str = "answer_type";
+    /// What the student says of each choice: its probability among all of them. Of a class or a candidate text, all, in the order
+    /// of the classes or texts; of a vocabulary of answers the [`MOST_ANSWERS`] likeliest, the likeliest first. Since 1.1.
+    pub const SCORES: &str = "scores";
+    /// Answers of a vocabulary that [`SCORES`] holds.
+    pub const MOST_ANSWERS: usize = 10;
+
+    /// Fields of one of [`SCORES`]: the class, the answer, or the number of the candidate text from 0; and its probability.
+    pub fn score_fields() -> Fields {
+        vec![Field::new("choice", DataType::Utf8, false), Field::new("probability", DataType::Float32, false)].into()
+    }
 
     /// Columns and types.
     pub fn schema() -> SchemaRef {
+        let scores = Field::new_list_field(DataType::Struct(score_fields()), false);
         versioned(
             VERSION,
             vec![
@@ -78,6 +95,9 @@ pub mod predictions {
                 Field::new(TRUTH, DataType::Utf8, true),
                 Field::new(SCORE, DataType::Float32, true),
                 Field::new(CONFIDENCE, DataType::Float32, false),
+                Field::new(TASK, DataType::Utf8, true),
+                Field::new(ANSWER_TYPE, DataType::Utf8, true),
+                Field::new(SCORES, DataType::List(Arc::new(scores)), true),
             ],
         )
     }
@@ -350,10 +370,31 @@ pub struct Evaluation {
     pub overall: Score,
     /// The run's score by question type.
     pub by_question_type: Vec<Score>,
+    /// The run's score by answer type, where the source has any. Since 1.1.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by_answer_type: Vec<Score>,
+    /// Q->AR, where the run was asked for the answers and for the rationales of VCR. Since 1.1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub joint: Option<Joint>,
 }
 
 /// Version of [`Evaluation`] written by this build.
-pub const EVALUATION_VERSION: SchemaVersion = SchemaVersion::new("evaluation", 1, 0);
+pub const EVALUATION_VERSION: SchemaVersion = SchemaVersion::new("evaluation", 1, 1);
+
+/// VCR over the questions of which both the answer and the rationale were judged. Shares are from 0 to 1.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Joint {
+    /// How many questions.
+    pub questions: u64,
+    /// Judged samples without their other half, which are not in it.
+    pub alone: u64,
+    /// Q->A: how many answers are right.
+    pub answer: f64,
+    /// QA->R: how many rationales are right, chosen with the right answer given.
+    pub rationale: f64,
+    /// Q->AR: of how many questions both are right.
+    pub both: f64,
+}
 
 /// A score over some samples, beside what a blind guesser gets on the same samples.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -368,4 +409,41 @@ pub struct Score {
     pub majority: f64,
     /// Floor: the commonest training answer to the same question, image unseen.
     pub question_only: f64,
+    /// Floor of tasks with classes: logistic regression on the text teacher's vectors alone, image unseen; none where the
+    /// cache has no such vectors. Since 1.1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text_only: Option<f64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_evaluation_before_1_1_is_read() {
+        let old = r#"{"retort:schema": "evaluation/1.0", "split": "test", "metric": "VQA accuracy",
+            "overall": {"name": "all", "samples": 2, "accuracy": 0.5, "majority": 0.25, "question_only": 0.3},
+            "by_question_type": []}"#;
+        let read: Evaluation = serde_json::from_str(old).unwrap();
+        assert!(EVALUATION_VERSION.accept(&read.schema).is_ok());
+        assert_eq!((read.overall.text_only, read.by_answer_type.len(), read.joint), (None, 0, None));
+        // What is not there is not written either: readers of 1.0 find what they know.
+        let written = serde_json::to_value(&read).unwrap();
+        assert_eq!(written, serde_json::from_str::<serde_json::Value>(old).unwrap());
+    }
+
+    /// Written files hold these words for ever. A change here is a new major version, not an edit of this test.
+    #[test]
+    fn never_change_these_constants() {
+        let schema = predictions::schema();
+        let columns: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+        assert_eq!(
+            format!("{} {}", schema.metadata()[crate::SCHEMA_KEY], columns.join(" ")),
+            "predictions/1.1 sample_id shard row text question_type prediction truth score confidence task answer_type scores"
+        );
+        assert_eq!(
+            predictions::score_fields().iter().map(|field| field.name().as_str()).collect::<Vec<_>>(),
+            ["choice", "probability"]
+        );
+    }
 }

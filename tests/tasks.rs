@@ -96,6 +96,24 @@ fn predicts_a_split_without_labels(folder: &Path, dataset: &Path) -> Result {
     Ok(())
 }
 
+#[test]
+fn what_the_text_alone_tells_is_a_floor() -> Result {
+    let folder = tempdir()?;
+    // Whatever the square, green is said of none.
+    let told = |image: usize| {
+        let mut record = hypothesis(image);
+        let green = record["text"] == "the square is green";
+        record["label"] = json!(if green { "contradiction" } else { "neutral" });
+        record
+    };
+    let dataset = taught(folder.path(), CLASSIFICATION, told)?;
+    let found = learnt(folder.path(), &dataset, &["arm=base", "optim.steps=2", "optim.warmup_steps=1"])?;
+    let overall = &found["overall"];
+    assert_eq!(overall["text_only"].as_f64(), Some(1.0), "{found}");
+    assert!(overall["majority"].as_f64().unwrap() < 0.7, "{found}");
+    Ok(())
+}
+
 const MATCHING: &str = "task = \"matching\"\nid = \"id\"\nimage = \"image\"\ntexts = \"texts\"\nlabel = \"label\"\n";
 
 /// As of VCR: which of these texts is right? Its place changes.

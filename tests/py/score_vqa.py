@@ -1,7 +1,7 @@
 """Scores VQA results as the official evaluation does; written from its description, to hold ours against.
 
 usage: score_vqa.py RESULTS.json ANNOTATIONS... (JSON, plain or gzip) > SCORES.json
-       score_vqa.py --normalise < LINES > LINES
+       score_vqa.py --normalise TEXT... > LINES
 
 SCORES.json has `overall`, `perAnswerType`, `perQuestionType` and `perQuestion` as shares, not rounded. Only Python's own
 library is needed.
@@ -100,7 +100,7 @@ def main(results, files):
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["--normalise"]:
-        sys.stdout.writelines(normalise(line.rstrip("\n")) + "\n" for line in sys.stdin)
+    if sys.argv[1] == "--normalise":
+        print("\n".join(normalise(text) for text in sys.argv[2:]))
     else:
         main(sys.argv[1], sys.argv[2:])

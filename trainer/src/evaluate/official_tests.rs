@@ -6,6 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rayon::prelude::*;
+use retort_schemas::answers::normalise;
 use serde_json::{Value, json};
 use tempfile::tempdir;
 
@@ -35,10 +37,6 @@ fn python(arguments: &[&str]) -> Result<String> {
     Ok(String::from_utf8(ran.stdout)?)
 }
 
-fn string(value: &Value) -> String {
-    value.as_str().unwrap_or_default().to_owned()
-}
-
 /// What a student might say: right, half right, wrong, and in every spelling that the rules are about.
 fn said(at: usize, answers: &[String], truth: &str) -> String {
     let one = &answers[at % answers.len()];
@@ -56,43 +54,88 @@ fn said(at: usize, answers: &[String], truth: &str) -> String {
     }
 }
 
-/// Rows with our scores, by question, and the results file.
-fn score_all(annotations: &[Value]) -> Result<(Vec<Row>, Value)> {
-    let (mut rows, mut results) = (Vec::new(), Vec::new());
-    for (at, annotation) in annotations.iter().enumerate() {
-        let answers = annotation["answers"].as_array().ok_or("no answers")?;
-        let answers: Vec<String> = answers.iter().map(|answer| string(&answer["answer"])).collect();
-        let said = said(at, &answers, &string(&annotation["multiple_choice_answer"]));
-        results.push(json!({"question_id": annotation["question_id"], "answer": said}));
-        let sample = SampleRow { answers, ..SampleRow::default() };
-        let own = scoring::score(Objective::Answers, &sample, &said).ok_or("no score")?;
-        rows.push(Row {
-            question_type: Some(string(&annotation["question_type"])),
-            answer_type: Some(string(&annotation["answer_type"])),
-            scores: Some(Scores { own, majority: 0.0, question_only: 0.0, text_only: None }),
-            ..row("vqa", &annotation["question_id"].to_string())
-        });
+/// What the annotation files say, without what nothing here reads.
+const UNPACK: &str = "import gzip, json, sys
+rows = [row for path in sys.argv[1:] for row in json.load(gzip.open(path))['annotations']]
+names = ['question_id', 'question_type', 'answer_type', 'multiple_choice_answer']
+json.dump([[*(row[name] for name in names), [answer['answer'] for answer in row['answers']]] for row in rows], sys.stdout)";
+
+/// Question id, question type, answer type, the commonest answer, the ten answers.
+type Annotation = (u64, String, String, String, Vec<String>);
+
+/// A row with our score, and the line of the results file.
+fn scored(at: usize, annotation: &Annotation) -> (Row, Value) {
+    let (question, question_type, answer_type, truth, answers) = annotation;
+    let said = said(at, answers, truth);
+    let sample = SampleRow { answers: answers.clone(), ..SampleRow::default() };
+    let scores = scoring::score(Objective::Answers, &sample, &said).map(|own| Scores {
+        own,
+        majority: 0.0,
+        question_only: 0.0,
+        text_only: None,
+    });
+    let row = Row {
+        question_type: Some(question_type.clone()),
+        answer_type: Some(answer_type.clone()),
+        scores,
+        ..row("vqa", &question.to_string())
+    };
+    (row, json!({"question_id": question, "answer": said}))
+}
+
+fn scorer() -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/py/score_vqa.py").to_string_lossy().into_owned()
+}
+
+/// Whether Python can be run; says so where not.
+fn has_python() -> bool {
+    let found = python(&["--version"]);
+    if let Err(problem) = &found {
+        println!("skipped: python3 cannot be run: {problem}");
     }
-    Ok((rows, Value::from(results)))
+    found.is_ok()
+}
+
+#[test]
+fn both_scorers_give_the_normal_forms_of_the_reference() -> Result {
+    let known = [
+        ("The U.S. Army", "us army"),
+        ("1,000", "1000"),
+        ("it's 3.5 ft.", "it's 3.5 ft"),
+        ("yes!", "yes"),
+        ("dont", "don't"),
+        ("red/white", "red white"),
+        ("a cat, a dog", "cat dog"),
+        ("N.Y.", "ny"),
+        ("10:30", "10:30"),
+        ("'hello'", "'hello'"),
+        ("two dogs", "2 dogs"),
+        ("somebody'd", "somebodyd"),
+    ];
+    known.iter().for_each(|(raw, normal)| assert_eq!(normalise(raw), *normal, "{raw}"));
+    if has_python() {
+        let raw: Vec<&str> = known.iter().map(|(raw, _)| *raw).collect();
+        let theirs = python(&[&[&*scorer(), "--normalise"], &raw[..]].concat())?;
+        assert_eq!(theirs.lines().collect::<Vec<_>>(), known.map(|(_, normal)| normal));
+    }
+    Ok(())
 }
 
 #[test]
 fn sixty_thousand_real_questions_are_scored_as_another_scorer_does() -> Result {
     let Some(parts) = real_annotations() else { return Ok(()) };
-    if let Err(problem) = python(&["--version"]) {
-        println!("skipped: python3 cannot be run: {problem}");
+    if !has_python() {
         return Ok(());
     }
     let paths: Vec<&str> = parts.iter().filter_map(|path| path.to_str()).collect();
-    let unpack = "import gzip,json,sys; json.dump([r for p in sys.argv[1:] for r in json.load(gzip.open(p))['annotations']], sys.stdout)";
-    let annotations: Vec<Value> = serde_json::from_str(&python(&[&["-c", unpack], &paths[..]].concat())?)?;
+    let annotations: Vec<Annotation> = serde_json::from_str(&python(&[&["-c", UNPACK], &paths[..]].concat())?)?;
     assert_eq!(annotations.len(), 60_000);
-    let (rows, results) = score_all(&annotations)?;
+    let (rows, results): (Vec<Row>, Vec<Value>) =
+        annotations.par_iter().enumerate().map(|(at, annotation)| scored(at, annotation)).unzip();
     let folder = tempdir()?;
     let file = folder.path().join("results.json");
-    fs::write(&file, results.to_string())?;
-    let scorer = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/py/score_vqa.py");
-    let (scorer, file) = (scorer.to_string_lossy(), file.to_string_lossy());
+    fs::write(&file, Value::from(results).to_string())?;
+    let (scorer, file) = (scorer(), file.to_string_lossy());
     let theirs: Value = serde_json::from_str(&python(&[&[&*scorer, &*file], &paths[..]].concat())?)?;
 
     let near = |ours: f64, theirs: &Value| theirs.as_f64().is_some_and(|theirs| (ours - theirs).abs() < 1e-9);

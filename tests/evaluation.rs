@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tempfile::tempdir;
 
 use crate::support::Result;
-use crate::support::command::{VqaFiles, retort, succeed, text};
+use crate::support::command::{VqaFiles, command, retort, succeed, text};
 
 const QUESTIONS: usize = 6;
 
@@ -139,6 +139,19 @@ fn answers_and_rationales_of_vcr_are_joined() -> Result {
         }
         assert!(!Path::new(runs[0]).join("evaluation-test.json").exists());
     }
+    // A bare file name is one in the current folder.
+    let mut command = command(&["eval", text(&qa), "--split", "train", "--predictions", "qa.parquet"]);
+    assert!(command.current_dir(folder.path()).output()?.status.success());
+    let rows = succeed(&[
+        "sql",
+        text(&qa),
+        "-c",
+        "SELECT count(scores) AS n FROM predictions WHERE split = 'train'",
+        "--format",
+        "csv",
+    ])?;
+    assert_eq!(rows, format!("n\n{QUESTIONS}\n"));
+    assert!(folder.path().join("qa.parquet").is_file());
     // The split with labels has no rationales for the wrong answers; and one run has no rationales at all.
     let arguments = ["eval", text(&qa), text(&qar), "--split", "train", "--predictions", text(&file)];
     let refused = retort(&arguments)?;

@@ -41,6 +41,8 @@ impl NewFile {
         fs::rename(&self.temporary, &self.target).map_err(Error::io("rename into place", &self.target))?;
         self.committed = true;
         if let Some(folder) = self.target.parent() {
+            // Of a bare file name it is empty, which means the current folder and cannot be opened.
+            let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
             File::open(folder).and_then(|folder| folder.sync_all()).map_err(Error::io("sync", folder))?;
         }
         Ok(())

@@ -69,6 +69,48 @@ fn a_class_of_several_is_learnt() -> Result {
     let classes: Vec<&str> =
         found["by_question_type"].as_array().unwrap().iter().map(|score| score["name"].as_str().unwrap()).collect();
     assert_eq!(classes, ["contradiction", "entailment"]);
+    // Nor do its vectors: whatever text it is, a contradiction is likelier.
+    for (floor, expected) in [(overall, 2.0 / 3.0), (&found["by_question_type"][0], 1.0)] {
+        assert!((floor["text_only"].as_f64().unwrap() - expected).abs() < 1e-6, "{found}");
+    }
+    predicts_a_split_without_labels(folder.path(), &dataset)
+}
+
+/// The run of [`learnt`] on a split of the same pictures whose records have no label.
+fn predicts_a_split_without_labels(folder: &Path, dataset: &Path) -> Result {
+    let (lines, rules) = (folder.join("blind.jsonl"), folder.join("blind.toml"));
+    let records: Vec<String> = (0..5).map(|image| hypothesis(image).to_string()).collect();
+    fs::write(&lines, records.join("\n"))?;
+    fs::write(&rules, CLASSIFICATION.replace("label = \"label\"\n", ""))?;
+    let images = folder.join("vqa/images");
+    let from = ["ingest", "jsonl", "--file", text(&lines), "--mapping", text(&rules), "--images", text(&images)];
+    succeed(&[&from[..], &["--split", "blind", "--out", text(dataset)]].concat())?;
+    let (run, file) = (folder.join("run"), folder.join("blind.csv"));
+    let said = succeed(&["eval", text(&run), "--split", "blind", "--predictions", text(&file)])?;
+    assert!(said.contains("blind has no labels: 5 samples are predicted"), "{said}");
+    assert!(!said.contains('%') && !run.join("evaluation-blind.json").exists(), "an accuracy is made up: {said}");
+    let csv = fs::read_to_string(&file)?;
+    let lines: Vec<&str> = csv.lines().collect();
+    assert_eq!((lines.len(), lines[0]), (6, "id,prediction,entailment,neutral,contradiction"));
+    assert!(lines[1].starts_with("0,entailment,") && lines[2].starts_with("1,contradiction,"), "{csv}");
+    Ok(())
+}
+
+#[test]
+fn what_the_text_alone_tells_is_a_floor() -> Result {
+    let folder = tempdir()?;
+    // Whatever the square, green is said of none.
+    let told = |image: usize| {
+        let mut record = hypothesis(image);
+        let green = record["text"] == "the square is green";
+        record["label"] = json!(if green { "contradiction" } else { "neutral" });
+        record
+    };
+    let dataset = taught(folder.path(), CLASSIFICATION, told)?;
+    let found = learnt(folder.path(), &dataset, &["arm=base", "optim.steps=2", "optim.warmup_steps=1"])?;
+    let overall = &found["overall"];
+    assert_eq!(overall["text_only"].as_f64(), Some(1.0), "{found}");
+    assert!(overall["majority"].as_f64().unwrap() < 0.7, "{found}");
     Ok(())
 }
 

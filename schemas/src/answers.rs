@@ -3,6 +3,9 @@
 //! Ingest builds vocabularies and targets with it, evaluation scores with it: one definition for both. It follows the
 //! evaluation code of GT-Vision-Lab/VQA (HEAD) to the letter, oddities included.
 
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
 /// Deleted or replaced by a space; note that colon, apostrophe and dot are not among them.
 const PUNCTUATION: &[char] =
     &[';', '/', '[', ']', '"', '{', '}', '(', ')', '=', '+', '\\', '_', '-', '>', '<', '@', '`', ',', '?', '!'];
@@ -52,7 +55,7 @@ fn punctuation(answer: &str) -> String {
     let beside_space =
         |p: char| characters.windows(2).any(|w| (w[0] == p && w[1] == ' ') || (w[0] == ' ' && w[1] == p));
     let mut out = answer.to_owned();
-    for &p in PUNCTUATION {
+    for &p in PUNCTUATION.iter().filter(|p| answer.contains(**p)) {
         out = out.replace(p, if digit_comma_digit || beside_space(p) { "" } else { " " });
     }
     // The reference's look-behind is misspelt, so the rule is: delete a dot that no digit follows.
@@ -75,24 +78,22 @@ fn digits_and_articles(answer: &str) -> String {
         .split_whitespace()
         .map(|word| NUMBER_WORDS.iter().find(|(name, _)| *name == word).map_or(word, |(_, digit)| digit).to_owned())
         .filter(|word| !matches!(word.as_str(), "a" | "an" | "the"))
-        .map(|word| contraction(&word).unwrap_or(word))
+        .map(|word| MENDED.get(&word).map_or(word, |full| (*full).to_owned()))
         .collect();
     words.join(" ")
 }
 
-fn contraction(word: &str) -> Option<String> {
-    if word == "somebody'd" {
-        return Some("somebodyd".to_owned()); // an oddity of the reference's table
+/// Words with exactly one apostrophe missing, and the contraction that each of them is.
+static MENDED: LazyLock<HashMap<String, &'static str>> = LazyLock::new(|| {
+    let mut mended = HashMap::new();
+    for full in CONTRACTIONS.split(' ') {
+        for (at, _) in full.match_indices('\'') {
+            mended.entry(format!("{}{}", &full[..at], &full[at + 1..])).or_insert(full);
+        }
     }
-    let without_one = |full: &str| {
-        full.match_indices('\'').any(|(at, _)| {
-            full[..at].len() + full[at + 1..].len() == word.len()
-                && word.starts_with(&full[..at])
-                && word.ends_with(&full[at + 1..])
-        })
-    };
-    CONTRACTIONS.split(' ').find(|full| without_one(full)).map(str::to_owned)
-}
+    mended.insert("somebody'd".to_owned(), "somebodyd"); // an oddity of the reference's table
+    mended
+});
 
 /// Soft target of an answer that `count` of the ten annotators gave: 0, .3, .6, .9, 1 (the 10-choose-9 average of
 /// min(n/3, 1)).

@@ -1,10 +1,16 @@
 //! The tables of a training run.
 
-use arrow::datatypes::{DataType, Field, SchemaRef};
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Fields, SchemaRef};
 use serde::{Deserialize, Serialize};
 
 use crate::SchemaVersion;
 use crate::tables::versioned;
+
+mod evaluation;
+
+pub use evaluation::{EVALUATION_VERSION, Evaluation, Joint, Score};
 
 /// One row per logged value.
 pub mod metrics {
@@ -44,7 +50,7 @@ pub mod predictions {
     /// Table name; the file is `predictions-<split>.parquet`.
     pub const NAME: &str = "predictions";
     /// Version written by this build.
-    pub const VERSION: SchemaVersion = SchemaVersion::new(NAME, 1, 0);
+    pub const VERSION: SchemaVersion = SchemaVersion::new(NAME, 1, 1);
     /// The sample.
     pub const SAMPLE_ID: &str = "sample_id";
     /// The shard it is in.
@@ -63,9 +69,24 @@ pub mod predictions {
     pub const SCORE: &str = "score";
     /// The student's probability of its prediction.
     pub const CONFIDENCE: &str = "confidence";
+    /// The sample's task, one of [`crate::tables::samples::tasks`]. Since 1.1.
+    pub const TASK: &str = "task";
+    /// The source's answer type. Since 1.1.
+    pub const ANSWER_TYPE: &str = "answer_type";
+    /// What the student says of each choice: its probability among all of them. Of a class or a candidate text, all, in the order
+    /// of the classes or texts; of a vocabulary of answers the [`MOST_ANSWERS`] likeliest, the likeliest first. Since 1.1.
+    pub const SCORES: &str = "scores";
+    /// Answers of a vocabulary that [`SCORES`] holds.
+    pub const MOST_ANSWERS: usize = 10;
+
+    /// Fields of one of [`SCORES`]: the class, the answer, or the number of the candidate text from 0; and its probability.
+    pub fn score_fields() -> Fields {
+        vec![Field::new("choice", DataType::Utf8, false), Field::new("probability", DataType::Float32, false)].into()
+    }
 
     /// Columns and types.
     pub fn schema() -> SchemaRef {
+        let scores = Field::new_list_field(DataType::Struct(score_fields()), false);
         versioned(
             VERSION,
             vec![
@@ -78,6 +99,9 @@ pub mod predictions {
                 Field::new(TRUTH, DataType::Utf8, true),
                 Field::new(SCORE, DataType::Float32, true),
                 Field::new(CONFIDENCE, DataType::Float32, false),
+                Field::new(TASK, DataType::Utf8, true),
+                Field::new(ANSWER_TYPE, DataType::Utf8, true),
+                Field::new(SCORES, DataType::List(Arc::new(scores)), true),
             ],
         )
     }
@@ -336,36 +360,22 @@ pub const ENVIRONMENT_VERSION: SchemaVersion = SchemaVersion::new("environment",
 /// Version of a run's checkpoints written by this build.
 pub const CHECKPOINT_VERSION: SchemaVersion = SchemaVersion::new("checkpoint", 1, 2);
 
-/// `evaluation-<split>.json`: scores of a run on a split, beside the floors. Accuracies are from 0 to 1.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Evaluation {
-    /// Version, `evaluation/<major>.<minor>`.
-    #[serde(rename = "retort:schema")]
-    pub schema: String,
-    /// The split.
-    pub split: String,
-    /// Name of the metric.
-    pub metric: String,
-    /// The run's score over all samples.
-    pub overall: Score,
-    /// The run's score by question type.
-    pub by_question_type: Vec<Score>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Version of [`Evaluation`] written by this build.
-pub const EVALUATION_VERSION: SchemaVersion = SchemaVersion::new("evaluation", 1, 0);
-
-/// A score over some samples, beside what a blind guesser gets on the same samples.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Score {
-    /// Which samples: a question type, or `all`.
-    pub name: String,
-    /// How many.
-    pub samples: u64,
-    /// The student's accuracy.
-    pub accuracy: f64,
-    /// Floor: always the commonest answer of the data set's training split.
-    pub majority: f64,
-    /// Floor: the commonest training answer to the same question, image unseen.
-    pub question_only: f64,
+    /// Written files hold these words for ever. A change here is a new major version, not an edit of this test.
+    #[test]
+    fn never_change_these_constants() {
+        let schema = predictions::schema();
+        let columns: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+        assert_eq!(
+            format!("{} {}", schema.metadata()[crate::SCHEMA_KEY], columns.join(" ")),
+            "predictions/1.1 sample_id shard row text question_type prediction truth score confidence task answer_type scores"
+        );
+        assert_eq!(
+            predictions::score_fields().iter().map(|field| field.name().as_str()).collect::<Vec<_>>(),
+            ["choice", "probability"]
+        );
+    }
 }

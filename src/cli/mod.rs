@@ -269,10 +269,13 @@ pub struct Train {
 
 /// Score trained students on a split, beside the floors
 ///
-/// Writes predictions and scores into each run folder, and prints one table.
+/// Writes predictions and scores into each run folder, and prints one table. A split without labels is predicted and not
+/// scored. Of VCR, a run that chooses answers and one that chooses rationales are joined by question (Q->AR). See
+/// docs/evaluation.md.
 #[cfg(feature = "torch")]
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  retort eval runs/base runs/kd --split test")]
+#[command(after_help = "Examples:\n  retort eval runs/base runs/kd --split test\n  \
+    retort eval runs/vcr-qa runs/vcr-qar --split test --predictions leaderboard.csv")]
 pub struct Eval {
     /// The runs
     #[arg(required = true, value_name = "RUN")]
@@ -280,6 +283,10 @@ pub struct Eval {
     /// The split
     #[arg(long, value_name = "NAME")]
     pub split: String,
+    /// Also write the predictions with their scores to this file: .parquet of any task, .json VQA's results file, .csv VCR's
+    /// leaderboard file or a row a sample
+    #[arg(long, value_name = "FILE")]
+    pub predictions: Option<PathBuf>,
     /// auto, cpu, cuda or cuda:N; without it that of the run's recipe
     #[arg(long)]
     pub device: Option<String>,

@@ -65,6 +65,16 @@ pub enum Error {
         /// What is wrong.
         problem: String,
     },
+    /// Predictions cannot be written in the format asked for.
+    #[error("predictions {}: {problem}", path.display())]
+    Predictions {
+        /// The file that was to be written.
+        path: PathBuf,
+        /// What does not fit, and where.
+        problem: String,
+        /// What to do.
+        advice: String,
+    },
     /// The loss became NaN or infinite.
     #[error("the loss is {value} at step {step}, on samples {samples}; {}", kept(checkpoint))]
     NotFinite {
@@ -127,6 +137,7 @@ impl Error {
             Self::Model(error) => error.hint(),
             Self::Cache(error) => error.hint(),
             Self::Run { .. } => Some("choose another folder with --run, or remove this one".to_owned()),
+            Self::Predictions { advice, .. } => Some(advice.clone()),
             Self::NotFinite { .. } => Some(format!("{CALMER}, and begin another run (--run); or look at the samples")),
             Self::Exploded { .. } => {
                 Some(format!("{CALMER}, and begin another run (--run); or raise optim.explode there, 0 for no limit"))

@@ -60,7 +60,7 @@ mod watch;
 mod zipped;
 
 pub use error::{Error, Result};
-pub use evaluate::{evaluate, evaluate_on};
+pub use evaluate::{Evaluated, PredictionsFormat, evaluate, evaluate_on, join_by_question};
 pub use recipe::{
     AdaptMode, Arm, ChoiceLoss, ConfidenceForm, ConfidenceSource, Control, Decay, Distance, Export, Fit, Positions,
     Recipe, SelectMode, Shots, Side, StudentKind, Target,

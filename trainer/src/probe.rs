@@ -83,14 +83,9 @@ pub(crate) fn cross_fit(
         if inside.is_empty() || outside.is_empty() {
             continue;
         }
-        let (train, truth) = tensors(observations, &outside, texts)?;
+        let probe = Probe::fit(observations, &outside, choices)?;
         let (test, _) = tensors(observations, &inside, texts)?;
-        let mean = train.f_mean_dim([0_i64].as_slice(), true, Kind::Float)?;
-        let deviation = train.f_std_dim([0_i64].as_slice(), false, true)?.f_clamp_min(1e-6)?;
-        let standard = |x: &Tensor| -> Result<Tensor> { Ok(x.f_sub(&mean)?.f_div(&deviation)?) };
-        let parameters = fit(&standard(&train)?, &truth, choices)?;
-        let p = probabilities(&standard(&test)?, &parameters, count)?;
-        let p = Vec::<f32>::try_from(p.f_view([-1])?)?;
+        let p = probe.probabilities(&test)?;
         for (row, at) in p.chunks_exact(count).zip(inside) {
             let label = observations[at].label as usize;
             let best = (0..count).fold(0, |best, class| if row[class] > row[best] { class } else { best });
@@ -98,6 +93,33 @@ pub(crate) fn cross_fit(
         }
     }
     Ok(verdicts)
+}
+
+/// A fitted softmax regression, with the standardisation of what it was fitted on.
+pub(crate) struct Probe {
+    /// Of each feature, `[1, width]`.
+    mean: Tensor,
+    deviation: Tensor,
+    parameters: [Tensor; 2],
+    choices: Choices,
+}
+
+impl Probe {
+    /// Fits it on these rows of the observations.
+    pub(crate) fn fit(observations: &[Observation], rows: &[usize], choices: Choices) -> Result<Self> {
+        let (train, truth) = tensors(observations, rows, choices.shape().0)?;
+        let mean = train.f_mean_dim([0_i64].as_slice(), true, Kind::Float)?;
+        let deviation = train.f_std_dim([0_i64].as_slice(), false, true)?.f_clamp_min(1e-6)?;
+        let parameters = fit(&train.f_sub(&mean)?.f_div(&deviation)?, &truth, choices)?;
+        Ok(Self { mean, deviation, parameters, choices })
+    }
+
+    /// Of features `[rows * texts, width]`, the probabilities `[rows, choices]`, row after row.
+    pub(crate) fn probabilities(&self, features: &Tensor) -> Result<Vec<f32>> {
+        let standard = features.f_sub(&self.mean)?.f_div(&self.deviation)?;
+        let p = probabilities(&standard, &self.parameters, self.choices.count())?;
+        Ok(Vec::<f32>::try_from(p.f_view([-1])?)?)
+    }
 }
 
 /// Features `[rows * texts, width]` and truths `[rows]`.

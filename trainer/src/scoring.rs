@@ -60,6 +60,26 @@ pub(crate) fn best(logits: &Tensor) -> Result<Vec<(usize, f32)>> {
     Ok(class.into_iter().map(|class| class as usize).zip(best).collect())
 }
 
+/// What a student says of each row of logits: choices and their probabilities. All of them in their order or, where `most`
+/// says how many, the likeliest, the likeliest first; of equals the first comes first.
+pub(crate) fn said(logits: &Tensor, most: Option<usize>) -> Result<Vec<Vec<(u32, f32)>>> {
+    let choices = logits.size2()?.1 as usize;
+    let all = Vec::<f32>::try_from(logits.f_softmax(-1, Kind::Float)?.f_contiguous()?.f_view([-1])?)?;
+    Ok(all.chunks_exact(choices.max(1)).map(|row| likeliest(row, most)).collect())
+}
+
+fn likeliest(probabilities: &[f32], most: Option<usize>) -> Vec<(u32, f32)> {
+    let mut all: Vec<(u32, f32)> = (0_u32..).zip(probabilities.iter().copied()).collect();
+    let Some(most) = most else { return all };
+    let order = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
+    if most < all.len() {
+        all.select_nth_unstable_by(most, order);
+        all.truncate(most);
+    }
+    all.sort_unstable_by(order);
+    all
+}
+
 /// What is right, named like the predictions.
 pub(crate) fn truth_of(objective: Objective, sample: &SampleRow) -> Option<String> {
     match objective {
@@ -75,5 +95,25 @@ pub(crate) fn score(objective: Objective, sample: &SampleRow, answer: &str) -> O
         Objective::Class | Objective::Choice(_) => {
             truth_of(objective, sample).map(|truth| f64::from(u8::from(truth == answer)))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_likeliest_come_first_and_of_equals_the_first() -> Result<()> {
+        let logits = Tensor::from_slice(&[1.0_f32, 3.0, 2.0, 3.0, 0.0, 0.0, 0.0, 5.0]).f_view([2, 4])?;
+        let choices = |most| -> Result<Vec<Vec<u32>>> {
+            let said = said(&logits, most)?;
+            Ok(said.iter().map(|row| row.iter().map(|(choice, _)| *choice).collect()).collect())
+        };
+        assert_eq!(choices(Some(3))?, [[1, 3, 2], [3, 0, 1]]);
+        assert_eq!(choices(Some(9))?, [[1, 3, 2, 0], [3, 0, 1, 2]]);
+        assert_eq!(choices(None)?, [[0, 1, 2, 3]; 2]);
+        let sums = said(&logits, None)?.iter().map(|row| row.iter().map(|(_, p)| p).sum::<f32>()).collect::<Vec<_>>();
+        assert!(sums.iter().all(|sum| (sum - 1.0).abs() < 1e-6), "{sums:?}");
+        Ok(())
     }
 }

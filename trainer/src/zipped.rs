@@ -30,6 +30,7 @@ pub(crate) struct SampleRow {
     /// Class and soft score.
     pub(crate) targets: Vec<(u32, f32)>,
     pub(crate) question_type: Option<String>,
+    pub(crate) answer_type: Option<String>,
     pub(crate) group: [u8; 16],
 }
 
@@ -331,6 +332,7 @@ fn samples_of(batch: &RecordBatch) -> Result<Vec<SampleRow>> {
     let answers = column::<ListArray>(batch, names::ANSWERS)?;
     let targets = column::<ListArray>(batch, names::TARGETS)?;
     let types = column::<StringArray>(batch, names::QUESTION_TYPE)?;
+    let answer_types = column::<StringArray>(batch, names::ANSWER_TYPE)?;
     let groups = column::<FixedSizeBinaryArray>(batch, names::GROUP)?;
     let broken = |column: &str| retort_cache::Error::Column {
         column: column.to_owned(),
@@ -364,6 +366,7 @@ fn samples_of(batch: &RecordBatch) -> Result<Vec<SampleRow>> {
                     .collect(),
                 targets: classes.values().iter().copied().zip(scores.values().iter().copied()).collect(),
                 question_type: text(types, row),
+                answer_type: text(answer_types, row),
                 group: groups.value(row).try_into().unwrap_or_default(),
             })
         })

@@ -404,7 +404,9 @@ fn small_run(folder: &Path) -> PathBuf {
             Arc::new(Float32Array::from(vec![Some(0.0)])),
             Arc::new(Float32Array::from(vec![0.5])),
         ];
-        write(format!("predictions-{split}"), runs::predictions::schema(), predictions);
+        // As version 1.0 had it, without the columns since.
+        let schema = runs::predictions::schema().project(&(0..predictions.len()).collect::<Vec<_>>()).unwrap();
+        write(format!("predictions-{split}"), Arc::new(schema), predictions);
     }
     let selection: Vec<ArrayRef> = vec![
         words(&["7".to_owned()]),
@@ -434,6 +436,7 @@ fn a_run_can_be_asked() {
     // `shard` is a column of the file here, and says nothing about which file to read.
     assert_eq!(ask(&run, "SELECT count(*) AS n FROM predictions WHERE shard = 'test-00000'"), json!([{"n": 2}]));
     assert_eq!(ask(&run, "SELECT count(*) AS n FROM predictions WHERE split = 'val'"), json!([{"n": 1}]));
+    assert_eq!(ask(&run, "SELECT count(scores) AS n, count(task) AS m FROM predictions"), json!([{"n": 0, "m": 0}]));
     assert_eq!(ask(&run, "SELECT selected, visual FROM selection"), json!([{"selected": true, "visual": null}]));
     std::fs::remove_file(run.join("selection.parquet")).unwrap();
     let unknown = refusal(&run, "SELECT * FROM selection");

@@ -220,11 +220,12 @@ fn markdown(protocol: &Protocol, plan: &Plan, sections: &[Section], failures: &[
         text += "| arm | score | seeds | gain | relative | 95 % interval of the gain | over base+mlm | samples seen | wall time |\n\
                  |---|---:|---:|---:|---:|---:|---:|---:|---:|\n";
         section.rows.iter().for_each(|row| text += &row_of(row));
-        for (floor, value) in
-            [("floor: commonest answer", section.majority), ("floor: question alone", section.question_only)]
-        {
+        let text_only = section.text_only.map(|score| ("floor: text's vector alone", score));
+        let floors = [("floor: commonest answer", section.majority), ("floor: question alone", section.question_only)];
+        for (floor, value) in floors.into_iter().chain(text_only) {
             text += &format!("| {floor} | {:.1} | | | | | | | |\n", value * 100.0);
         }
+        text += &by_question(&section.rows);
     }
     text + &format!(
         "\nScore: mean and sample standard deviation over seeds. Gain: over base, of the same condition and seeds, in points; \
@@ -259,6 +260,21 @@ fn row_of(row: &Row) -> String {
     text
 }
 
+/// VCR by question, where arms answer both of its halves.
+fn by_question(rows: &[Row]) -> String {
+    let joint: Vec<_> = rows.iter().filter_map(|row| Some((row, row.joint?))).collect();
+    let Some((_, first)) = joint.first() else { return String::new() };
+    let mut text = format!(
+        "\nBy question, {} of them, means over seeds:\n\n| arm | Q->A | QA->R | Q->AR |\n|---|---:|---:|---:|\n",
+        first.questions
+    );
+    for (row, joint) in &joint {
+        let [answer, rationale, both] = [joint.answer, joint.rationale, joint.both].map(|share| share * 100.0);
+        let _ = writeln!(text, "| {} | {answer:.1} | {rationale:.1} | {both:.1} |", cell(&row.arm));
+    }
+    text
+}
+
 /// A name within a table of Markdown.
 fn cell(name: &str) -> String {
     name.replace('|', "\\|").replace(['\n', '\r'], " ")
@@ -270,5 +286,35 @@ pub fn duration(secs: f64) -> String {
         secs if secs < 99.5 => format!("{secs:.0} s"),
         secs if secs < 5970.0 => format!("{:.0} min", secs / 60.0),
         secs => format!("{:.1} h", secs / 3600.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use retort_schemas::runs::Joint;
+
+    use super::*;
+
+    #[test]
+    fn arms_that_answer_both_halves_of_vcr_have_a_table_of_questions() {
+        let row = |arm: &str, joint| Row {
+            arm: arm.to_owned(),
+            scores: Vec::new(),
+            seeds: 3,
+            deviation: None,
+            gain: None,
+            matched: None,
+            joint,
+            samples_seen: 0.0,
+            wall_secs: None,
+        };
+        let joint = Joint { questions: 40, alone: 0, answer: 0.5, rationale: 0.625, both: 0.375 };
+        let text = by_question(&[row("base", Some(joint)), row("kd|t", None)]);
+        assert_eq!(
+            text,
+            "\nBy question, 40 of them, means over seeds:\n\n| arm | Q->A | QA->R | Q->AR |\n|---|---:|---:|---:|\n\
+             | base | 50.0 | 62.5 | 37.5 |\n"
+        );
+        assert_eq!(by_question(&[row("base", None)]), "");
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use arrow::array::{Array, Float32Array, StringArray};
 use retort_cache::column;
-use retort_schemas::runs::predictions as names;
+use retort_schemas::runs::{Joint, predictions as names};
 
 use super::file::Protocol;
 use super::plan::{Cell, Plan, is_base, is_matched_base};
@@ -33,6 +33,8 @@ pub struct Section {
     pub majority: f64,
     /// Floor, 0 to 1: the commonest training answer to the same question.
     pub question_only: f64,
+    /// Floor, 0 to 1: classes by the text teacher's vectors alone, where there is one.
+    pub text_only: Option<f64>,
     /// The arms, in the order of the protocol.
     pub rows: Vec<Row>,
 }
@@ -52,6 +54,8 @@ pub struct Row {
     pub gain: Option<Gain>,
     /// Gain over the compute-matched baseline, of arms with adaptive finetuning.
     pub matched: Option<Gain>,
+    /// VCR by question, a mean over the runs that answer both halves; none where none does.
+    pub joint: Option<Joint>,
     /// Samples that went through the student, a mean over the runs.
     pub samples_seen: f64,
     /// Seconds of training, a mean over the runs that say.
@@ -119,6 +123,7 @@ pub fn sections(protocol: &Protocol, plan: &Plan, scored: &[ScoredRun]) -> Resul
                     seeds: protocol.seeds.len(),
                     gain: over(base)?,
                     matched: over(matched)?,
+                    joint: joint(&runs().filter_map(|run| run.evaluation.joint).collect::<Vec<_>>()),
                     samples_seen: mean(&runs().map(|run| run.samples_seen() as f64).collect::<Vec<_>>()),
                     wall_secs: (!secs.is_empty()).then(|| mean(&secs)),
                 });
@@ -133,11 +138,19 @@ pub fn sections(protocol: &Protocol, plan: &Plan, scored: &[ScoredRun]) -> Resul
                 test_samples: floors.map_or(0, |score| score.samples),
                 majority: floors.map_or(0.0, |score| score.majority),
                 question_only: floors.map_or(0.0, |score| score.question_only),
+                text_only: floors.and_then(|score| score.text_only),
                 rows,
             });
         }
     }
     Ok(sections)
+}
+
+/// The mean over runs on the same questions; none of none.
+fn joint(of_runs: &[Joint]) -> Option<Joint> {
+    let first = of_runs.first()?;
+    let of = |part: fn(&Joint) -> f64| mean(&of_runs.iter().map(part).collect::<Vec<_>>());
+    Some(Joint { answer: of(|j| j.answer), rationale: of(|j| j.rationale), both: of(|j| j.both), ..*first })
 }
 
 /// The gain of some runs over others, over the seeds that both have.
@@ -191,4 +204,16 @@ fn scores_of(run: &ScoredRun) -> ScoreOf {
     let scores: &Float32Array = column(&run.predictions, names::SCORE)?;
     let known = (0..ids.len()).filter(|row| scores.is_valid(*row));
     Ok(known.map(|row| (ids.value(row).to_owned(), f64::from(scores.value(row)))).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn joint_scores_are_a_mean_over_runs() {
+        let of = |answer, rationale, both| Joint { questions: 8, alone: 1, answer, rationale, both };
+        assert_eq!(joint(&[of(0.5, 0.25, 0.25), of(0.75, 0.5, 0.375)]), Some(of(0.625, 0.375, 0.3125)));
+        assert_eq!(joint(&[]), None);
+    }
 }

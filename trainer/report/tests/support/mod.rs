@@ -178,6 +178,7 @@ pub fn write_scores(folder: &Path, accuracy: f64) {
         accuracy: (accuracy + gain).min(0.99),
         majority,
         question_only,
+        text_only: None,
     };
     let evaluation = Evaluation {
         schema: EVALUATION_VERSION.to_string(),
@@ -189,6 +190,8 @@ pub fn write_scores(folder: &Path, accuracy: f64) {
             score("is there", 6100, 0.1, 0.5, 0.52),
             score("which <shape>", 1073, -0.1, 0.05, 0.35),
         ],
+        by_answer_type: Vec::new(),
+        joint: None,
     };
     let text = serde_json::to_string(&evaluation).unwrap();
     std::fs::write(folder.join(files::evaluation("test")), text).unwrap();
@@ -205,7 +208,9 @@ pub fn write_scores(folder: &Path, accuracy: f64) {
         Arc::new(Float32Array::from_iter_values(rows.iter().map(|row| f32::from(u8::from(right(row)))))),
         Arc::new(Float32Array::from_iter_values(rows.iter().map(|row| 0.4 + (row % 60) as f32 / 100.0))),
     ];
-    write_plain(folder, "predictions-test.parquet", runs::predictions::schema(), columns);
+    // As version 1.0 had it, without the columns since.
+    let schema = runs::predictions::schema().project(&(0..columns.len()).collect::<Vec<_>>()).unwrap();
+    write_plain(folder, "predictions-test.parquet", Arc::new(schema), columns);
 }
 
 pub fn write_selection(folder: &Path) {

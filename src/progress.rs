@@ -75,14 +75,21 @@ impl Stage {
     #[expect(clippy::print_stderr, reason = "this is where progress is printed")]
     fn status(&mut self) {
         let secs = self.began.elapsed().as_secs_f64();
-        let rate = self.done as f64 / secs.max(1e-9);
+        let each_secs = secs.max(1e-9) / self.done.max(1) as f64;
         // A total of 0 is one that nobody knows.
         let of_total = if self.total > 0 { format!("/{}", self.total) } else { String::new() };
-        let left = Duration::from_secs_f64((self.total.saturating_sub(self.done) as f64 / rate.max(1e-9)).min(1e9));
-        let left = if self.done < self.total { format!(", {} left", HumanDuration(left)) } else { String::new() };
+        let left = Duration::from_secs_f64((self.total.saturating_sub(self.done) as f64 * each_secs).min(1e9));
+        // Before the first is done nobody knows.
+        let known = self.done > 0 && self.done < self.total;
+        let left = if known { format!(", {} left", HumanDuration(left)) } else { String::new() };
+        let rate = match self.done {
+            0 => String::new(),
+            _ if each_secs > 2.0 => format!(", one in {each_secs:.0} s"),
+            _ => format!(", {:.0}/s", each_secs.recip()),
+        };
         let note = if self.note.is_empty() { String::new() } else { format!(", {}", self.note) };
         let Self { name, done, unit, .. } = self;
-        eprintln!("{name}: {done}{of_total} {unit}, {rate:.0}/s in {secs:.1} s{left}{note}");
+        eprintln!("{name}: {done}{of_total} {unit}{rate} in {secs:.1} s{left}{note}");
         self.said = Instant::now();
     }
 }

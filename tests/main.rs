@@ -15,6 +15,8 @@ mod pipeline;
 #[cfg(feature = "torch")]
 mod protocol;
 mod shifts;
+#[cfg(feature = "torch")]
+mod stand_ins;
 mod support;
 #[cfg(feature = "torch")]
 mod tasks;

@@ -58,6 +58,9 @@ fn a_protocol_is_planned_killed_and_gone_on_with_to_its_table() -> Result {
     assert!(plan.contains("training takes about") && !plan.contains("nothing is known"), "{plan}");
     assert!(plan.contains("warning: 2 seeds"), "{plan}");
     assert_eq!(scored(&out), 0);
+    let refused = retort(&[&arguments[..], &["--dry-run", "--arms", "base,kdd"]].concat())?;
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+    assert!(refused.stderr.contains("there is no arm \"kdd\", only \"base\", \"kd\""), "{refused:?}");
 
     assert!(kill_when(&arguments, || scored(&out) >= 1)?, "it was done before it was killed");
     let kept = fs::read_dir(out.join("runs"))?

@@ -301,13 +301,25 @@ pub struct Eval {
 /// standard deviation over seeds, gains over base, bootstrap intervals, floors. See docs/protocol.md.
 #[cfg(feature = "torch")]
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  retort protocol trainer/protocols/easy-vqa-quick.toml --dry-run")]
+#[command(after_help = "Examples:\n  retort protocol trainer/protocols/easy-vqa-quick.toml --dry-run\n  \
+    retort protocol trainer/protocols/vcr.toml --arms base,kd+ts --conditions \"1 %,100 %\" --seeds 1")]
 pub struct Protocol {
     /// The protocol
     pub protocol: PathBuf,
     /// The folder of runs and results; by default protocols/NAME
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// Only these arms, by their names in the table, with commas between them; may be given several times
+    ///
+    /// What is made is found again by later calls, with other parts or without any.
+    #[arg(long, value_name = "NAME,...")]
+    pub arms: Vec<String>,
+    /// Only these conditions, likewise
+    #[arg(long, value_name = "NAME,...")]
+    pub conditions: Vec<String>,
+    /// Only these seeds, likewise
+    #[arg(long, value_name = "N,...")]
+    pub seeds: Vec<String>,
     /// Runs at a time: by default one a CUDA device or, without one, one a core and at most 4
     ///
     /// Cores are divided among them. Another number of threads sums in another order: results differ in the last bits.

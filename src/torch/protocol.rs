@@ -19,7 +19,12 @@ use retort::progress::Terminal;
 const MOST_SLOTS: usize = 4;
 
 pub fn run(options: &Protocol, terminal: &Terminal) -> Result<ExitCode> {
-    let protocol = trainer::Protocol::read(&options.protocol, &options.settings)?;
+    let part = trainer::Part {
+        arms: options.arms.clone(),
+        conditions: options.conditions.clone(),
+        seeds: options.seeds.clone(),
+    };
+    let protocol = trainer::Protocol::read(&options.protocol, &options.settings)?.only(&part)?;
     let plan = Plan::of(&protocol)?;
     let out = options.out.clone().unwrap_or_else(|| PathBuf::from("protocols").join(&protocol.name));
     let slots = slots(options.slots.map(usize::from), &plan);
@@ -84,6 +89,9 @@ fn describe(
         plan.runs.len(),
         out.display()
     );
+    if let Some(part) = protocol.part() {
+        text += &format!("a part of the protocol: {part}\n");
+    }
     let threads = slots.first().map_or(1, |slot| slot.threads);
     let devices = if slots.iter().any(|slot| slot.cuda.is_some()) { "on CUDA, " } else { "" };
     text += &format!(

@@ -34,6 +34,13 @@ pub fn demo(name: &str) -> Result<PathBuf, String> {
     if folder.is_dir() { Ok(folder) } else { Err(absent()) }
 }
 
+/// The folder of this name of the real data beside the checkout; `Err` is what to tell when there is none.
+#[cfg(feature = "torch")]
+pub fn shared(name: &str) -> Result<PathBuf, String> {
+    let folder = repository().parent().unwrap_or(repository()).join("shared/data").join(name);
+    if folder.is_dir() { Ok(folder) } else { Err(format!("skipped: there is no {}", folder.display())) }
+}
+
 /// Copies a folder with everything in it.
 #[cfg(feature = "torch")]
 pub fn copy_folder(from: &Path, to: &Path) -> Result {

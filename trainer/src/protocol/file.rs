@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
+use super::part::Whole;
 use crate::recipe::{Recipe, near_key, nearest, set, unknown_key};
 use crate::{Error, Result};
 
@@ -21,6 +22,8 @@ pub struct Protocol {
     pub conditions: Vec<Condition>,
     /// How often: one run of every arm in every condition for each.
     pub seeds: Vec<u64>,
+    /// How many of each the file has, of which these may be a part.
+    pub(super) whole: Whole,
     /// The recipe of all arms that name none of their own.
     recipe: Table,
     /// What is put over the recipe of every run.
@@ -94,11 +97,17 @@ impl Protocol {
         if name.is_empty() || name.starts_with('.') || name.contains(['/', '\\']) {
             return Err(fault(path, format!("name is {name:?}, which cannot be that of a folder")));
         }
+        let (arms, conditions, seeds) = (
+            arms.collect::<Result<Vec<_>>>()?,
+            conditions.collect::<Result<Vec<_>>>()?,
+            seeds.collect::<Result<Vec<_>>>()?,
+        );
         let protocol = Self {
             name,
-            arms: arms.collect::<Result<_>>()?,
-            conditions: conditions.collect::<Result<_>>()?,
-            seeds: seeds.collect::<Result<_>>()?,
+            whole: Whole { arms: arms.len(), conditions: conditions.len(), seeds: seeds.len() },
+            arms,
+            conditions,
+            seeds,
             path: path.to_owned(),
             recipe: recipe.unwrap_or_default(),
             shared,
@@ -217,7 +226,7 @@ impl Condition {
     }
 }
 
-fn fault(path: &Path, problem: String) -> Error {
+pub(super) fn fault(path: &Path, problem: String) -> Error {
     Error::Protocol { path: path.to_owned(), problem }
 }
 

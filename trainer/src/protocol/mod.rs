@@ -13,6 +13,7 @@
 mod estimate;
 mod file;
 mod gains;
+mod part;
 mod plan;
 mod processes;
 mod results;
@@ -28,6 +29,7 @@ use retort_schemas::protocol::Failure;
 
 pub use estimate::{Estimate, estimate};
 pub use file::{ArmEntry, Condition, Protocol};
+pub use part::Part;
 pub use plan::{Cell, Missing, Plan, PlannedRun};
 pub use processes::Processes;
 pub use results::duration;

@@ -193,6 +193,12 @@ fn markdown(protocol: &Protocol, plan: &Plan, sections: &[Section], failures: &[
         protocol.seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(", "),
         plan.runs.len()
     );
+    if let Some(part) = protocol.part() {
+        text += &format!(
+            "\n**A part of the protocol:** {part}. Without `--arms`, `--conditions` and `--seeds`, `retort protocol` goes on \
+             with the rest.\n"
+        );
+    }
     let mut list = |title: &str, lines: Vec<String>| {
         if !lines.is_empty() {
             text += &format!("\n{title}\n\n");

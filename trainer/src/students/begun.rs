@@ -20,8 +20,8 @@ pub(crate) fn first_weights(recipe: &Recipe, device: Device) -> Result<Weights> 
         StudentKind::Vilt => Vilt::TASK_NAMES,
         StudentKind::ClipGrid => ClipGrid::TASK_NAMES,
     };
-    // The distillation heads are no part of any student.
-    let new = [names, &["distil."]].concat();
+    // The distillation heads and the head of the stage `mlm` are no part of any student.
+    let new = [names, &["distil.", "mlm."]].concat();
     Ok(Weights::started_from(Checkpoint::open(from)?, recipe.seed, &new, device))
 }
 

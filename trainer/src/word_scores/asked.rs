@@ -89,7 +89,7 @@ impl Shell {
             ..self.samples[choice.sample].clone()
         };
         self.zipped.samples = rows.iter().enumerate().map(sample).collect();
-        self.zipped.texts = StringArray::from_iter_values(choices.iter().flat_map(Choice::texts));
+        self.zipped.texts = StringArray::from(choices.iter().flat_map(Choice::texts).collect::<Vec<String>>());
         let parts = rows.iter().map(|choice| Some(choice.parts.iter().map(|at| Some(*at as u32))));
         // Masks come behind the beginning of the last part: no part moves.
         self.zipped.parts = Some(ListArray::from_iter_primitive::<UInt32Type, _, _>(parts));

@@ -61,9 +61,7 @@ mod word_scores;
 mod zipped;
 
 pub use error::{Error, Result};
-pub use evaluate::{
-    Evaluated, PredictionsFormat, TextOnlyFound, TextProbe, evaluate, evaluate_on, join_by_question,
-};
+pub use evaluate::{Evaluated, PredictionsFormat, TextOnlyFound, TextProbe, evaluate, evaluate_on, join_by_question};
 pub use recipe::{
     AdaptMode, Arm, ChoiceLoss, ConfidenceForm, ConfidenceSource, Control, Decay, Distance, Export, Fit, Positions,
     Recipe, SelectMode, Shots, Side, StudentKind, Target,

@@ -21,8 +21,7 @@ pub(super) fn fates(path: &Path, rows: &[ShardRows], outcome: &mut Outcome) -> R
     let ids = column::<StringArray>(&table, names::SAMPLE_ID)?;
     let scores = column::<Float32Array>(&table, names::SCORE)?;
     let score = |row: usize| scores.is_valid(row).then(|| scores.value(row));
-    let by_sample: HashMap<&str, Option<f32>> =
-        (0..table.num_rows()).map(|row| (ids.value(row), score(row))).collect();
+    let by_sample: HashMap<&str, Option<f32>> = (0..table.num_rows()).map(|row| (ids.value(row), score(row))).collect();
     outcome.options = json!({ "predictions": crate::images::hash_text(&bytes) });
     let counts = &mut outcome.counts;
     let (mut judged, mut right) = (0_u64, 0_u64);

@@ -199,7 +199,12 @@ pub(crate) fn open_student(
 
 /// The teacher whose patch grid the student reads, which has to be the one that it was trained on and to have seen the
 /// split; none where it reads something else.
-pub(crate) fn grid_teacher(run: &Path, recipe: &Recipe, dataset: &Dataset, split: &str) -> Result<Option<TeacherCache>> {
+pub(crate) fn grid_teacher(
+    run: &Path,
+    recipe: &Recipe,
+    dataset: &Dataset,
+    split: &str,
+) -> Result<Option<TeacherCache>> {
     let Some(name) = recipe.teachers.image.as_ref().filter(|_| recipe.student.kind == StudentKind::ClipGrid) else {
         return Ok(None);
     };

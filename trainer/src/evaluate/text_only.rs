@@ -67,7 +67,8 @@ impl TextProbe {
             Objective::Choice(texts) => (0..texts).map(|text| text.to_string()).collect(),
             Objective::Class => outputs_of(objective, &dataset)?,
             Objective::Answers => {
-                let problem = format!("split {split} asks for {objective}: the probe tells classes or one of several texts");
+                let problem =
+                    format!("split {split} asks for {objective}: the probe tells classes or one of several texts");
                 return Err(unusable(problem));
             }
         };
@@ -78,7 +79,10 @@ impl TextProbe {
         }
         if let Some(bad) = observations.iter().position(|seen| seen.label as usize >= names.len()) {
             let (label, choices) = (observations[bad].label, names.len());
-            return Err(unusable(format!("sample {} has the label {label}, expected one below {choices}", asked[bad].row.id)));
+            return Err(unusable(format!(
+                "sample {} has the label {label}, expected one below {choices}",
+                asked[bad].row.id
+            )));
         }
         let choices = match objective {
             Objective::Choice(texts) => Choices::Texts(texts),

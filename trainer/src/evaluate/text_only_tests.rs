@@ -16,7 +16,8 @@ fn probed(folder: &Path, dataset: &Path, seed: u64) -> Result<(TextOnlyFound, Ve
     let probe = TextProbe { teacher: "text".to_owned(), folds: 4, seed };
     let found = probe.write(dataset, "train", &file, &Quiet, &Interrupt::default())?;
     let table = read_plain_table(&file, names::VERSION)?;
-    let (ids, scores) = (column::<StringArray>(&table, names::SAMPLE_ID)?, column::<Float32Array>(&table, names::SCORE)?);
+    let (ids, scores) =
+        (column::<StringArray>(&table, names::SAMPLE_ID)?, column::<Float32Array>(&table, names::SCORE)?);
     let rows = ids.iter().flatten().zip(scores.values()).map(|(id, score)| (id.to_owned(), *score));
     Ok((found, rows.collect()))
 }
@@ -50,7 +51,8 @@ fn choices_are_told_by_their_texts_and_answers_are_refused() -> Result {
     assert!(refused.contains("asks for answers with soft scores"), "{refused}");
     assert!(!other.path().join("text.parquet").exists());
     let one = TextProbe { teacher: "text".to_owned(), folds: 1, seed: 0 };
-    let refused = one.write(&folder.path().join("set"), "train", &folder.path().join("x"), &Quiet, &Interrupt::default());
+    let refused =
+        one.write(&folder.path().join("set"), "train", &folder.path().join("x"), &Quiet, &Interrupt::default());
     assert!(refused.unwrap_err().to_string().contains("folds expected 2 parts or more, found 1"));
     Ok(())
 }

@@ -144,8 +144,7 @@ impl WordScorer {
             Some(*end)
         });
         // What is said of each choice: as it is, then with each of its words masked.
-        let said: Vec<&[Vec<f64>]> =
-            ends.zip(choices).map(|(end, choice)| &said[end - choice.rows()..end]).collect();
+        let said: Vec<&[Vec<f64>]> = ends.zip(choices).map(|(end, choice)| &said[end - choice.rows()..end]).collect();
         for (place, (choice, said_of)) in choices.iter().zip(&said).enumerate() {
             let siblings: Vec<f64> = match self.objective {
                 Objective::Choice(texts) => {

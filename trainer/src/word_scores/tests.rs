@@ -19,7 +19,12 @@ use crate::{students, train};
 fn scored(folder: &Path, asked: Asked, settings: &[&str]) -> Result<(RecordBatch, WordsScored)> {
     let dataset = write(folder, asked)?;
     let (run, file) = (folder.join("run"), folder.join("scores.parquet"));
-    train(&recipe(&dataset, &[&["arm=base", "optim.steps=8"], settings].concat())?, &run, &Quiet, &Interrupt::default())?;
+    train(
+        &recipe(&dataset, &[&["arm=base", "optim.steps=8"], settings].concat())?,
+        &run,
+        &Quiet,
+        &Interrupt::default(),
+    )?;
     let scorer = WordScorer::open(&run, "train", None)?;
     let scored = scorer.write(&file, &Quiet, &Interrupt::default())?;
     Ok((read_plain_table(&file, names::VERSION)?, scored))
@@ -91,7 +96,10 @@ fn losses_are_those_of_the_choice_with_the_word_masked() -> Result {
         assert!(distinct.len() > 20, "{} losses are different", distinct.len());
         for (id, candidate, word, loss) in rows.into_iter().step_by(37) {
             let expected = alone(folder.path(), asked, (&id, candidate, word.clone()))?;
-            assert!((f64::from(loss) - expected).abs() < 1e-4, "{asked:?} {id} {candidate} {word:?}: {loss} {expected}");
+            assert!(
+                (f64::from(loss) - expected).abs() < 1e-4,
+                "{asked:?} {id} {candidate} {word:?}: {loss} {expected}"
+            );
         }
     }
     Ok(())

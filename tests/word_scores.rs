@@ -37,13 +37,15 @@ fn choices(dataset: &Path, split: &str) -> Result<BTreeMap<String, Vec<String>>>
     Ok(found)
 }
 
-/// Bytes and loss of the scored words of each choice.
-fn scored(path: &Path) -> Result<BTreeMap<(String, usize), Vec<(Range<usize>, f32)>>> {
+/// Bytes and loss of the scored words of each choice, by sample and candidate.
+type Scored = BTreeMap<(String, usize), Vec<(Range<usize>, f32)>>;
+
+fn scored(path: &Path) -> Result<Scored> {
     let table = read_plain_table(path, word_scores::VERSION)?;
     let ids: &StringArray = column(&table, word_scores::SAMPLE_ID)?;
     let number = |name, row| -> Result<usize> { Ok(column::<UInt32Array>(&table, name)?.value(row) as usize) };
     let losses: &Float32Array = column(&table, word_scores::LOSS)?;
-    let mut found: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    let mut found = Scored::new();
     for row in 0..table.num_rows() {
         let choice = (ids.value(row).to_owned(), number(word_scores::CANDIDATE, row)?);
         let word = number(word_scores::START, row)?..number(word_scores::END, row)?;

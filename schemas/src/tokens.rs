@@ -77,11 +77,14 @@ fn words(text: &str, within: Range<usize>, tokens: &mut Vec<Token>) {
 
 /// What can be masked inside `within`: words, and each reference of a list by itself. What joins a list is no word.
 pub fn maskable(text: &str, references: &[Range<usize>], within: Range<usize>) -> Vec<Range<usize>> {
-    let of_token = |token: Token| match token.references.is_empty() {
-        true => vec![token.start..token.end],
-        false => references[token.references].to_vec(),
-    };
-    tokens(text, references, within).into_iter().flat_map(of_token).collect()
+    let mut found = Vec::new();
+    for token in tokens(text, references, within) {
+        match token.references.is_empty() {
+            true => found.push(token.start..token.end),
+            false => found.extend_from_slice(&references[token.references]),
+        }
+    }
+    found
 }
 
 /// What comes in the place of the bytes `span`: a mask, set off by a space from letters and digits, and from a mask that

@@ -30,8 +30,10 @@ fn scored(folder: &Path, asked: Asked, settings: &[&str]) -> Result<(RecordBatch
     Ok((read_plain_table(&file, names::VERSION)?, scored))
 }
 
-/// Sample, candidate, bytes and loss of each row.
-fn rows(table: &RecordBatch) -> Result<Vec<(String, usize, Range<usize>, f32)>> {
+/// Sample, candidate, bytes of the word, and loss.
+type Scored = (String, usize, Range<usize>, f32);
+
+fn rows(table: &RecordBatch) -> Result<Vec<Scored>> {
     let ids: &StringArray = column(table, names::SAMPLE_ID)?;
     let numbers = |name| column::<UInt32Array>(table, name);
     let (candidates, starts, ends) = (numbers(names::CANDIDATE)?, numbers(names::START)?, numbers(names::END)?);

@@ -18,7 +18,7 @@ fn help_lists_the_commands_and_every_help_ends_in_an_example() -> Result {
     let commands: &[&str] = if cfg!(feature = "torch") {
         &[
             "ingest", "shift", "teach", "convert", "summary", "verify", "cache", "export", "sql", "train", "eval",
-            "protocol", "report", "demo",
+            "probe", "protocol", "report", "demo",
         ]
     } else {
         &["ingest", "shift", "convert", "summary", "verify", "cache", "export", "sql", "report"]

@@ -9,15 +9,15 @@ use tempfile::tempdir;
 use crate::support::Result;
 use crate::support::command::{VqaFiles, command, retort, succeed, text};
 
-const QUESTIONS: usize = 6;
+pub(crate) const QUESTIONS: usize = 6;
 
 /// Annotations of VCR about squares, a question an image.
-struct Vcr {
+pub(crate) struct Vcr {
     folder: PathBuf,
 }
 
 impl Vcr {
-    fn write(folder: &Path) -> Result<Self> {
+    pub(crate) fn write(folder: &Path) -> Result<Self> {
         VqaFiles::write(folder, QUESTIONS)?;
         let vcr = Self { folder: folder.to_owned() };
         for image in 0..QUESTIONS {
@@ -33,7 +33,7 @@ impl Vcr {
     }
 
     /// A data set of both splits, of which only `train` has labels.
-    fn ingest(&self, task: &str) -> Result<PathBuf> {
+    pub(crate) fn ingest(&self, task: &str) -> Result<PathBuf> {
         let dataset = self.folder.join(format!("set-{task}"));
         for split in ["train", "test"] {
             let annotations = self.folder.join(format!("{split}.jsonl"));
@@ -45,7 +45,7 @@ impl Vcr {
     }
 
     /// A student that has learnt next to nothing.
-    fn run(&self, task: &str) -> Result<PathBuf> {
+    pub(crate) fn run(&self, task: &str) -> Result<PathBuf> {
         let dataset = self.ingest(task)?;
         let (recipe, run) = (self.folder.join(format!("{task}.toml")), self.folder.join(format!("run-{task}")));
         fs::write(

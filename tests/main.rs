@@ -21,4 +21,6 @@ mod support;
 #[cfg(feature = "torch")]
 mod tasks;
 #[cfg(feature = "torch")]
+mod word_scores;
+#[cfg(feature = "torch")]
 mod zero_shot;

@@ -37,6 +37,7 @@ pub mod protocol;
 pub mod runs;
 mod store;
 pub mod tables;
+pub mod tokens;
 mod vector;
 mod version;
 pub mod words;

@@ -62,6 +62,8 @@ pub enum Command {
     #[cfg(feature = "torch")]
     Eval(Eval),
     #[cfg(feature = "torch")]
+    Probe(Probe),
+    #[cfg(feature = "torch")]
     Protocol(Protocol),
     Report(Report),
     #[cfg(feature = "torch")]
@@ -275,7 +277,8 @@ pub struct Train {
 #[cfg(feature = "torch")]
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  retort eval runs/base runs/kd --split test\n  \
-    retort eval runs/vcr-qa runs/vcr-qar --split test --predictions leaderboard.csv")]
+    retort eval runs/vcr-qa runs/vcr-qar --split test --predictions leaderboard.csv\n  \
+    retort eval runs/vcr-both --split val --word-scores scores.parquet")]
 pub struct Eval {
     /// The runs
     #[arg(required = true, value_name = "RUN")]
@@ -287,12 +290,43 @@ pub struct Eval {
     /// leaderboard file or a row a sample
     #[arg(long, value_name = "FILE")]
     pub predictions: Option<PathBuf>,
+    /// Also write to this Parquet file what one run loses where a word of a choice is masked, as `retort shift remove-top-1` and
+    /// `keep-top` take it: the student reads each choice once more for each of its words
+    #[arg(long, value_name = "FILE")]
+    pub word_scores: Option<PathBuf>,
     /// auto, cpu, cuda or cuda:N; without it that of the run's recipe
     #[arg(long)]
     pub device: Option<String>,
     /// How to print the table
     #[arg(long, value_enum, default_value_t)]
     pub format: SummaryFormat,
+}
+
+/// Predict a split from a teacher's vectors of its texts alone, without a student and without the images
+///
+/// A softmax regression, cross-fitted over parts of the images: no sample is predicted by a probe that saw it, or another of
+/// its image. `retort shift hard --predictions` keeps what it gets wrong. See docs/shifts.md.
+#[cfg(feature = "torch")]
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  retort probe snli_ve/ --split dev --teacher text --out dev-text.parquet")]
+pub struct Probe {
+    /// The data set
+    pub dataset: PathBuf,
+    /// The split
+    #[arg(long, value_name = "NAME")]
+    pub split: String,
+    /// The teacher whose vectors of texts are read, by name or by name and fingerprint
+    #[arg(long, value_name = "NAME")]
+    pub teacher: String,
+    /// The predictions: a Parquet table as `retort eval --predictions` writes it
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Parts of the images, each judged by a probe of the others
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub folds: usize,
+    /// Decides which image is in which part
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    pub seed: u64,
 }
 
 /// Compare arms in conditions over seeds, as a protocol says; run again, it continues; exit 1 when a run failed

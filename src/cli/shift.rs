@@ -30,8 +30,9 @@ pub enum Shift {
     /// VQA: two splits, NAME-train and NAME-test, in which the answers to each type of question have other shares
     #[command(after_help = "Example:\n  retort shift prior vqa/ --from train --from val --to cp --strict")]
     Prior(ShiftPrior),
-    /// What a classifier that sees the text alone gets wrong
-    #[command(after_help = "Example:\n  retort shift hard snli_ve/ --from dev --to dev-hard")]
+    /// What a classifier that sees the text alone gets wrong, or what predictions of a file do
+    #[command(after_help = "Examples:\n  retort shift hard snli_ve/ --from dev --to dev-hard\n  \
+        retort shift hard snli_ve/ --from dev --to dev-hard --predictions dev-text.parquet")]
     Hard(ShiftHard),
     /// SNLI-VE with the labels of other files, matched by pairID
     #[command(
@@ -63,7 +64,7 @@ pub struct ShiftOptions {
 /// What `remove-top-1` takes.
 #[derive(Debug, Args)]
 pub struct ShiftByScores {
-    /// Parquet table with the loss of a run for each word masked: sample_id, candidate, start, end, loss
+    /// Parquet table with the loss of a run for each word masked, as `retort eval --word-scores` writes it
     #[arg(long, value_name = "FILE")]
     pub scores: PathBuf,
     #[command(flatten)]
@@ -102,6 +103,9 @@ pub struct ShiftPrior {
 /// What `hard` takes.
 #[derive(Debug, Args)]
 pub struct ShiftHard {
+    /// Keep what these predictions get wrong instead: a Parquet table of `retort probe` or `retort eval --predictions`
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["folds", "seed"])]
+    pub predictions: Option<PathBuf>,
     /// Parts of the images, each judged by a classifier of the others
     #[arg(long, value_name = "N", default_value_t = 5)]
     pub folds: usize,

@@ -32,7 +32,9 @@ pub fn run(command: Command, terminal: &Terminal) -> Result<ExitCode> {
         Command::Ingest(source) => ingest::run(*source, terminal),
         Command::Shift(kind) => shift::run(kind, terminal),
         #[cfg(feature = "torch")]
-        Command::Teach(_) | Command::Train(_) | Command::Eval(_) | Command::Protocol(_) => compute::run(),
+        Command::Teach(_) | Command::Train(_) | Command::Eval(_) | Command::Probe(_) | Command::Protocol(_) => {
+            compute::run()
+        }
         Command::Convert(options) => convert::run(&options, terminal),
         Command::Summary(options) => summary::run(&options),
         Command::Verify(options) => verify::run(&options, terminal),

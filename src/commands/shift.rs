@@ -60,7 +60,11 @@ fn kind_of(command: Shift) -> (ShiftKind, ShiftOptions) {
             let kind = ShiftKind::Prior { share: prior.test_share, seed: prior.seed, strict: prior.strict };
             (kind, prior.options)
         }
-        Shift::Hard(hard) => (ShiftKind::Hard { folds: hard.folds, seed: hard.seed }, hard.options),
+        Shift::Hard(hard) => {
+            let by_words = ShiftKind::Hard { folds: hard.folds, seed: hard.seed };
+            let kind = hard.predictions.map_or(by_words, |predictions| ShiftKind::HardBy { predictions });
+            (kind, hard.options)
+        }
         Shift::Relabel(relabel) => (ShiftKind::Relabel { pairs: relabel.pairs }, relabel.options),
     }
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use retort_schemas::runs::{Evaluation, Joint, RunInfo, Score, files};
 use retort_schemas::tables::samples::tasks;
-use retort_trainer::{Evaluated, PredictionsFormat, evaluate_on, join_by_question};
+use retort_trainer::{Evaluated, PredictionsFormat, WordScorer, WordsScored, evaluate_on, join_by_question};
 use serde_json::{Value, json};
 
 use retort::cli::{Eval, SummaryFormat};
@@ -35,6 +35,7 @@ pub fn run(options: &Eval, terminal: &Terminal) -> Result<ExitCode> {
     if wanted.is_some() && options.runs.len() > 2 {
         bail!("--predictions takes one run, or the two that answer VCR together; found {}", options.runs.len());
     }
+    let scorer = word_scorer(options)?;
     let mut tested = Vec::new();
     for run in &options.runs {
         let path = run.join(files::RUN);
@@ -57,7 +58,30 @@ pub fn run(options: &Eval, terminal: &Terminal) -> Result<ExitCode> {
         format.write(&all, path)?;
         terminal.say(&format!("{} samples in {}", samples(&all), shown(path)));
     }
+    if let Some((path, scorer)) = options.word_scores.as_deref().zip(scorer) {
+        let scored = scorer.write(path, terminal, terminal.interrupt())?;
+        terminal.say(&format!("{} in {}", told(&scored), shown(path)));
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The run whose words are to be scored, opened before anything is worked out.
+fn word_scorer(options: &Eval) -> Result<Option<WordScorer>> {
+    if options.word_scores.is_none() {
+        return Ok(None);
+    }
+    let [run] = options.runs.as_slice() else {
+        bail!("--word-scores takes one run, found {}: of VCR one that answers both tasks", options.runs.len());
+    };
+    Ok(Some(WordScorer::open(run, &options.split, options.device.as_deref())?))
+}
+
+fn told(scored: &WordsScored) -> String {
+    let rest = match scored.unlabelled {
+        0 => String::new(),
+        unlabelled => format!(" ({unlabelled} without a label left out)"),
+    };
+    format!("{} words of {} samples{rest}", scored.words, scored.samples)
 }
 
 fn samples(all: &[&Evaluated]) -> usize {

@@ -2,6 +2,7 @@
 
 mod eval;
 mod failures;
+mod probe;
 mod protocol;
 mod teach;
 mod train;
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
         Command::Teach(options) => teach::run(&options, &terminal),
         Command::Train(options) => train::run(&options, &terminal),
         Command::Eval(options) => eval::run(&options, &terminal),
+        Command::Probe(options) => probe::run(&options, &terminal),
         Command::Protocol(options) => protocol::run(&options, &terminal),
         _ => Err(anyhow!("retort-torch is the part of retort that computes: run retort")),
     };

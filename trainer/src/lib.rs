@@ -57,13 +57,15 @@ pub mod students;
 mod tasks;
 mod vocabulary;
 mod watch;
+mod word_scores;
 mod zipped;
 
 pub use error::{Error, Result};
-pub use evaluate::{Evaluated, PredictionsFormat, evaluate, evaluate_on, join_by_question};
+pub use evaluate::{Evaluated, PredictionsFormat, TextOnlyFound, TextProbe, evaluate, evaluate_on, join_by_question};
 pub use recipe::{
     AdaptMode, Arm, ChoiceLoss, ConfidenceForm, ConfidenceSource, Control, Decay, Distance, Export, Fit, Positions,
     Recipe, SelectMode, Shots, Side, StudentKind, Target,
 };
 pub use run::{Outcome, train};
 pub use sampling::{Candidate, draw};
+pub use word_scores::{WordScorer, WordsScored};

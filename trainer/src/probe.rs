@@ -60,6 +60,14 @@ impl Choices {
     }
 }
 
+/// What the probe of the other folds says of a sample.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Judged {
+    pub(crate) fold: u32,
+    /// Of each choice.
+    pub(crate) probabilities: Vec<f32>,
+}
+
 /// Fits one probe a fold on the other folds, and lets it judge its own. Groups (images) are never split over folds.
 pub(crate) fn cross_fit(
     observations: &[Observation],
@@ -67,6 +75,25 @@ pub(crate) fn cross_fit(
     folds: usize,
     seed: u64,
 ) -> Result<Vec<Verdict>> {
+    let verdict = |(judged, observation): (Option<Judged>, &Observation)| {
+        let Some(Judged { fold, probabilities: row }) = judged else {
+            return Verdict { fold: 0, confidence: 0.5, correct: false };
+        };
+        let label = observation.label as usize;
+        let best = (0..row.len()).fold(0, |best, class| if row[class] > row[best] { class } else { best });
+        Verdict { fold, confidence: row[label], correct: best == label }
+    };
+    let judged = cross_fitted(observations, choices, folds, seed)?;
+    Ok(judged.into_iter().zip(observations).map(verdict).collect())
+}
+
+/// As [`cross_fit`], all that the probes say; none of a sample where all are of one group.
+pub(crate) fn cross_fitted(
+    observations: &[Observation],
+    choices: Choices,
+    folds: usize,
+    seed: u64,
+) -> Result<Vec<Option<Judged>>> {
     let (texts, count) = (choices.shape().0, choices.count());
     let mut groups: Vec<[u8; 16]> = observations.iter().map(|o| o.group).collect();
     groups.sort_unstable();
@@ -76,7 +103,7 @@ pub(crate) fn cross_fit(
     let fold_of: std::collections::HashMap<[u8; 16], usize> =
         order.iter().enumerate().map(|(at, group)| (groups[*group], at % folds)).collect();
     let fold = |o: &Observation| fold_of.get(&o.group).copied().unwrap_or(0);
-    let mut verdicts = vec![Verdict { fold: 0, confidence: 0.5, correct: false }; observations.len()];
+    let mut judged = vec![None; observations.len()];
     for held in 0..folds {
         let (inside, outside): (Vec<usize>, Vec<usize>) =
             (0..observations.len()).partition(|at| fold(&observations[*at]) == held);
@@ -87,12 +114,10 @@ pub(crate) fn cross_fit(
         let (test, _) = tensors(observations, &inside, texts)?;
         let p = probe.probabilities(&test)?;
         for (row, at) in p.chunks_exact(count).zip(inside) {
-            let label = observations[at].label as usize;
-            let best = (0..count).fold(0, |best, class| if row[class] > row[best] { class } else { best });
-            verdicts[at] = Verdict { fold: held as u32, confidence: row[label], correct: best == label };
+            judged[at] = Some(Judged { fold: held as u32, probabilities: row.to_vec() });
         }
     }
-    Ok(verdicts)
+    Ok(judged)
 }
 
 /// A fitted softmax regression, with the standardisation of what it was fitted on.

@@ -98,9 +98,9 @@ pub(crate) struct Zipped {
     pub(crate) samples: Vec<SampleRow>,
     pub(crate) texts: StringArray,
     /// Where texts name objects of the image.
-    objects: ListArray,
+    pub(crate) objects: ListArray,
     /// Where the second and further parts of texts begin; data sets before texts/1.1 do not say.
-    parts: Option<ListArray>,
+    pub(crate) parts: Option<ListArray>,
     /// Encoded images; none where the student reads no pixels.
     pub(crate) images: BinaryArray,
     /// Where the student reads regions.

@@ -12,6 +12,7 @@ use arrow::array::{Float32Array, StringArray, UInt32Array};
 use retort_cache::{column, read_plain_table};
 use retort_schemas::runs::word_scores;
 use retort_schemas::tables::samples::tasks;
+use retort_schemas::tokens::mask;
 use serde_json::json;
 
 use super::engine::{Change, Counts, Fate};
@@ -21,7 +22,6 @@ use super::{Fault, Outcome};
 use crate::source::{Record, Text};
 use crate::{Error, Result};
 
-const MASK: &str = "[MASK]";
 /// What the id of a sample ends in that asks for the answer of an annotation, or for the rationale.
 const ANSWERS: &str = ":qa";
 const RATIONALES: &str = ":qar";
@@ -204,23 +204,12 @@ fn given_answer<'s>(
 
 /// A mask for each word, set off from letters and other masks by a space.
 fn masks(text: &Text<'_>, chosen: &[Score]) -> Vec<Edit> {
-    let mut edits: Vec<Edit> = Vec::new();
-    for score in chosen {
-        let before = text.text.get(..score.start).and_then(|before| before.chars().next_back());
-        let after = text.text.get(score.end..).and_then(|after| after.chars().next());
-        let follows_mask = edits.last().is_some_and(|edit| edit.end == score.start);
-        let mut by = String::new();
-        if before.is_some_and(char::is_alphanumeric) && !follows_mask {
-            by.push(' ');
-        }
-        by.push_str(MASK);
-        let next_is_masked = chosen.iter().any(|next| next.start == score.end);
-        if next_is_masked || after.is_some_and(char::is_alphanumeric) {
-            by.push(' ');
-        }
-        edits.push(Edit::words(score.start, score.end, &by));
-    }
-    edits
+    let edit = |score: &Score| {
+        let is_masked = |at: usize, side: fn(&Score) -> usize| chosen.iter().any(|other| side(other) == at);
+        let beside = [is_masked(score.start, |other| other.end), is_masked(score.end, |other| other.start)];
+        Edit::words(score.start, score.end, &mask(&text.text, &(score.start..score.end), beside))
+    };
+    chosen.iter().map(edit).collect()
 }
 
 #[cfg(test)]

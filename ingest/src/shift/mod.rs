@@ -13,6 +13,7 @@ mod engine;
 mod mask;
 mod original;
 mod plural;
+mod predicted;
 mod prior;
 mod relabel;
 mod singular;
@@ -68,6 +69,11 @@ pub enum Kind {
         /// Decides which group is in which part.
         seed: u64,
     },
+    /// What predictions get wrong.
+    HardBy {
+        /// A table `predictions`.
+        predictions: PathBuf,
+    },
     /// SNLI-VE with the labels of other files.
     Relabel {
         /// Files of pairs, as `retort ingest snli-ve` reads them.
@@ -84,7 +90,7 @@ impl Kind {
             Self::RemoveTop1 { .. } => "remove-top-1",
             Self::KeepTop { .. } => "keep-top",
             Self::Prior { .. } => "prior",
-            Self::Hard { .. } => "hard",
+            Self::Hard { .. } | Self::HardBy { .. } => "hard",
             Self::Relabel { .. } => "relabel",
         }
     }
@@ -227,6 +233,7 @@ fn decide(kind: &Kind, dataset: &Dataset, rows: &[ShardRows]) -> Result<Decided,
         Kind::KeepTop { keep, scores } => vec![mask::fates(scores, mask::Masked::AllBut(*keep), rows, &mut outcome)?],
         Kind::Prior { share, seed, strict } => prior::fates(*share, *seed, *strict, rows, &mut outcome)?,
         Kind::Hard { folds, seed } => vec![subset::fates(*folds, *seed, rows, &mut outcome)?],
+        Kind::HardBy { predictions } => vec![predicted::fates(predictions, rows, &mut outcome)?],
         Kind::Relabel { pairs } => vec![relabel::fates(pairs, dataset, rows, &mut outcome)?],
     };
     Ok(Decided { outcome, fates })

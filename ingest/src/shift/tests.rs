@@ -347,6 +347,42 @@ fn the_hard_subset_is_what_the_text_alone_does_not_tell() {
     assert_eq!(report.shares["share of the commonest class"], 0.4884);
 }
 
+/// Predictions of samples by their ids, with scores.
+fn predictions(set: &Set, rows: &[(&str, Option<f32>)]) -> PathBuf {
+    use retort_schemas::runs::predictions as names;
+    let path = set.folder.path().join("predictions.parquet");
+    let schema = names::schema();
+    let column = |field: &Arc<arrow::datatypes::Field>| -> arrow::array::ArrayRef {
+        match field.name().as_str() {
+            names::SAMPLE_ID => Arc::new(StringArray::from_iter_values(rows.iter().map(|row| row.0))),
+            names::SCORE => Arc::new(Float32Array::from_iter(rows.iter().map(|row| row.1))),
+            names::CONFIDENCE => Arc::new(Float32Array::from(vec![0.5; rows.len()])),
+            names::ROW => Arc::new(UInt32Array::from(vec![0; rows.len()])),
+            names::SCORES => arrow::array::new_null_array(field.data_type(), rows.len()),
+            _ => Arc::new(StringArray::from(vec![""; rows.len()])),
+        }
+    };
+    let batch = RecordBatch::try_new(schema.clone(), schema.fields().iter().map(column).collect());
+    retort_cache::write_plain_table(&path, &batch.unwrap()).unwrap();
+    path
+}
+
+#[test]
+fn the_hard_subset_by_predictions_is_what_they_get_wrong() {
+    let set = Set::of(vec![(0..4).map(|id| hypothesis(id, "a man", 0)).collect()]);
+    let rows = [("2", Some(0.0)), ("0", Some(1.0)), ("1", None), ("9", Some(0.0))];
+    let by = Kind::HardBy { predictions: predictions(&set, &rows) };
+    let report = set.shift(&by, "hard").unwrap().remove(0);
+    let ids: Vec<String> = set.records("hard").iter().map(|record| record.id.to_string()).collect();
+    assert_eq!(ids, ["2"]);
+    let dropped = ["predicted right", "no label", "not in the predictions"];
+    assert_eq!(dropped.map(|why| report.counts[&format!("dropped: {why}")]), [1, 1, 1]);
+    assert_eq!(report.shares["share predicted right"], 0.5);
+    // Other predictions are another split.
+    predictions(&set, &[("0", Some(0.0))]);
+    assert!(matches!(set.shift(&by, "hard"), Err(Error::NotShiftable { .. } | Error::Cache(_))));
+}
+
 #[test]
 fn labels_are_corrected_by_pair_id() {
     let set = Set::of(vec![(0..3).map(|id| hypothesis(id, "a man", 0)).collect()]);

@@ -1,8 +1,6 @@
 //! The token list that an ingested text was joined from, and texts with some of its tokens replaced.
 //!
-//! `texts.objects` says where the names of objects are; the rest are words. A list of references was joined to
-//! `A and B` or `A, B and C`: names that stand so are read as one list. Two references with the word *and* between them
-//! were joined to the same text, and are read as one list too.
+//! `texts.objects` says where the names of objects are; the rest are words.
 
 use crate::source::{ObjectReference, Text};
 
@@ -22,59 +20,15 @@ impl Token {
     }
 }
 
-/// The tokens between two byte offsets: lists of references, runs of letters and digits, and every other character but
-/// space alone.
+/// The tokens between two byte offsets, as `retort_schemas::tokens` has them.
 pub(crate) fn tokens(text: &Text<'_>, from: usize, to: usize) -> Vec<Token> {
-    let inside = |reference: &&ObjectReference| reference.start as usize >= from && reference.end as usize <= to;
-    let references: Vec<&ObjectReference> = text.objects.iter().filter(inside).collect();
-    let mut tokens = Vec::new();
-    let (mut at, mut next) = (from, 0);
-    while let Some(first) = references.get(next) {
-        let length = list_length(&text.text, &references[next..]);
-        let list = &references[next..next + length];
-        let end = list.last().map_or(first.end, |last| last.end) as usize;
-        words(&text.text, at, first.start as usize, &mut tokens);
-        let tags = list.iter().map(|reference| reference.object).collect();
-        tokens.push(Token { start: first.start as usize, end, tags });
-        at = end.max(at);
-        next += length;
-    }
-    words(&text.text, at, to, &mut tokens);
-    tokens
-}
-
-/// How many references from the first on are one list: one, or as many as commas and one closing *and* join.
-fn list_length(text: &str, references: &[&ObjectReference]) -> usize {
-    for (place, pair) in references.windows(2).enumerate() {
-        match text.get(pair[0].end as usize..pair[1].start as usize) {
-            Some(" and ") => return place + 2,
-            Some(", ") => {}
-            _ => break,
-        }
-    }
-    1
-}
-
-fn words(text: &str, from: usize, to: usize, tokens: &mut Vec<Token>) {
-    let mut open: Option<usize> = None;
-    let mut close = |open: &mut Option<usize>, end: usize| {
-        if let Some(start) = open.take() {
-            tokens.push(Token { start, end, tags: Vec::new() });
-        }
+    let references: Vec<_> = text.objects.iter().map(|named| named.start as usize..named.end as usize).collect();
+    let token = |found: retort_schemas::tokens::Token| Token {
+        start: found.start,
+        end: found.end,
+        tags: text.objects[found.references].iter().map(|named| named.object).collect(),
     };
-    let stretch = text.get(from..to).unwrap_or_default();
-    for (offset, c) in stretch.char_indices() {
-        let at = from + offset;
-        if c.is_alphanumeric() {
-            open.get_or_insert(at);
-            continue;
-        }
-        close(&mut open, at);
-        if !c.is_whitespace() {
-            close(&mut Some(at), at + c.len_utf8());
-        }
-    }
-    close(&mut open, to);
+    retort_schemas::tokens::tokens(&text.text, &references, from..to).into_iter().map(token).collect()
 }
 
 /// Bytes of a text and what comes in their place.

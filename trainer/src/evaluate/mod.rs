@@ -8,6 +8,9 @@ mod predictions;
 mod summary;
 #[cfg(test)]
 mod tests;
+mod text_only;
+#[cfg(test)]
+mod text_only_tests;
 
 use std::path::Path;
 
@@ -21,6 +24,7 @@ use tch::Device;
 use self::floors::{Guesser, TextOnly};
 pub use self::formats::PredictionsFormat;
 use self::summary::{Scores, summarise};
+pub use self::text_only::{TextOnlyFound, TextProbe};
 use crate::patches::Patches;
 use crate::recipe::{Recipe, StudentKind};
 use crate::record::{TOKENIZER, WEIGHTS};
@@ -161,7 +165,7 @@ pub fn evaluate_on(
 }
 
 /// What is asked of all samples of a split.
-fn objective_of(dataset: &Dataset, split: &str) -> Result<Objective> {
+pub(crate) fn objective_of(dataset: &Dataset, split: &str) -> Result<Objective> {
     let unusable = |problem: String| Error::Data { path: dataset.folder().to_owned(), problem };
     let mut objective = None;
     for shard in dataset.split_shards(split)? {
@@ -171,7 +175,7 @@ fn objective_of(dataset: &Dataset, split: &str) -> Result<Objective> {
     objective.ok_or_else(|| unusable(format!("split {split} has no samples")))
 }
 
-fn open_student(
+pub(crate) fn open_student(
     run: &Path,
     recipe: &Recipe,
     objective: Objective,
@@ -195,7 +199,12 @@ fn open_student(
 
 /// The teacher whose patch grid the student reads, which has to be the one that it was trained on and to have seen the
 /// split; none where it reads something else.
-fn grid_teacher(run: &Path, recipe: &Recipe, dataset: &Dataset, split: &str) -> Result<Option<TeacherCache>> {
+pub(crate) fn grid_teacher(
+    run: &Path,
+    recipe: &Recipe,
+    dataset: &Dataset,
+    split: &str,
+) -> Result<Option<TeacherCache>> {
     let Some(name) = recipe.teachers.image.as_ref().filter(|_| recipe.student.kind == StudentKind::ClipGrid) else {
         return Ok(None);
     };

@@ -83,7 +83,7 @@ impl Stream {
 /// Settles the calling thread's share of libtorch's threads before another thread asks for one alone.
 ///
 /// Collating only copies. Were libtorch to copy with a team of threads of its own there, OpenMP would see more threads than
-/// cores and let those of the step sleep at each operation: a third more time for a small student.
+/// cores and let those of the step sleep at each operation: a small student's step took half as long again.
 fn keep_threads_for_the_step() {
     tch::set_num_threads(tch::get_num_threads());
 }

@@ -7,6 +7,8 @@
 //! Each kind draws from a generator of its own, made of (seed, epoch, sample): none changes what another draws. The
 //! teachers' features stay those of the plain image.
 
+use std::sync::Arc;
+
 use rand::Rng;
 use retort_nn::pixels::{self, Rgb};
 
@@ -87,23 +89,24 @@ struct Move {
 
 impl Move {
     /// Edges repeat.
-    fn of(self, image: Rgb) -> Rgb {
+    fn of(self, image: Arc<Rgb>) -> Arc<Rgb> {
         if self == Self::default() {
             return image;
         }
-        let (width, height) = (i64::from(image.width), i64::from(image.height));
-        let mut data = Vec::with_capacity(image.data.len());
-        for y in 0..height {
-            let from_y = (y + self.dy).clamp(0, height - 1);
-            let from_y = if self.mirror_y { height - 1 - from_y } else { from_y };
-            for x in 0..width {
-                let from_x = (x + self.dx).clamp(0, width - 1);
-                let from_x = if self.mirror_x { width - 1 - from_x } else { from_x };
-                let at = ((from_y * width + from_x) * 3) as usize;
-                data.extend_from_slice(&image.data[at..at + 3]);
-            }
+        let from = |to: u32, size: u32, shift: i64, mirrored: bool| -> usize {
+            let (last, at) = (i64::from(size) - 1, i64::from(to) + shift);
+            let at = at.clamp(0, last);
+            (if mirrored { last - at } else { at }) as usize
+        };
+        let (pixels, _) = image.data.as_chunks::<3>();
+        let columns: Vec<usize> = (0..image.width).map(|x| from(x, image.width, self.dx, self.mirror_x)).collect();
+        let mut moved: Vec<[u8; 3]> = Vec::with_capacity(pixels.len());
+        for y in 0..image.height {
+            let row = from(y, image.height, self.dy, self.mirror_y) * columns.len();
+            let row = &pixels[row..row + columns.len()];
+            moved.extend(columns.iter().map(|x| row[*x]));
         }
-        Rgb { data, ..image }
+        Arc::new(Rgb { width: image.width, height: image.height, data: moved.into_flattened() })
     }
 }
 
@@ -125,7 +128,7 @@ impl Preparer {
     }
 
     /// The fitted or cropped image of a sample, shifted and mirrored.
-    pub(super) fn moved(&self, image: Rgb, epoch: u64, shard: &Zipped, sample: &SampleRow) -> Rgb {
+    pub(super) fn moved(&self, image: Arc<Rgb>, epoch: u64, shard: &Zipped, sample: &SampleRow) -> Arc<Rgb> {
         self.movement(epoch, shard, sample).of(image)
     }
 

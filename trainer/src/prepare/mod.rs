@@ -1,7 +1,7 @@
 //! From zipped rows to a batch of tensors: tokenise, decode, augment, choose words, collate.
 
 mod augment;
-mod fitted;
+mod kept;
 mod micro_batches;
 mod segments;
 mod sides;
@@ -13,11 +13,12 @@ mod words;
 use std::collections::HashMap;
 
 use rayon::prelude::*;
-use retort_nn::TextTokenizer;
+use retort_nn::pixels::Rgb;
+use retort_nn::{Encoded, TextTokenizer};
 use retort_schemas::words::Word;
 use tch::{Device, Tensor};
 
-use self::fitted::Fitted;
+use self::kept::Kept;
 use self::segments::segments;
 use self::visual::PreparedVisual;
 use self::words::{PreparedWord, place_of};
@@ -111,7 +112,9 @@ pub(crate) struct Preparer {
     pub(crate) confidence: Option<ConfidenceOf>,
     pub(crate) extra: Extra,
     pub(crate) device: Device,
-    fitted: Fitted,
+    /// Decoded and fitted images by id.
+    fitted: Kept<[u8; 16], Rgb>,
+    encoded: Kept<String, Encoded>,
 }
 
 struct Prepared {
@@ -148,7 +151,8 @@ impl Preparer {
         device: Device,
     ) -> Self {
         Self {
-            fitted: Fitted::new(recipe.data.kept_images_bytes),
+            fitted: Kept::new(recipe.data.kept_images_bytes, |image| image.data.len()),
+            encoded: Kept::new(recipe.data.kept_texts_bytes, bytes_of_encoded),
             visual_words: None,
             semantic_words: None,
             confidence: None,
@@ -275,7 +279,8 @@ impl Preparer {
     /// Text `at` of a sample.
     fn prepare_text(&self, shard: &Zipped, sample: &SampleRow, at: usize, epoch: Option<u64>) -> Result<PreparedText> {
         let text = sample.texts[at];
-        let encoded = self.tokenizer.encode(shard.texts.value(text))?;
+        let text_itself = shard.texts.value(text);
+        let encoded = self.encoded.get(text_itself, || Ok(self.tokenizer.encode(text_itself)?))?;
         let mut ids: Vec<i64> = encoded.ids.iter().map(|id| i64::from(*id)).collect();
         let masked = match (self.extra, epoch) {
             (Extra::Masks(masking), Some(epoch)) => {
@@ -311,6 +316,13 @@ impl Preparer {
         let segments = segments(&encoded, &shard.parts(text));
         Ok(PreparedText { ids, segments, masked, words: chosen })
     }
+}
+
+/// What an encoded text takes, its text as key included: spans end where the text does.
+fn bytes_of_encoded(encoded: &Encoded) -> usize {
+    let a_token = size_of::<u32>() + size_of::<(u32, u32)>() + size_of::<bool>();
+    let text = encoded.spans.iter().map(|(_, end)| *end as usize).max().unwrap_or(0);
+    size_of::<(String, Encoded)>() + encoded.ids.len() * a_token + text
 }
 
 /// A number an item, that of the first equal one.

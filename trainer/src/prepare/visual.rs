@@ -1,6 +1,8 @@
 //! What a student sees of an image: decoded, fitted, augmented, collated.
 
-use retort_nn::pixels::{self, Preprocessing, Resize, Rgb};
+use std::sync::Arc;
+
+use retort_nn::pixels::{self, Preprocessing, Resize};
 
 use super::Preparer;
 use crate::Result;
@@ -53,13 +55,13 @@ impl Preparer {
         let preprocessing = student_preprocessing(&self.recipe.student);
         let decode = || Ok(pixels::decode(shard.images.value(sample.image))?);
         let fitted = || {
-            let id = shard.image_ids.value(sample.image).try_into().unwrap_or_default();
-            self.fitted.get(id, || Ok(preprocessing.fit(&decode()?)?)).map(|image| Rgb::clone(&image))
+            let id: [u8; 16] = shard.image_ids.value(sample.image).try_into().unwrap_or_default();
+            self.fitted.get(&id, || Ok(preprocessing.fit(&decode()?)?))
         };
         let seen = match epoch {
             Some(epoch) => {
                 let cropped = self.crop(decode, epoch, sample)?;
-                self.moved(cropped.map_or_else(fitted, Ok)?, epoch, shard, sample)
+                self.moved(cropped.map_or_else(fitted, |image| Ok(Arc::new(image)))?, epoch, shard, sample)
             }
             None => fitted()?,
         };
@@ -68,22 +70,21 @@ impl Preparer {
 
     /// The images of a batch as one tensor.
     pub(super) fn collate_visual<'a>(&self, images: impl Iterator<Item = &'a PreparedVisual>) -> Result<Visual> {
-        let (mut values, mut count) = (Vec::new(), 0);
-        let (mut regions, mut grid) = (Vec::new(), None);
+        let (mut values, mut regions, mut grid) = (Vec::<&[f32]>::new(), Vec::new(), None);
         for image in images {
             match image {
-                PreparedVisual::Pixels(pixels) => values.extend_from_slice(pixels),
+                PreparedVisual::Pixels(pixels) => values.push(pixels),
                 PreparedVisual::Regions(seen) => regions.push(seen),
                 PreparedVisual::Grid(vectors, size) => {
-                    values.extend_from_slice(vectors);
+                    values.push(vectors);
                     grid = Some(*size);
                 }
             }
-            count += 1;
         }
         if !regions.is_empty() {
             return self.collate_regions(&regions);
         }
+        let (count, values) = (values.len() as i64, values.concat());
         if let Some([places, width]) = grid {
             return Ok(Visual::Grid(self.tensor(&values, &[count, places as i64, width as i64])?));
         }

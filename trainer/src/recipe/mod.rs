@@ -109,8 +109,11 @@ pub struct Data {
     #[serde(default = "prefetch")]
     pub prefetch_batches: usize,
     /// Memory for images that were decoded and fitted before, so that they are not decoded again.
-    #[serde(default = "kept")]
+    #[serde(default = "kept_images")]
     pub kept_images_bytes: usize,
+    /// Memory for texts that were tokenised before, so that they are not tokenised again.
+    #[serde(default = "kept_texts")]
+    pub kept_texts_bytes: usize,
 }
 
 fn train() -> String {
@@ -125,8 +128,12 @@ fn block() -> usize {
 fn prefetch() -> usize {
     4
 }
-fn kept() -> usize {
+fn kept_images() -> usize {
     256 << 20
+}
+
+fn kept_texts() -> usize {
+    64 << 20
 }
 
 /// Size of the cross-modal student.

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::{
     Adapt, AdaptMode, Adversarial, Arm, Augment, Confidence, Control, Data, Distil, Export, Fit, Log, Optim, Positions,
-    Recipe, Selection, Shots, Student, StudentKind, Task, Teachers, Validate, auto, block, kept, pool, prefetch, train,
+    Recipe, Selection, Shots, Student, StudentKind, Task, Teachers, Validate, auto, block, kept_images, kept_texts,
+    pool, prefetch, train,
 };
 use crate::{Error, Result};
 
@@ -203,7 +204,8 @@ pub(super) fn known_keys() -> Vec<String> {
             pool_samples: pool(),
             block_samples: block(),
             prefetch_batches: prefetch(),
-            kept_images_bytes: kept(),
+            kept_images_bytes: kept_images(),
+            kept_texts_bytes: kept_texts(),
         },
         student: Student { tokenizer: Some(PathBuf::new()), from: Some(PathBuf::new()), ..Student::default() },
         task: Task::default(),

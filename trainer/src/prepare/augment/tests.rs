@@ -1,5 +1,7 @@
 //! Crops against worked cases; everything as a function of seed, epoch and sample; mirrors by what the texts say.
 
+use std::sync::Arc;
+
 use std::collections::BTreeSet;
 
 use arrow::array::StringArray;
@@ -88,7 +90,7 @@ fn places(width: u8, height: u8) -> Rgb {
 fn pixels_are_cut_out_and_moved_as_said() {
     let cut = Crop { left: 1, top: 2, width: 2, height: 1 }.of(&places(4, 3));
     assert_eq!((cut.width, cut.height, cut.data), (2, 1, vec![1, 2, 7, 2, 2, 7]));
-    let of = |moved: Move| moved.of(places(3, 2)).data.chunks(3).map(|p| [p[0], p[1]]).collect::<Vec<_>>();
+    let of = |moved: Move| moved.of(Arc::new(places(3, 2))).data.chunks(3).map(|p| [p[0], p[1]]).collect::<Vec<_>>();
     let (x, y) = (Move { mirror_x: true, ..Move::default() }, Move { mirror_y: true, ..Move::default() });
     assert_eq!(of(x), [[2, 0], [1, 0], [0, 0], [2, 1], [1, 1], [0, 1]]);
     assert_eq!(of(y), [[0, 1], [1, 1], [2, 1], [0, 0], [1, 0], [2, 0]]);

@@ -58,7 +58,10 @@ pub fn read_plain_table(path: &Path, version: SchemaVersion) -> Result<RecordBat
     let file = File::open(path).map_err(Error::io("read", path))?;
     let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).map_err(Error::parquet(path))?;
     accept(path, version, &metadata)?;
-    decode(path, ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata), Columns::All)
+    let schema = metadata.schema().clone();
+    let batch = decode(path, ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata), Columns::All)?;
+    // The reader leaves out what the file says of the table as a whole.
+    batch.with_schema(schema).map_err(Error::arrow(path))
 }
 
 pub(crate) fn decode<R: ChunkReader + 'static>(

@@ -28,7 +28,9 @@ pub mod runs {
     /// Table name; the file is `results.parquet`.
     pub const NAME: &str = "runs";
     /// Version written by this build.
-    pub const VERSION: SchemaVersion = SchemaVersion::new("protocol_runs", 1, 0);
+    pub const VERSION: SchemaVersion = SchemaVersion::new("protocol_runs", 1, 1);
+    /// Key of the file's metadata that tells, for people, which part of the protocol it is of; absent where it is of all.
+    pub const PART_KEY: &str = "retort.part";
     /// Folder of the run, below `runs/`.
     pub const RUN: &str = "run";
     /// The condition.
@@ -49,6 +51,14 @@ pub mod runs {
     pub const MAJORITY: &str = "majority";
     /// Floor: the commonest training answer to the same question.
     pub const QUESTION_ONLY: &str = "question_only";
+    /// Floor: classes by the text teacher's vectors alone; null where there is none. Since 1.1.
+    pub const TEXT_ONLY: &str = "text_only";
+    /// VCR by question, over those of which both halves are judged: share of right answers; null elsewhere. Since 1.1.
+    pub const QA: &str = "qa";
+    /// Share of right rationales, given the right answer. Since 1.1.
+    pub const QAR: &str = "qar";
+    /// Share of questions of which both are right. Since 1.1.
+    pub const Q_AR: &str = "q_ar";
     /// Samples scored.
     pub const TEST_SAMPLES: &str = "test_samples";
     /// Images trained on.
@@ -77,6 +87,7 @@ pub mod runs {
         let text = |name: &str| Field::new(name, DataType::Utf8, false);
         let count = |name: &str| Field::new(name, DataType::UInt64, false);
         let share = |name: &str| Field::new(name, DataType::Float64, false);
+        let known = |name: &str| Field::new(name, DataType::Float64, true);
         versioned(
             VERSION,
             vec![
@@ -90,6 +101,10 @@ pub mod runs {
                 share(ACCURACY),
                 share(MAJORITY),
                 share(QUESTION_ONLY),
+                known(TEXT_ONLY),
+                known(QA),
+                known(QAR),
+                known(Q_AR),
                 count(TEST_SAMPLES),
                 count(IMAGES),
                 count(SAMPLES),
@@ -97,9 +112,9 @@ pub mod runs {
                 count(ADAPT_STEPS),
                 count(BATCH),
                 count(SAMPLES_SEEN),
-                Field::new(WALL_SECS, DataType::Float64, true),
+                known(WALL_SECS),
                 count(PARAMETERS),
-                Field::new(HELD_OUT_SCORE, DataType::Float64, true),
+                known(HELD_OUT_SCORE),
                 Field::new(HELD_OUT_STEP, DataType::UInt64, true),
             ],
         )

@@ -2,18 +2,16 @@
 
 use retort_schemas::runs::Score;
 
-use crate::plot::{Frame, Line, lines};
+use crate::plot::{COLOURS, Frame, Line, lines};
 use crate::svg::Svg;
 use crate::text::{count, percent};
 
-/// Colours of the style sheet; a run further down takes the first one again.
-const COLOURS: usize = 8;
 /// Points of a curve that are drawn: more cannot be told apart.
 const POINTS: usize = 240;
 /// A curve of at most so many points is drawn as it is, with dots.
 const FEW: usize = 40;
 
-/// Class that gives a run its colour, the same everywhere on the page.
+/// Class that gives a run its colour, the same everywhere on the page; a run further down takes the first one again.
 pub(crate) fn colour(run: usize) -> String {
     format!("c{}", run % COLOURS)
 }

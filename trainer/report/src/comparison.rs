@@ -74,8 +74,14 @@ fn gain_panel(protocol: &Protocol, first: &Compared, rows: &[&Compared]) -> Opti
     let base = rows.iter().find(|row| row.gain.is_none() && row.score.is_some());
     let base = base.map_or(String::new(), |row| format!("{}: {}", row.arm, score(row)));
     let cell = protocol.cells.iter().find(|cell| cell.condition == first.condition);
-    let floors = cell.and_then(|cell| cell.floors.get(&first.split)).map_or(String::new(), |(majority, question)| {
-        format!("; floors: commonest answer {}, question alone {}", percent(*majority), percent(*question))
+    let floors = cell.and_then(|cell| cell.floors.get(&first.split)).map_or(String::new(), |floors| {
+        let text_only = floors.text_only.map(|text| format!(", text's vector alone {}", percent(text)));
+        format!(
+            "; floors: commonest answer {}, question alone {}{}",
+            percent(floors.majority),
+            percent(floors.question_only),
+            text_only.unwrap_or_default()
+        )
     });
     let label = format!("Gains over base: {}", title(first));
     Some(format!(

@@ -20,6 +20,7 @@ mod comparison;
 mod confusion;
 mod error;
 mod examples;
+mod joint;
 mod load;
 mod page;
 mod plot;
@@ -27,6 +28,7 @@ mod protocol;
 mod samples;
 mod svg;
 mod text;
+mod types;
 mod weights;
 
 use std::path::{Path, PathBuf};

@@ -6,13 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use retort_cache::Dataset;
 use retort_schemas::runs::Score;
 
-use crate::charts::{Curve, TypeRow, accuracy_bars, colour, curves, type_dots};
+use crate::charts::{Curve, accuracy_bars, colour, curves};
 use crate::load::{Run, last_name};
 use crate::text::{count, counted, escape, percent};
-use crate::{confusion, samples, weights};
-
-/// Question types shown: the commonest.
-const TYPES: usize = 24;
+use crate::{confusion, joint, samples, types, weights};
 
 /// A finished page.
 pub(crate) struct Page {
@@ -73,7 +70,8 @@ pub(crate) fn build(runs: &[Run], dataset: retort_cache::Result<Dataset>) -> Pag
     let title = title(runs);
     head(&mut page, runs, &title);
     accuracy(&mut page, runs);
-    question_types(&mut page, runs);
+    joint::write(&mut page, runs);
+    types::write(&mut page, runs);
     learning(&mut page, runs, "What each run logged, faint, under its running mean.");
     confusion::of_runs(&mut page, runs, main_split(runs).as_deref());
     weights::write(&mut page, runs);
@@ -133,7 +131,8 @@ fn last_step(run: &Run) -> Option<u64> {
     steps.reduce(f64::max).map(|step| step as u64)
 }
 
-fn name_cell(at: usize, name: &str) -> String {
+/// A cell with the colour and name of a run.
+pub(crate) fn name_cell(at: usize, name: &str) -> String {
     format!("<td><span class=\"key {}\"></span>{}</td>", colour(at), escape(name))
 }
 
@@ -160,7 +159,7 @@ fn run_row(at: usize, run: &Run) -> String {
 }
 
 /// The split that most runs were scored on; `test` where there are several such.
-fn main_split(runs: &[Run]) -> Option<String> {
+pub(crate) fn main_split(runs: &[Run]) -> Option<String> {
     let mut splits: BTreeMap<&String, usize> = BTreeMap::new();
     for split in runs.iter().flat_map(|run| run.evaluations.keys().chain(run.predictions.keys())) {
         *splits.entry(split).or_default() += 1;
@@ -244,42 +243,6 @@ pub(crate) fn legend<R: Borrow<Run>>(runs: &[R], shown: impl Fn(&Run) -> bool, m
     let all = runs.iter().map(Borrow::borrow).enumerate();
     let items: String = all.filter(|(_, run)| shown(run)).map(item).collect();
     format!("<ul class=\"legend\">{items}{more}</ul>")
-}
-
-pub(crate) fn question_types(page: &mut Writer, runs: &[Run]) {
-    let scored: Vec<String> = runs.iter().flat_map(|run| run.evaluations.keys().cloned()).collect();
-    let Some(split) = main_split(runs).filter(|split| scored.contains(split)) else { return };
-    let mut rows: BTreeMap<&str, TypeRow<'_>> = BTreeMap::new();
-    for (at, run) in runs.iter().enumerate() {
-        for score in run.evaluations.get(&split).into_iter().flat_map(|evaluation| &evaluation.by_question_type) {
-            let empty = || TypeRow { name: &score.name, samples: score.samples, scores: Vec::new() };
-            rows.entry(&score.name).or_insert_with(empty).scores.push((at, &run.name, score));
-        }
-    }
-    let mut rows: Vec<TypeRow<'_>> = rows.into_values().collect();
-    rows.sort_by_key(|row| std::cmp::Reverse(row.samples));
-    let words =
-        format!("On the split {split}. A line runs from what the question alone gives to what the run reaches.");
-    page.section("By question type", &words);
-    if rows.is_empty() {
-        page.miss("The data set tells no question types.".to_owned());
-        return;
-    }
-    let rest = rows.split_off(rows.len().min(TYPES));
-    let floors = "<li><span class=\"line\"></span>commonest answer</li><li><span class=\"line question\"></span>question alone</li>";
-    page.html += &format!(
-        "<div class=\"card\">{}{}</div>",
-        legend(runs, |run| run.evaluations.contains_key(&split), floors),
-        type_dots(&rows)
-    );
-    if !rest.is_empty() {
-        let samples = rest.iter().map(|row| row.samples).sum();
-        let types = counted(rest.len() as u64, "rarer type is", "rarer types are");
-        page.html += &format!(
-            "<p class=\"soft\">{types} left out, with {} together.</p>",
-            counted(samples, "sample", "samples")
-        );
-    }
 }
 
 /// What a tag means, and its place on the page; those without a place come last, in order of name.

@@ -14,7 +14,7 @@ const HEIGHT: u32 = 210;
 /// Size of words as plotters counts, which is 1.24 of what it draws.
 const WORDS: f64 = 15.0;
 /// Colours of the style sheet; what is further down takes the first one again.
-const COLOURS: usize = 8;
+pub(crate) const COLOURS: usize = 12;
 
 /// What stands for `--ink`, `--soft` and `--faint` of the style sheet until the drawing is dressed.
 const INK: RGBColor = RGBColor(1, 2, 100);
@@ -249,7 +249,7 @@ mod tests {
         let line =
             Line { points: vec![(1.0, 0.2), (100.0, 0.9)], reach: vec![0.1, 0.1], dots: true, ..Line::default() };
         for ticks in [&[][..], &[1.0, 100.0]] {
-            let svg = lines(frame(ticks), &[Line { colour: 9, ..line.clone() }]);
+            let svg = lines(frame(ticks), &[Line { colour: COLOURS + 1, ..line.clone() }]);
             assert!(
                 svg.starts_with("<svg class=\"boxed\" role=\"img\" aria-label=\"a &amp; b\" viewBox=")
                     && svg.contains("</svg>")

@@ -9,9 +9,9 @@ use retort_schemas::protocol::{FAILED_FILE, Failure, GAINS_FILE, RESULTS_FILE, R
 use retort_schemas::runs::{Evaluation, Score};
 
 use crate::load::{Prediction, Run, last_name, load_run, read_json};
-use crate::page::{Page, Writer, learning, question_types};
+use crate::page::{Page, Writer, learning};
 use crate::text::{counted, escape};
-use crate::{Result, changed, comparison, confusion, samples, weights};
+use crate::{Result, changed, comparison, confusion, joint, samples, types, weights};
 
 /// A row of `gains.parquet`.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,8 +39,19 @@ pub(crate) struct Cell {
     pub(crate) folders: Vec<String>,
     /// Images trained on.
     pub(crate) images: u64,
-    /// Floors by split: the commonest answer, and the commonest to the same question.
-    pub(crate) floors: BTreeMap<String, (f64, f64)>,
+    /// Floors by split.
+    pub(crate) floors: BTreeMap<String, Floors>,
+}
+
+/// What can be had without an image.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Floors {
+    /// The commonest training answer.
+    pub(crate) majority: f64,
+    /// The commonest training answer to the same question.
+    pub(crate) question_only: f64,
+    /// Classes by the text teacher's vectors alone.
+    pub(crate) text_only: Option<f64>,
 }
 
 /// What a protocol's own files say.
@@ -51,6 +62,8 @@ pub(crate) struct Protocol {
     /// Arms in the order of the protocol: the place of one is its colour.
     pub(crate) arms: Vec<String>,
     pub(crate) conditions: Vec<String>,
+    /// How much of the protocol this is, where it is not all.
+    pub(crate) part: Option<String>,
 }
 
 /// An arm in a condition, its seeds taken together.
@@ -132,7 +145,8 @@ fn condition_part(
     });
     let tables: Vec<_> = tables.collect();
     let means: Vec<Run> = arms.into_iter().map(|arm| arm.mean).collect();
-    question_types(page, &means);
+    joint::write(page, &means);
+    types::write(page, &means);
     confusion::write(page, &tables);
     learning(page, &means, "What an arm logged, the mean over its seeds: faint, under its running mean.");
     weights::write(page, &means);
@@ -150,6 +164,9 @@ fn head(page: &mut Writer, protocol: &Protocol, title: &str, runs: usize) {
         counted(runs as u64, "run is scored", "runs are scored"),
     );
     page.html += &format!("<h1>{}</h1><p class=\"lead\">{}</p>", escape(title), escape(&lead));
+    if let Some(part) = &protocol.part {
+        page.miss(format!("This is a part of the protocol: {part}."));
+    }
     for row in protocol.compared.iter().filter(|row| row.score.is_none()) {
         page.miss(format!("No run of {} in condition {} is scored on {} yet.", row.arm, row.condition, row.split));
     }
@@ -170,7 +187,9 @@ fn failures(page: &mut Writer, folder: &Path) -> Result<()> {
 }
 
 fn load(folder: &Path) -> Result<Protocol> {
-    let cells = cells_of(&read_plain_table(&folder.join(RESULTS_FILE), runs::VERSION)?)?;
+    let results = read_plain_table(&folder.join(RESULTS_FILE), runs::VERSION)?;
+    let part = results.schema().metadata().get(runs::PART_KEY).cloned();
+    let cells = cells_of(&results)?;
     let path = folder.join(GAINS_FILE);
     let compared = if path.is_file() { compared_of(&read_plain_table(&path, gains::VERSION)?)? } else { Vec::new() };
     let mut seen = BTreeSet::new();
@@ -181,7 +200,7 @@ fn load(folder: &Path) -> Result<Protocol> {
     let conditions: Vec<String> = conditions.cloned().collect();
     let mut seen = BTreeSet::new();
     let arms = all.iter().map(|(_, arm)| arm).filter(|name| seen.insert((*name).clone())).cloned().collect();
-    Ok(Protocol { compared, cells, arms, conditions })
+    Ok(Protocol { compared, cells, arms, conditions, part })
 }
 
 fn compared_of(batch: &RecordBatch) -> Result<Vec<Compared>> {
@@ -213,6 +232,8 @@ fn cells_of(batch: &RecordBatch) -> Result<Vec<Cell>> {
     let images: &UInt64Array = column(batch, runs::IMAGES)?;
     let majority: &Float64Array = column(batch, runs::MAJORITY)?;
     let question_only: &Float64Array = column(batch, runs::QUESTION_ONLY)?;
+    // Results of version 1.0 have none.
+    let text_only: Option<&Float64Array> = column(batch, runs::TEXT_ONLY).ok();
     let mut cells: Vec<Cell> = Vec::new();
     for row in 0..batch.num_rows() {
         let (condition, arm) = (conditions.value(row), arms.value(row));
@@ -227,7 +248,12 @@ fn cells_of(batch: &RecordBatch) -> Result<Vec<Cell>> {
         if !cells[at].folders.contains(&folder) {
             cells[at].folders.push(folder);
         }
-        cells[at].floors.insert(splits.value(row).to_owned(), (majority.value(row), question_only.value(row)));
+        let floors = Floors {
+            majority: majority.value(row),
+            question_only: question_only.value(row),
+            text_only: text_only.filter(|known| known.is_valid(row)).map(|known| known.value(row)),
+        };
+        cells[at].floors.insert(splits.value(row).to_owned(), floors);
     }
     Ok(cells)
 }
@@ -279,15 +305,21 @@ fn mean_evaluations(runs: &[Run]) -> BTreeMap<String, Evaluation> {
             let found: Vec<f64> = all.iter().filter_map(|evaluation| find(evaluation)).collect();
             Score { accuracy: found.iter().sum::<f64>() / found.len().max(1) as f64, ..of.clone() }
         };
-        let by_type = |of: &Score| {
-            mean(of, &|evaluation| {
-                let found = evaluation.by_question_type.iter().find(|score| score.name == of.name);
-                found.map(|score| score.accuracy)
-            })
+        let by_type = |types: fn(&Evaluation) -> &[Score]| -> Vec<Score> {
+            let of_type = |of: &Score| {
+                let named = |score: &&Score| score.name == of.name;
+                mean(of, &|evaluation| types(evaluation).iter().find(named).map(|score| score.accuracy))
+            };
+            types(first).iter().map(of_type).collect()
         };
-        let by_question_type = first.by_question_type.iter().map(by_type).collect();
-        let overall = mean(&first.overall, &|evaluation| Some(evaluation.overall.accuracy));
-        means.insert(split.clone(), Evaluation { overall, by_question_type, ..first.clone() });
+        let mean = Evaluation {
+            overall: mean(&first.overall, &|evaluation| Some(evaluation.overall.accuracy)),
+            by_question_type: by_type(|evaluation| &evaluation.by_question_type),
+            by_answer_type: by_type(|evaluation| &evaluation.by_answer_type),
+            joint: joint::mean(all.iter().filter_map(|evaluation| evaluation.joint)),
+            ..first.clone()
+        };
+        means.insert(split.clone(), mean);
     }
     means
 }

@@ -170,6 +170,10 @@ fn write_protocol(folder: &Path, data: &Path) {
         share(&|at| Some(cells[at].5)),
         share(&|_| Some(0.312)),
         share(&|_| Some(0.648)),
+        share(&|_| Some(0.651)),
+        share(&|at| Some(cells[at].5)),
+        share(&|_| Some(0.5)),
+        share(&|at| Some(cells[at].5 / 2.0)),
         count(&|_| 9673),
         count(&|at| cells[at].4),
         count(&|at| cells[at].4 * 9),
@@ -182,7 +186,10 @@ fn write_protocol(folder: &Path, data: &Path) {
         share(&|_| None),
         Arc::new(UInt64Array::from(vec![None; cells.len()])),
     ];
-    write_plain(folder, RESULTS_FILE, runs::schema(), columns);
+    let part = [(runs::PART_KEY.to_owned(), "2 of 3 conditions".to_owned())];
+    let schema = runs::schema();
+    let metadata = schema.metadata().clone().into_iter().chain(part).collect();
+    write_plain(folder, RESULTS_FILE, Arc::new(schema.as_ref().clone().with_metadata(metadata)), columns);
     write_gains(folder);
 }
 
@@ -221,13 +228,16 @@ fn a_protocol_is_shown_by_condition_with_what_was_fixed_and_broken() {
     let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("protocol.html");
     let summary = write_report(std::slice::from_ref(&protocol), None, &out).unwrap();
     let html = page(&out);
-    assert_eq!((summary.runs, summary.evaluated, &summary.missing), (10, 10, &Vec::new()));
+    let part = "This is a part of the protocol: 2 of 3 conditions.".to_owned();
+    assert_eq!((summary.runs, summary.evaluated, &summary.missing), (10, 10, &vec![part.clone()]));
     let sections = [
         "Gains over base",
         "Scores by size of the training data",
         "What each part of the method adds",
         "What distillation fixed, and what it broke",
+        "Both halves of a question",
         "By question type",
+        "By answer type",
         "Confusion",
         "Learning curves",
         "Confidence of the teachers",
@@ -244,7 +254,10 @@ fn a_protocol_is_shown_by_condition_with_what_was_fixed_and_broken() {
         "+13.0 (+11.8 to +14.5)",
         "46.5 \u{b1} 0.7\u{202f}%",
         "59.5 \u{b1} 0.7\u{202f}% (+13.0)",
-        "floors: commonest answer 31.2\u{202f}%, question alone 64.8\u{202f}%",
+        "floors: commonest answer 31.2\u{202f}%, question alone 64.8\u{202f}%, text's vector alone 65.1\u{202f}%",
+        // The means of the seeds: (0.46 + 0.47) / 2, and half of it.
+        "</span>base</td><td>46.5\u{202f}%</td><td>50.0\u{202f}%</td><td><strong>23.2\u{202f}%</strong>",
+        "<title>base: 56.5\u{202f}%, question alone 52.0\u{202f}%</title>",
         "<h3>Fixed</h3>",
     ] {
         assert!(html.contains(words), "{words}");
@@ -263,6 +276,7 @@ fn a_protocol_is_shown_by_condition_with_what_was_fixed_and_broken() {
     std::fs::write(protocol.join(FAILED_FILE), failed).unwrap();
     let summary = write_report(&[protocol], None, &folder.path().join("other.html")).unwrap();
     let told = [
+        part.as_str(),
         "A run of lost with seed 3 failed (train: exit code 1) and is left out.",
         "There is no gains.parquet, so nothing is compared: run `retort protocol` again, which makes it of the runs.",
         "No arm is scored beside a base arm, so there are no gains to show.",

@@ -132,6 +132,10 @@ fn rows_of_runs(protocol: &Protocol, plan: &Plan, scored: &[ScoredRun]) -> Resul
         overall(|score| score.accuracy),
         overall(|score| score.majority),
         overall(|score| score.question_only),
+        share(&|run| run.evaluation.overall.text_only),
+        share(&|run| Some(run.evaluation.joint?.answer)),
+        share(&|run| Some(run.evaluation.joint?.rationale)),
+        share(&|run| Some(run.evaluation.joint?.both)),
         count(&|run| run.evaluation.overall.samples),
         count(&|run| run.info.images),
         count(&|run| run.info.samples),
@@ -145,7 +149,11 @@ fn rows_of_runs(protocol: &Protocol, plan: &Plan, scored: &[ScoredRun]) -> Resul
         Arc::new(UInt64Array::from_iter(rows.iter().map(|row| held_out(row.run)?.best_step))),
     ];
     let arrow = retort_cache::Error::arrow(Path::new(RESULTS_FILE));
-    Ok(RecordBatch::try_new(columns::schema(), all).map_err(arrow)?)
+    let schema = columns::schema();
+    let mut metadata = schema.metadata().clone();
+    metadata.extend(protocol.part().map(|part| (columns::PART_KEY.to_owned(), part)));
+    let schema = Arc::new(schema.as_ref().clone().with_metadata(metadata));
+    Ok(RecordBatch::try_new(schema, all).map_err(arrow)?)
 }
 
 fn rows_of_predictions(folder: &str, scored: &ScoredRun) -> Result<RecordBatch> {

@@ -12,7 +12,7 @@ use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Schema};
 use image::{ImageFormat, Rgb, RgbImage};
 use retort_cache::{DatasetWriter, SplitPlan, write_plain_table};
-use retort_schemas::runs::{EVALUATION_VERSION, Evaluation, RUN_VERSION, RunInfo, Score, files};
+use retort_schemas::runs::{EVALUATION_VERSION, Evaluation, Joint, RUN_VERSION, RunInfo, Score, files};
 use retort_schemas::{runs, tables};
 
 const COLOURS: [(&str, [u8; 3]); 4] =
@@ -190,8 +190,8 @@ pub fn write_scores(folder: &Path, accuracy: f64) {
             score("is there", 6100, 0.1, 0.5, 0.52),
             score("which <shape>", 1073, -0.1, 0.05, 0.35),
         ],
-        by_answer_type: Vec::new(),
-        joint: None,
+        by_answer_type: vec![score("yes/no", 6100, 0.1, 0.5, 0.52), score("other", 3573, -0.17, 0.03, 0.2)],
+        joint: Some(Joint { questions: 4_800, alone: 0, answer: accuracy, rationale: 0.5, both: accuracy / 2.0 }),
     };
     let text = serde_json::to_string(&evaluation).unwrap();
     std::fs::write(folder.join(files::evaluation("test")), text).unwrap();

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use arrow::array::{Array, Float32Array, RecordBatch};
+use retort_cache::{column, read_plain_table};
 use retort_schemas::protocol::RUNS_FOLDER;
-use retort_schemas::runs::{RunInfo, files};
+use retort_schemas::runs::{RunInfo, files, predictions};
 
 use super::file::Protocol;
 use crate::recipe::{AdaptMode, Arm, Control, Optim, Recipe};
@@ -83,9 +85,23 @@ impl PlannedRun {
         if !is_trained(&path)? {
             return Ok(Missing { train: true, splits: self.splits.clone() });
         }
-        let unscored = |split: &&String| !path.join(files::evaluation(split)).is_file();
+        let unscored = |split: &&String| {
+            !path.join(files::evaluation(split)).is_file() && !is_predicted_without_truth(&path, split)
+        };
         Ok(Missing { train: false, splits: self.splits.iter().filter(unscored).cloned().collect() })
     }
+}
+
+/// Whether a split has no labels, and its predictions are there: there is nothing to score. Predictions that cannot be read
+/// are made again.
+fn is_predicted_without_truth(run: &Path, split: &str) -> bool {
+    let path = run.join(files::predictions(split));
+    let known = |batch: &RecordBatch| -> retort_cache::Result<bool> {
+        let scores: &Float32Array = column(batch, predictions::SCORE)?;
+        Ok(scores.null_count() < scores.len())
+    };
+    path.is_file()
+        && read_plain_table(&path, predictions::VERSION).and_then(|batch| known(&batch)).is_ok_and(|known| !known)
 }
 
 /// Whether a run is there and has reached its last step.

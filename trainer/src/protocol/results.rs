@@ -227,7 +227,8 @@ fn markdown(protocol: &Protocol, plan: &Plan, sections: &[Section], failures: &[
             if section.shifted { " (shifted)" } else { "" }
         );
         if section.test_samples == 0 {
-            text += "Nothing is scored yet.\n";
+            text +=
+                "Nothing is scored: no run is done yet, or the split has no labels and there are predictions alone.\n";
             continue;
         }
         text += &format!("{}, {} samples; in per cent.\n\n", section.metric, section.test_samples);

@@ -5,8 +5,11 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use arrow::array::RecordBatch;
+use arrow::datatypes::DataType;
 use retort_cache::{Interrupt, Quiet};
 use retort_schemas::protocol::FAILED_FILE;
+use retort_schemas::runs::{files, predictions};
 
 use super::*;
 use crate::fixture::{self, Asked};
@@ -157,6 +160,28 @@ fn it_is_stopped_and_goes_on_with_what_is_missing_and_a_change_touches_its_runs_
     assert!(base.wall_secs.is_some_and(|secs| secs > 0.0));
     assert!(results.markdown.contains("floor: question alone"), "{}", results.markdown);
     assert!(results.markdown.contains("is tested on train, which it is trained on"), "{}", results.markdown);
+    Ok(())
+}
+
+#[test]
+fn a_split_without_labels_is_predicted_once_and_one_with_labels_until_it_is_scored() -> fixture::Result {
+    let place = Place::new()?;
+    let mut plan = Plan::of(&place.protocol(|text| text)?)?;
+    plan.runs.truncate(1);
+    place.carry_out(&plan, &Here::default())?;
+    let run = &plan.runs[0];
+    assert!(run.missing(&place.out())?.is_nothing());
+    // As if it had been killed before the scores were written.
+    let folder = run.path(&place.out());
+    std::fs::remove_file(folder.join(files::evaluation("train"))).unwrap();
+    assert_eq!(run.missing(&place.out())?.splits, ["train"]);
+    let path = folder.join(files::predictions("train"));
+    let all = retort_cache::read_plain_table(&path, predictions::VERSION)?;
+    let mut columns = all.columns().to_vec();
+    let at = all.schema().index_of(predictions::SCORE)?;
+    columns[at] = arrow::array::new_null_array(&DataType::Float32, all.num_rows());
+    retort_cache::write_plain_table(&path, &RecordBatch::try_new(all.schema(), columns)?)?;
+    assert!(run.missing(&place.out())?.is_nothing());
     Ok(())
 }
 

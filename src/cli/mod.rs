@@ -237,14 +237,9 @@ pub struct Verify {
 pub struct Sql {
     /// The data set, run or protocol's folder
     pub folder: PathBuf,
-    /// The query; several are separated by semicolons
-    #[arg(
-        short = 'c',
-        long = "command",
-        value_name = "QUERY",
-        required_unless_present = "file",
-        conflicts_with = "file"
-    )]
+    /// The query; several are separated by semicolons. Without it, and without a file: a shell where stdin is a terminal, else
+    /// the queries of stdin
+    #[arg(short = 'c', long = "command", value_name = "QUERY", conflicts_with = "file")]
     pub query: Option<String>,
     /// A file of queries, or - for stdin
     #[arg(short, long, value_name = "FILE")]

@@ -53,6 +53,7 @@ mod catalog;
 mod columns;
 mod error;
 mod functions;
+mod names;
 mod output;
 mod run;
 mod scan;
@@ -61,11 +62,13 @@ mod tables;
 use std::path::Path;
 use std::sync::Arc;
 
-use datafusion::execution::context::{SessionConfig, SessionContext};
+use datafusion::execution::context::SessionConfig;
 use retort_cache::Dataset;
 use retort_schemas::manifest::DATASET_FILE;
 
+pub use datafusion::execution::context::SessionContext;
 pub use error::{Error, Result};
+pub use names::{Names, TableNames};
 pub use output::Format;
 pub use run::{run, run_blocking};
 

@@ -1,6 +1,10 @@
-//! `retort sql`.
+//! `retort sql`: queries from the command line, a file or stdin; a shell where there is somebody to type.
 
-use std::io::{BufWriter, Read};
+mod completion;
+mod input;
+mod shell;
+
+use std::io::{BufWriter, IsTerminal, Read};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -14,7 +18,11 @@ pub fn run(options: &Sql) -> Result<ExitCode> {
     let query = match (&options.query, &options.file) {
         (Some(query), _) => query.clone(),
         (None, Some(file)) => read(file)?,
-        (None, None) => String::new(),
+        (None, None) if std::io::stdin().is_terminal() => {
+            shell::run(&open(&options.folder)?, &options.folder, format)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        (None, None) => read("-".as_ref())?,
     };
     let context = open(&options.folder)?;
     let mut out = BufWriter::new(std::io::stdout());

@@ -1,0 +1,112 @@
+//! A teacher's embeddings of a sample of rows.
+
+use retort_cache::{Columns, Dataset, Result, TeacherCache, take_ids, vectors};
+use retort_schemas::features::EMBEDDING;
+
+use super::pictures::by_shard;
+use super::sampled::{Sampled, Spot};
+
+/// Embeddings read of one table: enough for a picture, and few enough to compare each with a few.
+const ROWS: usize = 2000;
+
+/// Embeddings of a sample of a table's rows.
+#[derive(Debug, Default)]
+pub(crate) struct Embedded {
+    /// The rows whose embedding has a direction: finite, and not all zeros.
+    pub(crate) spots: Vec<Spot>,
+    /// Ids of their images or texts: one may be in several shards.
+    pub(crate) ids: Vec<Vec<u8>>,
+    pub(crate) width: usize,
+    /// Their embeddings, each of length 1, `[spots, width]`.
+    pub(crate) unit: Vec<f32>,
+    /// Norms of all finite embeddings that were read.
+    pub(crate) norms: Vec<f64>,
+    /// Embeddings that were read.
+    pub(crate) read: usize,
+    /// Rows that there are of this table in all shards that are read.
+    pub(crate) rows: usize,
+}
+
+impl Embedded {
+    /// Reads embeddings of `table`, evenly spread over the shards that are read and that the teacher has it of.
+    ///
+    /// # Errors
+    /// As [`TeacherCache::read_rows`].
+    pub(crate) fn read(dataset: &Dataset, sampled: &Sampled, teacher: &TeacherCache, table: &str) -> Result<Self> {
+        let mut counts = std::collections::BTreeMap::new();
+        for of in &sampled.shards {
+            let mine = teacher.shard(&of.shard.name)?;
+            counts.insert(of.shard.name.clone(), mine.map_or(0, |mine| mine.rows(table) as usize));
+        }
+        let mut all = Self { rows: counts.values().sum(), ..Self::default() };
+        let spots = sampled.rows(ROWS, |of| counts.get(&of.shard.name).copied().unwrap_or(0));
+        for (shard, rows) in by_shard(spots) {
+            let of = &sampled.shards[shard].shard;
+            let batch = teacher.read_rows(dataset, of, table, Columns::Named(&[EMBEDDING]), &rows)?;
+            let ids: Vec<Vec<u8>> = take_ids(&batch)?.iter().flatten().map(<[u8]>::to_vec).collect();
+            let vectors = vectors::Rows::of(&batch, EMBEDDING)?;
+            let spots = rows.into_iter().map(|row| Spot { shard, row });
+            all.add(spots.zip(ids), &vectors.floats(), vectors.width());
+        }
+        Ok(all)
+    }
+
+    fn add(&mut self, rows: impl Iterator<Item = (Spot, Vec<u8>)>, floats: &[f32], width: usize) {
+        self.width = width;
+        for ((spot, id), row) in rows.zip(floats.chunks_exact(width.max(1))) {
+            self.read += 1;
+            let norm = norm(row);
+            if norm.is_finite() {
+                self.norms.push(norm);
+            }
+            if norm.is_finite() && norm > 0.0 {
+                self.spots.push(spot);
+                self.ids.push(id);
+                self.unit.extend(row.iter().map(|x| (f64::from(*x) / norm) as f32));
+            }
+        }
+    }
+
+    /// An embedding, of length 1.
+    pub(crate) fn unit(&self, at: usize) -> &[f32] {
+        self.unit.get(at * self.width..(at + 1) * self.width).unwrap_or_default()
+    }
+}
+
+/// Euclidean norm.
+pub(crate) fn norm(vector: &[f32]) -> f64 {
+    vector.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>().sqrt()
+}
+
+/// Scalar product; of vectors of length 1, their cosine.
+pub(crate) fn dot(a: &[f32], b: &[f32]) -> f64 {
+    a.iter().zip(b).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum()
+}
+
+/// Cosine of two vectors; none if one of them has no direction.
+pub(crate) fn cosine(a: &[f32], b: &[f32]) -> Option<f64> {
+    let cosine = dot(a, b) / (norm(a) * norm(b));
+    cosine.is_finite().then_some(cosine)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn vectors_without_a_direction_are_left_out() {
+        let mut all = Embedded::default();
+        let rows = (0..4).map(|row| (Spot { shard: 0, row }, vec![row as u8]));
+        all.add(rows, &[3.0, 4.0, 0.0, 0.0, f32::NAN, 1.0, 0.0, -2.0], 2);
+        assert_eq!((all.norms.as_slice(), all.read), ([5.0, 0.0, 2.0].as_slice(), 4));
+        assert_eq!(all.unit, [0.6, 0.8, 0.0, -1.0]);
+        assert_eq!((all.ids.clone(), all.unit(1), all.unit(2)), (vec![vec![0], vec![3]], &[0.0, -1.0][..], &[][..]));
+    }
+
+    #[test]
+    fn a_cosine_does_not_see_lengths() {
+        assert!((cosine(&[3.0, 0.0], &[2.0, 2.0]).unwrap() - 0.5_f64.sqrt()).abs() < 1e-7);
+        assert_eq!(cosine(&[0.0, 0.0], &[1.0, 0.0]), None);
+        assert_eq!(cosine(&[f32::INFINITY, 0.0], &[1.0, 0.0]), None);
+    }
+}

@@ -251,19 +251,20 @@ pub(crate) fn scatter(label: &str, across: &str, up: &str, points: &[Point]) -> 
         let words = ("sans-serif", WORDS).into_font().color(&SOFT);
         let mut chart = ChartBuilder::on(canvas)
             .margin(4)
+            .margin_top(22)
             .x_label_area_size(22)
-            .y_label_area_size(22)
             .build_cartesian_2d(range(|point| point.0), range(|point| point.1))?;
         chart
             .configure_mesh()
             .disable_mesh()
             .axis_style(FAINT)
+            .disable_y_axis()
             .x_labels(0)
-            .y_labels(0)
-            .x_desc(across)
-            .y_desc(up)
-            .axis_desc_style(words)
             .draw()?;
+        let (left, right) = (Pos::new(HPos::Left, VPos::Top), Pos::new(HPos::Right, VPos::Bottom));
+        canvas.draw(&Text::new(up, (4, 2), words.pos(left)))?;
+        let corner = (WIDTH as i32 - 4, (WIDTH * 4 / 5) as i32 - 2);
+        canvas.draw(&Text::new(across, corner, words.pos(right)))?;
         chart.draw_series(points.iter().map(|(ink, at)| Circle::new(*at, 2, colour(*ink).mix(0.7).filled())))?;
         Ok(())
     })

@@ -61,7 +61,10 @@ pub(crate) fn write(page: &mut Writer, dataset: &Dataset, sampled: &Sampled) -> 
     let pictures = Pictures::read(dataset, sampled, spots)?;
     let pair = |(bits, a, b): &(u32, usize, usize)| {
         let both = [a, b].map(|at| pictures.html(hashed[*at].spot, "")).concat();
-        let caption = counted(u64::from(*bits), "bit", "bits");
+        let caption = match bits {
+            0 => "same hash".to_owned(),
+            _ => counted(u64::from(*bits), "bit differs", "bits differ"),
+        };
         format!("<figure><div class=\"pair\">{both}</div><figcaption>{caption}</figcaption></figure>")
     };
     if !found.shown.is_empty() {

@@ -13,8 +13,9 @@ use crate::text::{count, counted, cut, percent};
 
 /// Labels shown: the commonest.
 const LABELS: usize = 30;
-/// Rows of one plot of labels.
-const ROWS: usize = 11;
+/// Plots of labels side by side, and rows that one has at least.
+const PLOTS: usize = 3;
+const ROWS: usize = 6;
 /// Characters of a label beside its bar.
 const LONGEST: usize = 30;
 /// Bars of a histogram of lengths, at most.
@@ -60,7 +61,7 @@ pub(crate) fn write(page: &mut Writer, sampled: &Sampled) {
         rows.push(bar(COLOURED, others, rest.iter().map(|(_, samples)| samples).sum()));
     }
     let panel = |rows: &[Bar]| format!("<div class=\"card\">{}</div>", bars("Samples by label", rows, most));
-    page.html += &format!("<div class=\"panels\">{}</div>", rows.chunks(ROWS).map(panel).collect::<String>());
+    page.html += &format!("<div class=\"panels\">{}</div>", rows.chunks(rows.len().div_ceil(PLOTS).max(ROWS)).map(panel).collect::<String>());
 }
 
 /// Writes the distribution of the lengths of texts.
@@ -147,7 +148,7 @@ pub(crate) struct Colours {
 
 /// Tells items apart by label. An item with several has the first of them that has a colour. A label that more than half
 /// of the items have beside others, such as a *yes* that is the answer to some question about nearly every image, tells
-/// nothing apart: it comes behind all others.
+/// little apart: it comes behind all others. The last colour goes to the label that most items without a colour have.
 pub(crate) fn colours(items: &[BTreeSet<usize>]) -> Colours {
     let mut counts: BTreeMap<usize, (usize, usize)> = BTreeMap::new();
     for labels in items {
@@ -159,7 +160,11 @@ pub(crate) fn colours(items: &[BTreeSet<usize>]) -> Colours {
     let mut order: Vec<(usize, (usize, usize))> = counts.into_iter().collect();
     let is_everywhere = |beside: usize| beside * 2 > items.len();
     order.sort_by_key(|(label, (all, beside))| (is_everywhere(*beside), std::cmp::Reverse(*all), *label));
-    let labels: Vec<usize> = order.into_iter().map(|(label, _)| label).take(COLOURED).collect();
+    let order: Vec<usize> = order.into_iter().map(|(label, _)| label).collect();
+    let (first, rest) = order.split_at(order.len().min(COLOURED - 1));
+    let left: Vec<&BTreeSet<usize>> = items.iter().filter(|item| !first.iter().any(|label| item.contains(label))).collect();
+    let last = rest.iter().max_by_key(|label| (left.iter().filter(|item| item.contains(*label)).count(), std::cmp::Reverse(**label)));
+    let labels: Vec<usize> = first.iter().chain(last).copied().collect();
     let place = |item: &BTreeSet<usize>| labels.iter().position(|label| item.contains(label));
     Colours { of_item: items.iter().map(place).collect(), labels }
 }
@@ -192,6 +197,11 @@ mod tests {
         // As the only label it tells all there is to tell.
         let items = [BTreeSet::from([0]), BTreeSet::from([0]), BTreeSet::from([1]), BTreeSet::new()];
         assert_eq!(colours(&items), Colours { labels: vec![0, 1], of_item: vec![Some(0), Some(0), Some(1), None] });
+        // Eight labels that come with 9 or alone, and 9, which alone most of the others have.
+        let mut shared: Vec<BTreeSet<usize>> = (0..8).map(|label| BTreeSet::from([label, 9])).collect();
+        shared.push(BTreeSet::from([9]));
+        let found = colours(&shared);
+        assert_eq!((found.labels.as_slice(), found.of_item[8]), ([0, 1, 2, 3, 4, 5, 9].as_slice(), Some(6)));
         let many: Vec<BTreeSet<usize>> = (0..9).map(|label| BTreeSet::from([label])).collect();
         assert_eq!(colours(&many).of_item[6..], [Some(6), None, None]);
     }

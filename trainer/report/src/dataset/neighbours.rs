@@ -1,7 +1,5 @@
 //! Rows of images: each query beside those that a teacher's embedding has nearest.
 
-use std::collections::BTreeSet;
-
 use retort_cache::{Dataset, Result};
 
 use super::pictures::Pictures;
@@ -50,19 +48,18 @@ pub(crate) fn html(dataset: &Dataset, sampled: &Sampled, embedded: &Embedded) ->
     Ok((html, images))
 }
 
-/// Evenly spread queries. An image that is in several shards is there once, and never its own neighbour.
+/// Evenly spread queries; none is its own neighbour.
 fn nearest(embedded: &Embedded) -> Vec<Near> {
-    let mut seen = BTreeSet::new();
-    let distinct: Vec<usize> = (0..embedded.spots.len()).filter(|at| seen.insert(&embedded.ids[*at])).collect();
+    let all = 0..embedded.spots.len();
     let of = |query: usize| {
-        let others = distinct.iter().copied().filter(|at| *at != query);
+        let others = all.clone().filter(|at| *at != query);
         let mut found: Vec<(usize, f64)> =
             others.map(|at| (at, dot(embedded.unit(query), embedded.unit(at)).min(1.0))).collect();
         found.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
         found.truncate(NEAREST);
         Near { query, found }
     };
-    spread(distinct.clone(), QUERIES).into_iter().map(of).filter(|near| !near.found.is_empty()).collect()
+    spread(all.clone().collect(), QUERIES).into_iter().map(of).filter(|near| !near.found.is_empty()).collect()
 }
 
 #[cfg(test)]
@@ -71,19 +68,13 @@ mod tests {
 
     #[test]
     fn the_nearest_come_first_and_nothing_is_its_own_neighbour() {
-        let angles = [0.0_f32, 0.5, 0.1, 3.0, 0.0, 0.2, 1.0];
-        let embedded = Embedded {
-            spots: (0..7).map(|row| Spot { shard: 0, row }).collect(),
-            // The image of row 4 is that of row 0.
-            ids: [0, 1, 2, 3, 0, 5, 6].map(|id| vec![id]).into(),
-            width: 2,
-            unit: angles.iter().flat_map(|angle| [angle.cos(), angle.sin()]).collect(),
-            ..Embedded::default()
-        };
+        let angles = [0.0_f32, 0.5, 0.1, 3.0, 0.2, 1.0];
+        let unit = angles.iter().flat_map(|angle| [angle.cos(), angle.sin()]).collect();
+        let embedded = Embedded::of_units(unit, 2);
         let found = nearest(&embedded);
-        assert_eq!(found.iter().map(|near| near.query).collect::<Vec<_>>(), [0, 1, 3, 5]);
+        assert_eq!(found.iter().map(|near| near.query).collect::<Vec<_>>(), [0, 1, 3, 4]);
         let order: Vec<usize> = found[0].found.iter().map(|(at, _)| *at).collect();
-        assert_eq!(order, [2, 5, 1, 6, 3]);
+        assert_eq!(order, [2, 4, 1, 5, 3]);
         assert!((found[0].found[0].1 - f64::from(0.1_f32).cos()).abs() < 1e-6);
         assert!(nearest(&Embedded::default()).is_empty());
     }

@@ -37,7 +37,7 @@ pub(crate) fn write(
     );
     page.section(&format!("Teacher {}", summary.name), &words);
     coverage(page, summary);
-    let (mut panels, mut near, mut shown) = (String::new(), String::new(), 0);
+    let (mut planes, mut all_norms, mut near, mut shown) = (String::new(), String::new(), String::new(), 0);
     for (table, items) in [(images::NAME, "images"), (texts::NAME, "texts")] {
         if !teacher.manifest().has(table) {
             continue;
@@ -47,14 +47,16 @@ pub(crate) fn write(
             page.miss(format!("The teacher {} has no embedding of {items} in the shards that are read.", summary.name));
             continue;
         }
-        panels += &norms(&embedded, items);
+        all_norms += &norms(&embedded, items);
         let labels = if table == images::NAME { of_images } else { of_texts };
-        panels += &plane(sampled, &embedded, &labels(sampled, &embedded.spots), items);
+        planes += &plane(sampled, &embedded, &labels(sampled, &embedded.spots), items);
         if table == images::NAME {
             (near, shown) = neighbours::html(dataset, sampled, &embedded)?;
         }
     }
-    page.html += &format!("<div class=\"panels\">{panels}</div>{near}");
+    if !planes.is_empty() {
+        page.html += &format!("<div class=\"panels\">{planes}<div class=\"card\">{all_norms}</div></div>{near}");
+    }
     Ok(shown)
 }
 
@@ -100,26 +102,20 @@ fn table_row(summary: &TeacherSummary, table: &TableSummary) -> String {
         bytes(table.bytes),
         count(table.bytes / table.rows.max(1)),
         of(&|taken| taken.column.worst_cosine.map(|worst| format!("{worst:.6}"))),
-        norms.join("; "),
+        norms.join("<br>"),
     )
-}
-
-/// How many of how many were read, in words.
-fn read_of(embedded: &Embedded, items: &str) -> String {
-    if embedded.read == embedded.rows {
-        return format!("{} {items}", count(embedded.read as u64));
-    }
-    format!("{} of {} {items}", count(embedded.read as u64), count(embedded.rows as u64))
 }
 
 fn norms(embedded: &Embedded, items: &str) -> String {
     let (range, bins) = bins(&embedded.norms);
     let label = format!("Norms of the embeddings of {items}");
-    let odd = embedded.read - embedded.spots.len();
-    let odd = if odd > 0 { format!(", of which {} have no direction", count(odd as u64)) } else { String::new() };
+    let odd = match embedded.odd() {
+        0 => String::new(),
+        odd => format!(", of which {} no direction", counted(odd as u64, "has", "have")),
+    };
     format!(
-        "<div class=\"card\"><h3>Norms of {items}</h3><p class=\"soft\">{}{odd}</p>{}</div>",
-        read_of(embedded, items),
+        "<h3>Norms of {items}</h3><p class=\"soft\">{}{odd}</p>{}",
+        embedded.words(items),
         histogram(&label, "norm", range, &bins),
     )
 }
@@ -129,7 +125,7 @@ fn bins(norms: &[f64]) -> ((f64, f64), Vec<(u64, u64)>) {
     let low = norms.iter().copied().fold(f64::INFINITY, f64::min);
     let high = norms.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     // Equal ones, but for rounding, make one bar in the middle.
-    let room = (0.02 * high.abs() - (high - low)).max(0.0) / 2.0;
+    let room = (0.1 * high.abs() - (high - low)).max(0.0) / 2.0;
     let (low, high) = (low - room, (high + room).max(low + 1e-6));
     let mut bins = vec![(0, 0); BINS];
     for norm in norms {
@@ -161,7 +157,7 @@ fn plane(sampled: &Sampled, embedded: &Embedded, labels: &[BTreeSet<usize>], ite
     format!(
         "<div class=\"card\">{title}<p class=\"soft\">Two principal components explain {} of the variance of {}.</p>{plot}{}</div>",
         percent(across + up),
-        read_of(embedded, items),
+        embedded.words(items),
         legend(sampled, &colours),
     )
 }
@@ -185,7 +181,7 @@ mod tests {
         let (range, all) = bins(&[1.0, 2.0, 3.0, 3.0]);
         assert_eq!((range, all[0].0, all[12].0, all[23].0), ((1.0, 3.0), 1, 1, 2));
         let (range, all) = bins(&[1.0, 1.0001, 1.0]);
-        assert!(range.0 > 0.98 && range.0 < 0.995 && range.1 > 1.005, "{range:?}");
+        assert!(range.0 > 0.94 && range.0 < 0.96 && range.1 > 1.04, "{range:?}");
         assert_eq!(all.iter().map(|bin| bin.0).sum::<u64>(), 3);
         assert!(all[11].0 + all[12].0 == 3, "{all:?}");
         assert_eq!(bins(&[0.0]).1.iter().map(|bin| bin.0).sum::<u64>(), 1);

@@ -1,30 +1,33 @@
 //! A teacher's embeddings of a sample of rows.
 
+use std::collections::{BTreeMap, HashSet};
+
 use retort_cache::{Columns, Dataset, Result, TeacherCache, take_ids, vectors};
 use retort_schemas::features::EMBEDDING;
 
 use super::pictures::by_shard;
 use super::sampled::{Sampled, Spot};
+use crate::text::count;
 
 /// Embeddings read of one table: enough for a picture, and few enough to compare each with a few.
 const ROWS: usize = 2000;
 
-/// Embeddings of a sample of a table's rows.
+/// Embeddings of a sample of a table's rows. An image or text that is in several shards is there once.
 #[derive(Debug, Default)]
 pub(crate) struct Embedded {
     /// The rows whose embedding has a direction: finite, and not all zeros.
     pub(crate) spots: Vec<Spot>,
-    /// Ids of their images or texts: one may be in several shards.
-    pub(crate) ids: Vec<Vec<u8>>,
+    /// Ids of all images or texts that were read.
+    seen: HashSet<Vec<u8>>,
     pub(crate) width: usize,
     /// Their embeddings, each of length 1, `[spots, width]`.
     pub(crate) unit: Vec<f32>,
     /// Norms of all finite embeddings that were read.
     pub(crate) norms: Vec<f64>,
-    /// Embeddings that were read.
-    pub(crate) read: usize,
+    /// Rows that were read.
+    read: usize,
     /// Rows that there are of this table in all shards that are read.
-    pub(crate) rows: usize,
+    rows: usize,
 }
 
 impl Embedded {
@@ -33,7 +36,7 @@ impl Embedded {
     /// # Errors
     /// As [`TeacherCache::read_rows`].
     pub(crate) fn read(dataset: &Dataset, sampled: &Sampled, teacher: &TeacherCache, table: &str) -> Result<Self> {
-        let mut counts = std::collections::BTreeMap::new();
+        let mut counts = BTreeMap::new();
         for of in &sampled.shards {
             let mine = teacher.shard(&of.shard.name)?;
             counts.insert(of.shard.name.clone(), mine.map_or(0, |mine| mine.rows(table) as usize));
@@ -55,16 +58,37 @@ impl Embedded {
         self.width = width;
         for ((spot, id), row) in rows.zip(floats.chunks_exact(width.max(1))) {
             self.read += 1;
+            if !self.seen.insert(id) {
+                continue;
+            }
             let norm = norm(row);
             if norm.is_finite() {
                 self.norms.push(norm);
             }
             if norm.is_finite() && norm > 0.0 {
                 self.spots.push(spot);
-                self.ids.push(id);
                 self.unit.extend(row.iter().map(|x| (f64::from(*x) / norm) as f32));
             }
         }
+    }
+
+    /// How many of how many were read, in words.
+    pub(crate) fn words(&self, items: &str) -> String {
+        let [distinct, read, rows] = [self.seen.len(), self.read, self.rows].map(|number| count(number as u64));
+        let of_all = if read == rows { read.clone() } else { format!("{read} of {rows}") };
+        if distinct == read { format!("{of_all} {items}") } else { format!("{distinct} distinct {items} ({of_all} rows)") }
+    }
+
+    /// Images or texts whose embedding has no direction.
+    pub(crate) fn odd(&self) -> usize {
+        self.seen.len() - self.spots.len()
+    }
+
+    /// Of vectors of length 1, each of a row of its own.
+    #[cfg(test)]
+    pub(crate) fn of_units(unit: Vec<f32>, width: usize) -> Self {
+        let spots = (0..unit.len() / width).map(|row| Spot { shard: 0, row }).collect();
+        Self { spots, unit, width, ..Self::default() }
     }
 
     /// An embedding, of length 1.
@@ -96,11 +120,14 @@ mod tests {
     #[test]
     fn vectors_without_a_direction_are_left_out() {
         let mut all = Embedded::default();
-        let rows = (0..4).map(|row| (Spot { shard: 0, row }, vec![row as u8]));
-        all.add(rows, &[3.0, 4.0, 0.0, 0.0, f32::NAN, 1.0, 0.0, -2.0], 2);
-        assert_eq!((all.norms.as_slice(), all.read), ([5.0, 0.0, 2.0].as_slice(), 4));
+        all.rows = 1234;
+        let rows = (0..5).map(|row| (Spot { shard: 0, row }, vec![row as u8 % 4]));
+        all.add(rows, &[3.0, 4.0, 0.0, 0.0, f32::NAN, 1.0, 0.0, -2.0, 3.0, 4.0], 2);
+        assert_eq!((all.norms.as_slice(), all.odd()), ([5.0, 0.0, 2.0].as_slice(), 2));
         assert_eq!(all.unit, [0.6, 0.8, 0.0, -1.0]);
-        assert_eq!((all.ids.clone(), all.unit(1), all.unit(2)), (vec![vec![0], vec![3]], &[0.0, -1.0][..], &[][..]));
+        let rows: Vec<usize> = all.spots.iter().map(|spot| spot.row).collect();
+        assert_eq!((rows, all.unit(1), all.unit(2)), (vec![0, 3], &[0.0, -1.0][..], &[][..]));
+        assert_eq!(all.words("texts"), "4 distinct texts (5 of 1\u{202f}234 rows)");
     }
 
     #[test]

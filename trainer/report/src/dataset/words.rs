@@ -204,7 +204,8 @@ fn line(kind: &Relevance<'_>, text: &str, words: &[Word], scores: &[Option<f64>]
         let told = escape(text.get(word.start..word.end).unwrap_or_default());
         html += &match score {
             Some(score) => {
-                let share = if high > low { (score - low) / (high - low) } else { 1.0 };
+                // Also the least is seen to be a word.
+                let share = if high > low { 0.08 + 0.92 * (score - low) / (high - low) } else { 1.0 };
                 format!("<span class=\"word\" style=\"--p:{share:.2}\" title=\"cosine {score:.3}\">{told}</span>")
             }
             None => told,

@@ -48,7 +48,11 @@ pub(crate) fn write(page: &mut Writer, dataset: &Dataset, sampled: &Sampled) -> 
     let (flat, hashed): (Vec<Hashed>, Vec<Hashed>) = all.into_iter().partition(|image| image.hash == 0);
     let found = find(&hashed);
     let compared = counted(hashed.len() as u64, "distinct image was", "distinct images were");
-    let mut words = format!("{compared} compared: {} found.", counted(found.pairs, "pair was", "pairs were"));
+    let pairs = match found.pairs {
+        0 => "no pair was".to_owned(),
+        pairs => counted(pairs, "pair was", "pairs were"),
+    };
+    let mut words = format!("{compared} compared: {pairs} found.");
     if !flat.is_empty() {
         let left = counted(flat.len() as u64, "image has", "images have");
         words += &format!(" {left} no edges for a hash to tell, and {} left out.", if flat.len() == 1 { "is" } else { "are" });

@@ -40,12 +40,13 @@ pub(crate) fn write(page: &mut Writer, sampled: &Sampled) {
     let mut all = commonest(sampled);
     let samples: u64 = sampled.shards.iter().map(|shard| shard.labels.len() as u64).sum();
     let labelled: u64 = all.iter().map(|(_, samples)| samples).sum();
+    if labelled == 0 {
+        page.miss("There is no label to count.".to_owned());
+        return;
+    }
     if labelled < samples {
         let lack = counted(samples - labelled, "sample has", "samples have");
         page.miss(format!("{lack} no label, of {}.", count(samples)));
-    }
-    if labelled == 0 {
-        return;
     }
     let most = all.first().map_or(0, |label| label.1).max(1) as f64;
     let rest = all.split_off(all.len().min(LABELS));
@@ -148,7 +149,7 @@ pub(crate) struct Colours {
 
 /// Tells items apart by label. An item with several has the first of them that has a colour. A label that more than half
 /// of the items have beside others, such as a *yes* that is the answer to some question about nearly every image, tells
-/// little apart: it comes behind all others. The last colour goes to the label that most items without a colour have.
+/// little apart: it comes behind all others, and where all are such, none has a colour. The last colour goes to the label that most items without a colour have.
 pub(crate) fn colours(items: &[BTreeSet<usize>]) -> Colours {
     let mut counts: BTreeMap<usize, (usize, usize)> = BTreeMap::new();
     for labels in items {
@@ -160,6 +161,9 @@ pub(crate) fn colours(items: &[BTreeSet<usize>]) -> Colours {
     let mut order: Vec<(usize, (usize, usize))> = counts.into_iter().collect();
     let is_everywhere = |beside: usize| beside * 2 > items.len();
     order.sort_by_key(|(label, (all, beside))| (is_everywhere(*beside), std::cmp::Reverse(*all), *label));
+    if order.first().is_some_and(|(_, (_, beside))| is_everywhere(*beside)) {
+        order.clear();
+    }
     let order: Vec<usize> = order.into_iter().map(|(label, _)| label).collect();
     let (first, rest) = order.split_at(order.len().min(COLOURED - 1));
     let left: Vec<&BTreeSet<usize>> = items.iter().filter(|item| !first.iter().any(|label| item.contains(label))).collect();
@@ -194,6 +198,8 @@ mod tests {
         let found = colours(&items);
         assert_eq!(found.labels, [1, 2, 3, 0]);
         assert_eq!(found.of_item, [Some(0), Some(1), Some(0), Some(2)]);
+        let all = colours(&[BTreeSet::from([0, 1]), BTreeSet::from([0, 1]), BTreeSet::from([0])]);
+        assert_eq!((all.labels, all.of_item), (Vec::new(), vec![None; 3]));
         // As the only label it tells all there is to tell.
         let items = [BTreeSet::from([0]), BTreeSet::from([0]), BTreeSet::from([1]), BTreeSet::new()];
         assert_eq!(colours(&items), Colours { labels: vec![0, 1], of_item: vec![Some(0), Some(0), Some(1), None] });

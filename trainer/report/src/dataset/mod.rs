@@ -23,16 +23,16 @@ mod words;
 
 use std::path::Path;
 
-use retort_cache::{Dataset, Result, Summary, TeacherCache};
+use retort_cache::{Dataset, Error, Result, Summary, TeacherCache};
 use retort_schemas::manifest::DATASET_FILE;
 use sampled::Sampled;
 
 use crate::load::last_name;
 use crate::page::{Page, Writer};
 
-/// Whether a folder is a data set.
+/// Whether a folder is a data set, or what is left of one.
 pub(crate) fn is_there(folder: &Path) -> bool {
-    folder.join(DATASET_FILE).is_file()
+    folder.join(DATASET_FILE).is_file() || matches!(Dataset::open(folder), Err(Error::NoManifest { .. }))
 }
 
 /// The page of a data set.
@@ -48,7 +48,7 @@ pub(crate) fn build(folder: &Path) -> Result<Page> {
     let all = all.collect::<Result<Vec<_>>>()?;
     let title = format!("Data set {}", last_name(folder));
     let mut page = Writer::default();
-    tables::head(&mut page, &title, &dataset, &summary);
+    tables::head(&mut page, &title, &dataset, &summary, &sampled);
     let mut images = samples::write(&mut page, &dataset, &sampled)?;
     labels::write(&mut page, &sampled);
     labels::write_lengths(&mut page, &dataset, &sampled)?;

@@ -26,6 +26,8 @@ pub(crate) struct Spot {
 #[derive(Debug, Default)]
 pub(crate) struct Sampled {
     pub(crate) shards: Vec<SampledShard>,
+    /// Shards that are read, those without samples among them.
+    read: usize,
     /// Shards of the data set.
     all: usize,
     /// The labels that samples have, by number.
@@ -73,6 +75,7 @@ impl Sampled {
         shard: Shard,
         known: &mut HashMap<String, usize>,
     ) -> Result<()> {
+        self.read += 1;
         if shard.rows(samples::NAME) == 0 {
             return Ok(());
         }
@@ -97,10 +100,15 @@ impl Sampled {
 
     /// Which shards these are, in words.
     pub(crate) fn words(&self) -> String {
-        match self.shards.len() {
-            read if read >= self.all => counted(read as u64, "shard", "shards"),
-            read => format!("{} of {} shards, evenly spread", count(read as u64), count(self.all as u64)),
+        if self.is_all() {
+            return counted(self.all as u64, "shard", "shards");
         }
+        format!("{} of {} shards", count(self.read as u64), count(self.all as u64))
+    }
+
+    /// Whether these are all shards.
+    pub(crate) fn is_all(&self) -> bool {
+        self.read >= self.all
     }
 
     /// Every sample of these shards, by its row.
@@ -172,14 +180,14 @@ mod tests {
 
     #[test]
     fn rows_are_spread_over_shards_that_differ_in_size() {
-        let sampled = Sampled { shards: [3, 0, 5, 2].map(shard).into(), all: 9, labels: Vec::new() };
+        let sampled = Sampled { shards: [3, 0, 5, 2].map(shard).into(), read: 4, all: 9, labels: Vec::new() };
         let rows = |wanted| -> Vec<(usize, usize)> {
             sampled.rows(wanted, |shard| shard.images.len()).iter().map(|spot| (spot.shard, spot.row)).collect()
         };
         assert_eq!(rows(5), [(0, 0), (0, 2), (2, 1), (2, 3), (3, 0)]);
         assert_eq!(rows(100).len(), 10);
         assert!(rows(0).is_empty());
-        assert!(sampled.words().contains("4 of 9 shards"));
+        assert_eq!((sampled.words().as_str(), sampled.is_all()), ("4 of 9 shards", false));
     }
 
     #[test]

@@ -68,7 +68,7 @@ fn card(sampled: &Sampled, sample: Spot, image: Spot, pictures: &Pictures, words
         .collect();
     let label = match of.labels[sample.row].map(|label| sampled.labels[label].as_str()) {
         Some(label) => format!("<span class=\"label\">{}</span>", escape(&cut(label, LONGEST))),
-        None => "<span class=\"soft\">no label</span>".to_owned(),
+        None => "<span class=\"soft\">no label \u{b7}</span>".to_owned(),
     };
     let alt = rows.first().map(text).unwrap_or_default();
     format!(

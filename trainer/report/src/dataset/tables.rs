@@ -6,6 +6,7 @@ use arrow::array::StringArray;
 use retort_cache::{Columns, Dataset, Result, SplitSummary, Summary, TableSummary, column};
 use retort_schemas::tables::{images, rejects, samples, texts};
 
+use super::sampled::Sampled;
 use crate::page::Writer;
 use crate::plot::{Bar, bars};
 use crate::text::{bytes, count, counted, cut, escape, percent};
@@ -18,7 +19,7 @@ const REJECT_TABLES: usize = 64;
 const LONGEST: usize = 100;
 
 /// Writes the name, the numbers and the splits.
-pub(crate) fn head(page: &mut Writer, name: &str, dataset: &Dataset, summary: &Summary) {
+pub(crate) fn head(page: &mut Writer, name: &str, dataset: &Dataset, summary: &Summary, sampled: &Sampled) {
     let rows = |table: &str| summary.tables.iter().find(|known| known.table == table).map_or(0, |known| known.rows);
     let own: u64 = summary.tables.iter().map(|table| table.bytes).sum();
     let taught: u64 = summary.teachers.iter().flat_map(|teacher| &teacher.tables).map(|table| table.bytes).sum();
@@ -48,6 +49,13 @@ pub(crate) fn head(page: &mut Writer, name: &str, dataset: &Dataset, summary: &S
          <th>texts</th><th>samples</th><th>rejects</th><th class=\"left\">state</th></tr>{body}</table></div>\
          <p class=\"soft\">Images and texts are distinct in a shard, and added up over shards.</p>"
     );
+    if !sampled.is_all() {
+        page.html += &format!(
+            "<p class=\"soft\">These numbers, sizes and the tables of teachers are of all of it; samples, labels, lengths, plots \
+             and duplicates of {}, evenly spread over the splits.</p>",
+            sampled.words()
+        );
+    }
     for split in summary.splits.iter().filter(|split| !split.complete) {
         page.miss(format!("The split {} is not finished: run its ingest command again.", split.name));
     }

@@ -167,7 +167,12 @@ fn legend(sampled: &Sampled, colours: &Colours) -> String {
     let known = colours.labels.iter().enumerate();
     let mut items: String = known.map(|(at, label)| item(at, &cut(&sampled.labels[*label], LONGEST))).collect();
     if colours.of_item.iter().any(Option::is_none) {
-        items += &item(COLOURED, if colours.labels.is_empty() { "no label" } else { "other" });
+        let others = match (colours.labels.is_empty(), sampled.labels.is_empty()) {
+            (true, true) => "no label",
+            (true, false) => "most have several labels, which tell none apart",
+            _ => "other",
+        };
+        items += &item(COLOURED, others);
     }
     format!("<ul class=\"legend\">{items}</ul>")
 }

@@ -10,6 +10,9 @@
 //! RUN/confidence.parquet        how sure the teachers' probe is   /
 //! PROTOCOL/gains.parquet        arms compared by condition       /
 //! DATASET/                      the images of those samples     /
+//!
+//! DATASET/                      samples, labels, rejects, sizes  \  another such file
+//! DATASET/cache/<teacher>/      norms, projections, neighbours   /
 //! ```
 //!
 //! Everything on the page is computed from these files, so the same files give the same page, byte for byte. What a run

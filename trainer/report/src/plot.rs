@@ -254,13 +254,7 @@ pub(crate) fn scatter(label: &str, across: &str, up: &str, points: &[Point]) -> 
             .margin_top(22)
             .x_label_area_size(22)
             .build_cartesian_2d(range(|point| point.0), range(|point| point.1))?;
-        chart
-            .configure_mesh()
-            .disable_mesh()
-            .axis_style(FAINT)
-            .disable_y_axis()
-            .x_labels(0)
-            .draw()?;
+        chart.configure_mesh().disable_mesh().axis_style(FAINT).disable_y_axis().x_labels(0).draw()?;
         let (left, right) = (Pos::new(HPos::Left, VPos::Top), Pos::new(HPos::Right, VPos::Bottom));
         canvas.draw(&Text::new(up, (4, 2), words.pos(left)))?;
         let corner = (WIDTH as i32 - 4, (WIDTH * 4 / 5) as i32 - 2);
@@ -340,10 +334,16 @@ mod tests {
         let row = Interval { colour: 0, name: String::new(), note: String::new(), value: 0.0, low: 0.0, high: 0.0 };
         let bar = Bar { colour: 0, name: String::new(), note: String::new(), value: 0.0 };
         let same = [(0, (1.0, 1.0)); 2];
-        for svg in [bars("x", &[bar], 0.0), bars("x", &[], 1.0), scatter("x", "a", "b", &[]), scatter("x", "a", "b", &same)] {
+        for svg in
+            [bars("x", &[bar], 0.0), bars("x", &[], 1.0), scatter("x", "a", "b", &[]), scatter("x", "a", "b", &same)]
+        {
             assert!(svg.starts_with("<svg") && !svg.contains("NaN"), "{svg}");
         }
-        for svg in [intervals("x", &[row], 0.0, short), histogram("x", "y", (0.0, 1.0), &[]), histogram("x", "y", (2.0, 3.0), &[(0, 0); 4])] {
+        for svg in [
+            intervals("x", &[row], 0.0, short),
+            histogram("x", "y", (0.0, 1.0), &[]),
+            histogram("x", "y", (2.0, 3.0), &[(0, 0); 4]),
+        ] {
             assert!(svg.starts_with("<svg") && !svg.contains("NaN"), "{svg}");
         }
     }

@@ -10,8 +10,13 @@ use std::path::Path;
 
 use retort_cache::{DatasetWriter, SplitPlan};
 use retort_report::{Error, write_report};
-use support::taught::{image_vector, teach};
-use support::{HOSTILE, dataset, page, split};
+use support::taught::{image_vector, teach, text_vector};
+use support::{HOSTILE, dataset, page, question, split};
+
+fn cosine(a: &[f32], b: &[f32]) -> f32 {
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f32>();
+    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+}
 
 #[test]
 fn a_page_shows_a_data_set_and_its_teachers() {
@@ -28,15 +33,7 @@ fn a_page_shows_a_data_set_and_its_teachers() {
     // 24 samples, 4 queries with 5 neighbours, 6 texts with their words, 8 pairs.
     assert_eq!(summary.images, 24 + 24 + 6 + 16);
     assert_eq!(html.matches("src=\"data:image/png;base64,").count(), summary.images);
-    let sections = [
-        "Samples",
-        "Labels",
-        "Lengths of texts",
-        "Rejects",
-        "Size by table",
-        "Words",
-        "Near duplicates",
-    ];
+    let sections = ["Samples", "Labels", "Lengths of texts", "Rejects", "Size by table", "Words", "Near duplicates"];
     for section in sections {
         assert!(html.contains(&format!("<h2>{section}</h2>")), "{section}");
     }
@@ -57,11 +54,16 @@ fn a_page_shows_a_data_set_and_its_teachers() {
         assert!(html.contains(words), "{words}");
     }
     // The first query is image 0, and its nearest is the next of its colour.
-    let (one, other) = (image_vector(0), image_vector(4));
-    let cosine: f32 = one.iter().zip(&other).map(|(a, b)| a * b / 9.0).sum();
+    let nearest_cosine = cosine(&image_vector(0), &image_vector(4));
     let first = "<figcaption>query</figcaption></figure><figure class=\"\">";
     let nearest = html.split_once(first).unwrap().1.split_once("<figcaption>").unwrap().1;
-    assert!(nearest.starts_with(&format!("{cosine:.3}<")), "{cosine}, not {}", &nearest[..12]);
+    assert!(nearest.starts_with(&format!("{nearest_cosine:.3}<")), "{nearest_cosine}, not {}", &nearest[..12]);
+    // Question 1 has the word green: its likeness to the image, and to the question.
+    let green = [("prompt", image_vector(1)), ("isolated", text_vector(&question(1)))];
+    for (column, whole) in green {
+        let cosine = cosine(&text_vector(&format!("{column} green")), &whole);
+        assert!(html.contains(&format!("title=\"cosine {cosine:.3}\">green</span>")), "{column}: {cosine}");
+    }
     assert!(html.contains("&lt;script&gt;") && !html.contains("<script") && !html.contains(HOSTILE), "not escaped");
     assert!(!html.contains("http") && !html.contains("NaN"));
 
@@ -74,7 +76,8 @@ fn what_a_data_set_lacks_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("new");
     let out = folder.path().join("page.html");
-    let plan = SplitPlan { name: "train".into(), source: "vqa".into(), options: serde_json::Value::Null, answers: None };
+    let plan =
+        SplitPlan { name: "train".into(), source: "vqa".into(), options: serde_json::Value::Null, answers: None };
     drop(DatasetWriter::begin(&data, plan.clone()).unwrap());
     // Before its first shard a data set has no manifest, and is none.
     assert!(write_report(std::slice::from_ref(&data), None, &out).is_err());
@@ -92,7 +95,12 @@ fn what_a_data_set_lacks_is_told() {
     split(&data, "choice", 4);
     teach(&data, "choice");
     let summary = write_report(&[data], None, &out).unwrap();
-    let lacks = |name: &str| summary.missing.iter().any(|told| told.starts_with(&format!("The teacher {name}@")) && told.ends_with(" lacks 1 shard: run its teach command again."));
+    let lacks = |name: &str| {
+        summary.missing.iter().any(|told| {
+            told.starts_with(&format!("The teacher {name}@"))
+                && told.ends_with(" lacks 1 shard: run its teach command again.")
+        })
+    };
     assert!(summary.missing.len() == 2 && lacks("clip") && lacks("text"), "{:?}", summary.missing);
 }
 
@@ -105,7 +113,9 @@ fn damage_is_an_error_and_leaves_no_page() {
     teach(&data, "none");
     let clip = fs::read_dir(data.join("cache")).unwrap().map(|entry| entry.unwrap().path());
     let clip = clip.filter(|path| path.ends_with("clip") || path.to_string_lossy().contains("clip@")).last().unwrap();
-    for table in [data.join("images"), data.join("samples"), data.join("texts"), clip.join("images"), clip.join("words")] {
+    for table in
+        [data.join("images"), data.join("samples"), data.join("texts"), clip.join("images"), clip.join("words")]
+    {
         let file = table.join("test-00000.parquet");
         let whole = fs::read(&file).unwrap();
         let mut bytes = whole.clone();

@@ -55,7 +55,10 @@ pub(crate) fn write(page: &mut Writer, dataset: &Dataset, sampled: &Sampled) -> 
     let mut words = format!("{compared} compared: {pairs} found.");
     if !flat.is_empty() {
         let left = counted(flat.len() as u64, "image has", "images have");
-        words += &format!(" {left} no edges for a hash to tell, and {} left out.", if flat.len() == 1 { "is" } else { "are" });
+        words += &format!(
+            " {left} no edges for a hash to tell, and {} left out.",
+            if flat.len() == 1 { "is" } else { "are" }
+        );
     }
     if found.shown.len() as u64 != found.pairs {
         words += &format!(" The {} nearest that share no image are shown.", count(found.shown.len() as u64));

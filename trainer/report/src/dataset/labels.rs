@@ -62,7 +62,10 @@ pub(crate) fn write(page: &mut Writer, sampled: &Sampled) {
         rows.push(bar(COLOURED, others, rest.iter().map(|(_, samples)| samples).sum()));
     }
     let panel = |rows: &[Bar]| format!("<div class=\"card\">{}</div>", bars("Samples by label", rows, most));
-    page.html += &format!("<div class=\"panels\">{}</div>", rows.chunks(rows.len().div_ceil(PLOTS).max(ROWS)).map(panel).collect::<String>());
+    page.html += &format!(
+        "<div class=\"panels\">{}</div>",
+        rows.chunks(rows.len().div_ceil(PLOTS).max(ROWS)).map(panel).collect::<String>()
+    );
 }
 
 /// Writes the distribution of the lengths of texts.
@@ -91,7 +94,8 @@ pub(crate) fn write_lengths(page: &mut Writer, dataset: &Dataset, sampled: &Samp
 fn panel(title: &str, across: &str, mut lengths: Vec<u64>) -> String {
     lengths.sort_unstable();
     let at = |share: f64| lengths[((lengths.len() - 1) as f64 * share).round() as usize];
-    let facts = format!("median {}, 95\u{202f}% at most {}, longest {}", count(at(0.5)), count(at(0.95)), count(at(1.0)));
+    let facts =
+        format!("median {}, 95\u{202f}% at most {}, longest {}", count(at(0.5)), count(at(0.95)), count(at(1.0)));
     let (bins, width) = bins(&lengths);
     let range = (0.0, (width * bins.len() as u64) as f64);
     let bins: Vec<(u64, u64)> = bins.into_iter().map(|texts| (texts, texts)).collect();
@@ -166,8 +170,11 @@ pub(crate) fn colours(items: &[BTreeSet<usize>]) -> Colours {
     }
     let order: Vec<usize> = order.into_iter().map(|(label, _)| label).collect();
     let (first, rest) = order.split_at(order.len().min(COLOURED - 1));
-    let left: Vec<&BTreeSet<usize>> = items.iter().filter(|item| !first.iter().any(|label| item.contains(label))).collect();
-    let last = rest.iter().max_by_key(|label| (left.iter().filter(|item| item.contains(*label)).count(), std::cmp::Reverse(**label)));
+    let left: Vec<&BTreeSet<usize>> =
+        items.iter().filter(|item| !first.iter().any(|label| item.contains(label))).collect();
+    let last = rest
+        .iter()
+        .max_by_key(|label| (left.iter().filter(|item| item.contains(*label)).count(), std::cmp::Reverse(**label)));
     let labels: Vec<usize> = first.iter().chain(last).copied().collect();
     let place = |item: &BTreeSet<usize>| labels.iter().position(|label| item.contains(label));
     Colours { of_item: items.iter().map(place).collect(), labels }
@@ -222,9 +229,8 @@ mod tests {
             classes: vec![None; labels.len()],
             labels: labels.to_vec(),
         };
-        let mut sampled = Sampled::default();
-        sampled.labels = ["yes", "<no>", "a"].map(str::to_owned).into();
-        sampled.shards = vec![shard(&[Some(0), None, Some(1)]), shard(&[Some(1), Some(2)])];
+        let shards = vec![shard(&[Some(0), None, Some(1)]), shard(&[Some(1), Some(2)])];
+        let sampled = Sampled::of(["yes", "<no>", "a"].map(str::to_owned).into(), shards);
         assert_eq!(commonest(&sampled), [("<no>", 2), ("a", 1), ("yes", 1)]);
         let mut page = Writer::default();
         write(&mut page, &sampled);

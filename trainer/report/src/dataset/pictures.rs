@@ -29,11 +29,7 @@ impl Pictures {
     ///
     /// # Errors
     /// As [`Dataset::read_rows`].
-    pub(crate) fn read(
-        dataset: &Dataset,
-        sampled: &Sampled,
-        images: impl IntoIterator<Item = Spot>,
-    ) -> Result<Self> {
+    pub(crate) fn read(dataset: &Dataset, sampled: &Sampled, images: impl IntoIterator<Item = Spot>) -> Result<Self> {
         let mut all = Self::default();
         for (shard, rows) in by_shard(images) {
             let read = read_pictures(dataset, &sampled.shards[shard].shard, &rows)?;

@@ -68,13 +68,7 @@ impl Sampled {
         Ok(sampled)
     }
 
-    fn add(
-        &mut self,
-        dataset: &Dataset,
-        split: &str,
-        shard: Shard,
-        known: &mut HashMap<String, usize>,
-    ) -> Result<()> {
+    fn add(&mut self, dataset: &Dataset, split: &str, shard: Shard, known: &mut HashMap<String, usize>) -> Result<()> {
         self.read += 1;
         if shard.rows(samples::NAME) == 0 {
             return Ok(());
@@ -96,6 +90,12 @@ impl Sampled {
         let texts = rows_of_lists(column(&batch, samples::TEXTS)?);
         self.shards.push(SampledShard { shard, split: split.to_owned(), images, texts, classes, labels });
         Ok(())
+    }
+
+    /// All shards of a data set.
+    #[cfg(test)]
+    pub(crate) fn of(labels: Vec<String>, shards: Vec<SampledShard>) -> Self {
+        Self { read: shards.len(), all: shards.len(), shards, labels }
     }
 
     /// Which shards these are, in words.

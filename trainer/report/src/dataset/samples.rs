@@ -56,7 +56,8 @@ fn choose(sampled: &Sampled) -> Vec<Spot> {
 fn card(sampled: &Sampled, sample: Spot, image: Spot, pictures: &Pictures, words: &HashMap<Spot, String>) -> String {
     let of = &sampled.shards[sample.shard];
     let rows = &of.texts[sample.row];
-    let text = |row: &usize| words.get(&Spot { shard: sample.shard, row: *row }).map(String::as_str).unwrap_or_default();
+    let text =
+        |row: &usize| words.get(&Spot { shard: sample.shard, row: *row }).map(String::as_str).unwrap_or_default();
     let right = of.classes[sample.row].filter(|_| rows.len() > 1).map(|class| class as usize);
     let lines: String = rows
         .iter()

@@ -76,7 +76,11 @@ impl Embedded {
     pub(crate) fn words(&self, items: &str) -> String {
         let [distinct, read, rows] = [self.seen.len(), self.read, self.rows].map(|number| count(number as u64));
         let of_all = if read == rows { read.clone() } else { format!("{read} of {rows}") };
-        if distinct == read { format!("{of_all} {items}") } else { format!("{distinct} distinct {items} ({of_all} rows)") }
+        if distinct == read {
+            format!("{of_all} {items}")
+        } else {
+            format!("{distinct} distinct {items} ({of_all} rows)")
+        }
     }
 
     /// Images or texts whose embedding has no direction.
@@ -119,8 +123,7 @@ mod tests {
 
     #[test]
     fn vectors_without_a_direction_are_left_out() {
-        let mut all = Embedded::default();
-        all.rows = 1234;
+        let mut all = Embedded { rows: 1234, ..Embedded::default() };
         let rows = (0..5).map(|row| (Spot { shard: 0, row }, vec![row as u8 % 4]));
         all.add(rows, &[3.0, 4.0, 0.0, 0.0, f32::NAN, 1.0, 0.0, -2.0, 3.0, 4.0], 2);
         assert_eq!((all.norms.as_slice(), all.odd()), ([5.0, 0.0, 2.0].as_slice(), 2));

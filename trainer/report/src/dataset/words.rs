@@ -95,7 +95,10 @@ fn relevances<'a>(page: &mut Writer, teachers: &'a [TeacherCache]) -> Option<Vec
         page.miss("No teacher of images and texts has embedded words, so none is compared with the image: `retort teach --words` does.".to_owned());
     }
     if text.is_none() {
-        page.miss("No teacher of texts has embedded words, so none is compared with its text: `retort teach --words` does.".to_owned());
+        page.miss(
+            "No teacher of texts has embedded words, so none is compared with its text: `retort teach --words` does."
+                .to_owned(),
+        );
     }
     let visual = joint.map(|teacher| Relevance { name: "image", teacher, table: images::NAME, word: words::PROMPT });
     let semantic = text.map(|teacher| Relevance { name: "text", teacher, table: texts::NAME, word: words::ISOLATED });
@@ -126,7 +129,9 @@ fn choose(pairs: Vec<(Spot, Spot)>, texts: &HashMap<Spot, String>) -> Vec<Shown>
     let mut seen = BTreeSet::new();
     let mut good = Vec::new();
     for (image, text) in pairs {
-        let Some(words) = texts.get(&text).filter(|text| text.len() <= LONGEST).map(|text| words_of(text)) else { continue };
+        let Some(words) = texts.get(&text).filter(|text| text.len() <= LONGEST).map(|text| words_of(text)) else {
+            continue;
+        };
         if words.len() >= 2 && seen.insert(&texts[&text]) {
             good.push(Shown { image, text, words });
         }

@@ -28,7 +28,11 @@ pub fn text_vector(text: &str) -> Vec<f32> {
     (0..WIDTH).map(|at| (hash(at) % 1000) as f32 / 500.0 - 1.0).collect()
 }
 
-fn table(schema: impl Fn(Vec<arrow::datatypes::Field>) -> arrow::datatypes::SchemaRef, first: ArrayRef, rows: &[Vec<f32>]) -> RecordBatch {
+fn table(
+    schema: impl Fn(Vec<arrow::datatypes::Field>) -> arrow::datatypes::SchemaRef,
+    first: ArrayRef,
+    rows: &[Vec<f32>],
+) -> RecordBatch {
     let stored = vectors::store(Store::Floats(Dtype::F32), features::EMBEDDING, WIDTH, &rows.concat()).unwrap();
     let columns = [vec![first], stored.columns].concat();
     RecordBatch::try_new(schema(stored.fields), columns).unwrap()
@@ -56,7 +60,8 @@ pub fn teach(folder: &Path, but: &str) {
     let dataset = Dataset::open(folder).unwrap();
     for (name, joint) in [("clip", true), ("text", false)] {
         let batch = BatchPlan { images: 4, texts: 4 };
-        let mut writer = TeacherWriter::open(&dataset, name, joint, Dtype::F32, serde_json::json!(name), batch).unwrap();
+        let mut writer =
+            TeacherWriter::open(&dataset, name, joint, Dtype::F32, serde_json::json!(name), batch).unwrap();
         for shard in dataset.shards().map(Result::unwrap).filter(|shard| !shard.name.starts_with(but)) {
             let images: Vec<Vec<f32>> = (0..SAMPLES).map(image_vector).collect();
             let texts: Vec<Vec<f32>> = (0..SAMPLES).map(|row| text_vector(&question(row))).collect();

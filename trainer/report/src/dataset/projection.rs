@@ -164,6 +164,9 @@ mod tests {
         for (found, expected) in x.iter().zip([-10.0, -5.0, 0.0, 5.0, 10.0]) {
             assert!((found - expected).abs() < 1e-9, "{x:?}");
         }
+        // The start leans to the other side of this one.
+        let up = project(&[0.0, 0.0, 1.0, 0.0, 0.0, 3.0], 3).unwrap();
+        assert!((up.points[0].0 + 1.0).abs() < 1e-9 && (up.points[1].0 - 1.0).abs() < 1e-9, "{up:?}");
     }
 
     #[test]

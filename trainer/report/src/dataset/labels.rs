@@ -94,10 +94,12 @@ pub(crate) fn write_lengths(page: &mut Writer, dataset: &Dataset, sampled: &Samp
 fn panel(title: &str, across: &str, mut lengths: Vec<u64>) -> String {
     lengths.sort_unstable();
     let at = |share: f64| lengths[((lengths.len() - 1) as f64 * share).round() as usize];
-    let facts =
-        format!("median {}, 95\u{202f}% at most {}, longest {}", count(at(0.5)), count(at(0.95)), count(at(1.0)));
     let (bins, width) = bins(&lengths);
-    let range = (0.0, (width * bins.len() as u64) as f64);
+    let reach = width * bins.len() as u64;
+    let beyond = if at(1.0) >= reach { "; the last bar has all longer ones" } else { "" };
+    let [half, most, longest] = [0.5, 0.95, 1.0].map(|share| count(at(share)));
+    let facts = format!("median {half}, 95\u{202f}% at most {most}, longest {longest}{beyond}");
+    let range = (0.0, reach as f64);
     let bins: Vec<(u64, u64)> = bins.into_iter().map(|texts| (texts, texts)).collect();
     let label = format!("Texts by their {across}");
     let plot = histogram(&label, across, range, &bins);

@@ -167,10 +167,10 @@ fn legend(sampled: &Sampled, colours: &Colours) -> String {
     let known = colours.labels.iter().enumerate();
     let mut items: String = known.map(|(at, label)| item(at, &cut(&sampled.labels[*label], LONGEST))).collect();
     if colours.of_item.iter().any(Option::is_none) {
-        let others = match (colours.labels.is_empty(), sampled.labels.is_empty()) {
-            (true, true) => "no label",
-            (true, false) => "most have several labels, which tell none apart",
-            _ => "other",
+        let others = match colours.labels.len() {
+            0 if !sampled.labels.is_empty() => "most have several labels, which tell none apart",
+            coloured if coloured == sampled.labels.len() => "no label",
+            _ => "other or none",
         };
         items += &item(COLOURED, others);
     }

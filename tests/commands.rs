@@ -75,6 +75,21 @@ fn a_data_set_is_ingested_summed_up_verified_and_asked() -> Result {
     assert_eq!(summary["answers"], 5); // red, green, blue, yes, no
     assert!(succeed(&["summary", text(&dataset)])?.contains("answer vocabulary: 5 classes"));
 
+    let page = folder.path().join("set.html");
+    let ran = retort(&["report", text(&dataset), "--out", text(&page)])?;
+    assert_eq!((ran.code, ran.stdout), (Some(0), format!("{}\n", page.display())));
+    assert!(
+        ran.stderr.contains("No teacher has features of this data set yet") && ran.stderr.contains("report: "),
+        "{}",
+        ran.stderr
+    );
+    let html = fs::read_to_string(&page)?;
+    assert!(
+        html.contains("10 samples over 5 images and 6 texts, in 3 shards") && html.contains("data:image/"),
+        "{}",
+        html.len()
+    );
+
     let verdict = succeed(&["verify", text(&dataset)])?;
     assert!(verdict.starts_with("13 files, ") && verdict.ends_with(": whole\n"), "{verdict}");
 

@@ -362,13 +362,19 @@ pub struct Protocol {
     pub settings: Vec<String>,
 }
 
-/// Write a page that shows runs or a protocol: gains, curves, accuracy by question type, predictions, selected words
+/// Write a page that shows runs, a protocol or a data set
+///
+/// Of runs and protocols: gains, curves, accuracy by question type, predictions, selected words. Of a data set: samples,
+/// labels, lengths of texts, rejects, sizes and near duplicates; of each of its teachers coverage, norms, a projection on
+/// two principal components and nearest images; words by their likeness to the image and to the text. Of a large data set
+/// about 32 shards are read, evenly spread over its splits.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  retort report runs/base runs/kd --out report.html\n  retort report protocols/easy-vqa-quick"
+    after_help = "Examples:\n  retort report runs/base runs/kd --out report.html\n  retort report protocols/easy-vqa-quick\n  \
+                  retort report vqa/ --out vqa.html"
 )]
 pub struct Report {
-    /// The runs, or the folder of one protocol
+    /// The runs, or the folder of one protocol or of one data set
     #[arg(required = true, value_name = "FOLDER")]
     pub folders: Vec<PathBuf>,
     /// The page, one HTML file that needs nothing else; by default report.html in the first folder

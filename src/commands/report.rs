@@ -18,7 +18,8 @@ pub fn run(options: &Report, terminal: &Terminal) -> Result<ExitCode> {
     for missing in &page.missing {
         terminal.say(missing);
     }
-    terminal.say(&format!("report: {} runs, {} images, {}", page.runs, page.images, bytes(page.bytes as u64)));
+    let runs = if page.runs > 0 { format!("{} runs, ", page.runs) } else { String::new() };
+    terminal.say(&format!("report: {runs}{} images, {}", page.images, bytes(page.bytes as u64)));
     print(&format!("{}\n", out.display()))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -38,7 +38,10 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Data(error) => error.hint(),
-            Self::NotARun { .. } => Some("give the folder that `retort train --run` wrote".to_owned()),
+            Self::NotARun { .. } => Some(
+                "give the folder that `retort train --run` wrote; a protocol's folder or a data set is shown alone"
+                    .to_owned(),
+            ),
             Self::NoRuns | Self::Json { .. } => None,
         }
     }

@@ -2,13 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use arrow::array::{Array, BinaryArray, StringArray, UInt32Array};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use arrow::array::UInt32Array;
 use retort_cache::{Columns, Dataset, column};
 use retort_schemas::tables::{images, samples};
 
 use crate::load::{Place, Prediction, Run, Selection};
+use crate::pictures::{Picture, read_pictures};
 
 /// Samples in the grid of predictions.
 const EXAMPLES: usize = 24;
@@ -77,14 +76,6 @@ pub(crate) fn spread<T>(items: Vec<T>, wanted: usize) -> Vec<T> {
     items.into_iter().enumerate().filter(|(at, _)| picked.contains(at)).map(|(_, item)| item).collect()
 }
 
-/// An image as it stands on the page.
-pub(crate) struct Picture {
-    /// The image itself, as a `data:` URI.
-    pub(crate) uri: String,
-    pub(crate) width: u32,
-    pub(crate) height: u32,
-}
-
 /// Images by the place of their sample, and why the rest is missing.
 #[derive(Default)]
 pub(crate) struct Album {
@@ -123,22 +114,17 @@ impl Album {
         };
         let of_sample = dataset.read(&shard, samples::NAME, Columns::Named(&[samples::IMAGE]))?;
         let of_sample: &UInt32Array = column(&of_sample, samples::IMAGE)?;
-        let wanted = [images::BYTES, images::FORMAT, images::WIDTH, images::HEIGHT];
-        let batch = dataset.read(&shard, images::NAME, Columns::Named(&wanted))?;
-        let bytes: &BinaryArray = column(&batch, images::BYTES)?;
-        let formats: &StringArray = column(&batch, images::FORMAT)?;
-        let widths: &UInt32Array = column(&batch, images::WIDTH)?;
-        let heights: &UInt32Array = column(&batch, images::HEIGHT)?;
-        for row in rows {
-            let sample = *row as usize;
-            if sample >= of_sample.len() || of_sample.value(sample) as usize >= bytes.len() {
-                self.problem =
-                    Some(format!("Shard {name} has no sample {row}; is it of another data set than the runs'?"));
-                continue;
-            }
-            let image = of_sample.value(sample) as usize;
-            let uri = format!("data:image/{};base64,{}", formats.value(image), STANDARD.encode(bytes.value(image)));
-            let picture = Picture { uri, width: widths.value(image), height: heights.value(image) };
+        let image_of = |row: &u32| {
+            let image = (*row as usize) < of_sample.len();
+            let image = image.then(|| of_sample.value(*row as usize));
+            image.filter(|image| u64::from(*image) < shard.rows(images::NAME)).map(|image| (*row, image as usize))
+        };
+        let known: Vec<(u32, usize)> = rows.iter().filter_map(image_of).collect();
+        if let Some(row) = rows.iter().find(|row| known.iter().all(|(known, _)| known != *row)) {
+            self.problem = Some(format!("Shard {name} has no sample {row}; is it of another data set than the runs'?"));
+        }
+        let images: Vec<usize> = known.iter().map(|(_, image)| *image).collect();
+        for ((row, _), picture) in known.iter().zip(read_pictures(dataset, &shard, &images)?) {
             self.pictures.insert(Place { shard: name.to_owned(), row: *row }, picture);
         }
         Ok(())

@@ -1,4 +1,5 @@
-//! A page over training runs: what they are, how well they answer, how they learnt, and what they say to a few samples.
+//! Pages that show training runs, a protocol or a data set: of runs, what they are, how well they answer, how they learnt,
+//! and what they say to a few samples; of a data set, what is in it and how its teachers see it (`dataset`).
 //!
 //! ```text
 //! RUN/run.json                  what was trained on what           \
@@ -9,6 +10,9 @@
 //! RUN/confidence.parquet        how sure the teachers' probe is   /
 //! PROTOCOL/gains.parquet        arms compared by condition       /
 //! DATASET/                      the images of those samples     /
+//!
+//! DATASET/                      samples, labels, rejects, sizes  \  another such file
+//! DATASET/cache/<teacher>/      norms, projections, neighbours   /
 //! ```
 //!
 //! Everything on the page is computed from these files, so the same files give the same page, byte for byte. What a run
@@ -18,11 +22,13 @@ mod changed;
 mod charts;
 mod comparison;
 mod confusion;
+mod dataset;
 mod error;
 mod examples;
 mod joint;
 mod load;
 mod page;
+mod pictures;
 mod plot;
 mod protocol;
 mod samples;
@@ -40,11 +46,11 @@ pub use error::{Error, Result};
 /// What a report holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReportSummary {
-    /// Runs on the page.
+    /// Runs on the page; none on that of a data set.
     pub runs: usize,
     /// Those of them with scores on at least one split.
     pub evaluated: usize,
-    /// Samples shown with their image.
+    /// Images shown.
     pub images: usize,
     /// Size of the page in bytes.
     pub bytes: usize,
@@ -52,19 +58,21 @@ pub struct ReportSummary {
     pub missing: Vec<String>,
 }
 
-/// Writes one self-contained HTML page over `folders`: runs, or one protocol's folder.
+/// Writes one self-contained HTML page over `folders`: runs, or one protocol's folder, or one data set.
 ///
-/// Images come from `dataset`; without it, from the data set that the first run names, if it is still there.
+/// Images come from `dataset`; without it, from the data set that the first run names, if it is still there. The page of a
+/// data set takes them from there.
 ///
 /// # Errors
-/// [`Error::NoRuns`], [`Error::NotARun`]; [`Error::Data`] and [`Error::Json`] if a file of a run is damaged or of
-/// another version, or the page cannot be written. Anything merely missing is told on the page.
+/// [`Error::NoRuns`], [`Error::NotARun`]; [`Error::Data`] and [`Error::Json`] if a file of a run or of the data set that
+/// is shown is damaged or of another version, or the page cannot be written. Anything merely missing is told on the page.
 pub fn write_report(folders: &[PathBuf], dataset: Option<&Path>, out: &Path) -> Result<ReportSummary> {
     let open = |runs: &[load::Run]| {
         let named = runs.first().map(|run| PathBuf::from(&run.info.dataset));
         Dataset::open(dataset.unwrap_or(&named.unwrap_or_default()))
     };
     let (page, runs, evaluated) = match folders {
+        [folder] if dataset::is_there(folder) => (dataset::build(folder)?, 0, 0),
         [folder] if protocol::is_there(folder) => protocol::build(folder, &open)?,
         _ => {
             let runs = load::load(folders)?;

@@ -45,7 +45,7 @@ impl Writer {
             "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
              <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{}</title>\n\
              <style>\n{}</style>\n</head>\n<body>\n<main>\n{}\
-             <footer>Written by retort from the files of the runs; the same files give the same page.</footer>\n\
+             <footer>Written by retort from the files that it shows; the same files give the same page.</footer>\n\
              </main>\n</body>\n</html>\n",
             escape(title),
             include_str!("style.css"),

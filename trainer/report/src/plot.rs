@@ -165,8 +165,8 @@ pub(crate) fn intervals(label: &str, rows: &[Interval], zero: f64, tick: fn(f64)
     })
 }
 
-/// How many values lie in each of equal parts of 0 to 1, and how many of these are of a kind.
-pub(crate) fn histogram(label: &str, across: &str, bins: &[(u64, u64)]) -> String {
+/// How many values lie in each of equal parts of a range, and how many of these are of a kind.
+pub(crate) fn histogram(label: &str, across: &str, range: (f64, f64), bins: &[(u64, u64)]) -> String {
     let most = bins.iter().map(|bin| bin.0).max().unwrap_or(0).max(1) as f64;
     draw(label, HEIGHT, |canvas| {
         let mut chart = ChartBuilder::on(canvas)
@@ -174,7 +174,7 @@ pub(crate) fn histogram(label: &str, across: &str, bins: &[(u64, u64)]) -> Strin
             .margin_right(14)
             .x_label_area_size(38)
             .y_label_area_size(44)
-            .build_cartesian_2d(0.0..1.0, 0.0..most * 1.05)?;
+            .build_cartesian_2d(range.0..range.1, 0.0..most * 1.05)?;
         let words = |colour: &RGBColor| ("sans-serif", WORDS).into_font().color(colour);
         chart
             .configure_mesh()
@@ -190,15 +190,76 @@ pub(crate) fn histogram(label: &str, across: &str, bins: &[(u64, u64)]) -> Strin
             .x_label_formatter(&|x| short(*x))
             .y_label_formatter(&|y| short(*y))
             .draw()?;
-        let wide = 1.0 / bins.len().max(1) as f64;
+        let wide = (range.1 - range.0) / bins.len().max(1) as f64;
         let bar = |at: usize, from: u64, to: u64, ink: usize| {
-            let left = at as f64 * wide;
+            let left = range.0 + at as f64 * wide;
             let corners = [(left + 0.06 * wide, from as f64), (left + 0.94 * wide, to as f64)];
             Rectangle::new(corners, colour(ink).filled())
         };
         let all = bins.iter().enumerate();
         chart.draw_series(all.clone().map(|(at, (_, kind))| bar(at, 0, *kind, 0)))?;
         chart.draw_series(all.map(|(at, (count, kind))| bar(at, *kind, *count, 1)))?;
+        Ok(())
+    })
+}
+
+/// A row of a plot of bars.
+#[derive(Debug, Clone)]
+pub(crate) struct Bar {
+    pub(crate) colour: usize,
+    /// Words above it, at the left and at the right.
+    pub(crate) name: String,
+    pub(crate) note: String,
+    pub(crate) value: f64,
+}
+
+/// A bar a row under its words; one of the value `most` is as long as the plot is wide.
+pub(crate) fn bars(label: &str, rows: &[Bar], most: f64) -> String {
+    const ROW: i32 = 32;
+    const LONGEST: f64 = WIDTH as f64 - 8.0;
+    draw(label, ROW as u32 * rows.len() as u32, |canvas| {
+        let words = |colour: &RGBColor| ("sans-serif", WORDS).into_font().color(colour);
+        for (top, row) in (0..).step_by(ROW as usize).zip(rows) {
+            let left = words(&INK).pos(Pos::new(HPos::Left, VPos::Top));
+            let right = words(&SOFT).pos(Pos::new(HPos::Right, VPos::Top));
+            canvas.draw(&Text::new(row.name.clone(), (4, top + 1), left))?;
+            canvas.draw(&Text::new(row.note.clone(), (WIDTH as i32 - 4, top + 1), right))?;
+            let long = LONGEST * (row.value / most.max(f64::MIN_POSITIVE)).clamp(0.0, 1.0);
+            let rail = [(4, top + 19), (4 + LONGEST as i32, top + 25)];
+            canvas.draw(&Rectangle::new(rail, FAINT.filled()))?;
+            // What there is, is seen.
+            let bar = [(4, top + 19), (4 + (long.ceil() as i32), top + 25)];
+            canvas.draw(&Rectangle::new(bar, colour(row.colour).filled()))?;
+        }
+        Ok(())
+    })
+}
+
+/// A point of a plot of points: its colour, x and y.
+pub(crate) type Point = (usize, (f64, f64));
+
+/// Points over two axes that have words and no values.
+pub(crate) fn scatter(label: &str, across: &str, up: &str, points: &[Point]) -> String {
+    let range = |of: fn(&(f64, f64)) -> f64| {
+        let all = points.iter().map(|(_, point)| of(point)).filter(|value| value.is_finite());
+        let (low, high) =
+            all.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)));
+        let room = 0.04 * (high - low).max(1e-9);
+        if low <= high { low - room..high + room } else { 0.0..1.0 }
+    };
+    draw(label, WIDTH * 4 / 5, |canvas| {
+        let words = ("sans-serif", WORDS).into_font().color(&SOFT);
+        let mut chart = ChartBuilder::on(canvas)
+            .margin(4)
+            .margin_top(22)
+            .x_label_area_size(22)
+            .build_cartesian_2d(range(|point| point.0), range(|point| point.1))?;
+        chart.configure_mesh().disable_mesh().axis_style(FAINT).disable_y_axis().x_labels(0).draw()?;
+        let (left, right) = (Pos::new(HPos::Left, VPos::Top), Pos::new(HPos::Right, VPos::Bottom));
+        canvas.draw(&Text::new(up, (4, 2), words.pos(left)))?;
+        let corner = (WIDTH as i32 - 4, (WIDTH * 4 / 5) as i32 - 2);
+        canvas.draw(&Text::new(across, corner, words.pos(right)))?;
+        chart.draw_series(points.iter().map(|(ink, at)| Circle::new(*at, 2, colour(*ink).mix(0.7).filled())))?;
         Ok(())
     })
 }
@@ -271,7 +332,18 @@ mod tests {
     #[test]
     fn equal_and_empty_values_are_drawn_all_the_same() {
         let row = Interval { colour: 0, name: String::new(), note: String::new(), value: 0.0, low: 0.0, high: 0.0 };
-        for svg in [intervals("x", &[row], 0.0, short), histogram("x", "y", &[]), histogram("x", "y", &[(0, 0); 4])] {
+        let bar = Bar { colour: 0, name: String::new(), note: String::new(), value: 0.0 };
+        let same = [(0, (1.0, 1.0)); 2];
+        for svg in
+            [bars("x", &[bar], 0.0), bars("x", &[], 1.0), scatter("x", "a", "b", &[]), scatter("x", "a", "b", &same)]
+        {
+            assert!(svg.starts_with("<svg") && !svg.contains("NaN"), "{svg}");
+        }
+        for svg in [
+            intervals("x", &[row], 0.0, short),
+            histogram("x", "y", (0.0, 1.0), &[]),
+            histogram("x", "y", (2.0, 3.0), &[(0, 0); 4]),
+        ] {
             assert!(svg.starts_with("<svg") && !svg.contains("NaN"), "{svg}");
         }
     }

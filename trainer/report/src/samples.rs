@@ -10,9 +10,6 @@ use crate::load::{Place, Run, Selection, Word};
 use crate::page::{Writer, legend};
 use crate::text::{escape, percent};
 
-/// Images up to this side are icons: shown larger, with their pixels.
-const SMALL: u32 = 96;
-
 /// Writes both sections and returns how many samples are shown with their image.
 pub(crate) fn write(
     page: &mut Writer,
@@ -59,10 +56,7 @@ pub(crate) fn write(
 }
 
 fn picture(album: &Album, place: &Place, alt: &str) -> String {
-    let Some(picture) = album.picture(place) else { return String::new() };
-    let class = if picture.width.max(picture.height) <= SMALL { " class=\"small\"" } else { "" };
-    let (uri, alt) = (escape(&picture.uri), escape(alt));
-    format!("<div class=\"picture\"><img{class} alt=\"{alt}\" decoding=\"async\" src=\"{uri}\"></div>")
+    album.picture(place).map(|picture| picture.html(alt)).unwrap_or_default()
 }
 
 /// A sample with its image, its truth and what runs say to it.

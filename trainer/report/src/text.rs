@@ -61,6 +61,27 @@ pub(crate) fn points(difference: f64) -> String {
     format!("{:+.1}", difference * 100.0)
 }
 
+/// A text of at most so many characters; what is longer ends in an ellipsis.
+pub(crate) fn cut(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some(_) => text.chars().take(most.saturating_sub(1)).chain(['\u{2026}']).collect(),
+        None => text.to_owned(),
+    }
+}
+
+/// A number of bytes with a unit, three digits.
+pub(crate) fn bytes(count: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
+    let mut size = count as f64;
+    let mut unit = 0;
+    while size >= 999.5 && unit + 1 < UNITS.len() {
+        size /= 1000.0;
+        unit += 1;
+    }
+    let digits = if unit == 0 || size >= 99.95 { 0 } else { 1 };
+    format!("{size:.digits$}\u{202f}{}", UNITS[unit])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,5 +99,12 @@ mod tests {
         let all = [2000.0, 1500.0, 0.25, 20.0, 1e-5, 0.0, -0.3, 300.0].map(short);
         assert_eq!(all, ["2k", "1.5k", "0.25", "20", "1e-5", "0", "-0.3", "300"]);
         assert_eq!((points(0.012), points(-0.2)), ("+1.2".to_owned(), "-20.0".to_owned()));
+    }
+
+    #[test]
+    fn long_texts_are_cut_between_characters() {
+        assert_eq!(cut("\u{e9}t\u{e9}", 3), "\u{e9}t\u{e9}");
+        assert_eq!(cut("\u{e9}t\u{e9}s", 3), "\u{e9}t\u{2026}");
+        assert_eq!([999, 15_549, 2_200_000_000].map(bytes), ["999\u{202f}B", "15.5\u{202f}kB", "2.2\u{202f}GB"]);
     }
 }

@@ -12,8 +12,9 @@ use arrow::array::{ArrayRef, BooleanArray, Float64Array, UInt64Array};
 use retort_report::{Error, write_report};
 use retort_schemas::protocol::{FAILED_FILE, GAINS_FILE, RESULTS_FILE, RUNS_FOLDER, gains, runs};
 use retort_schemas::runs::files;
+use support::taught::teach;
 use support::{
-    dataset, page, words, write_confidence, write_metrics, write_plain, write_run, write_scores, write_selection,
+    dataset, page, split, words, write_confidence, write_metrics, write_plain, write_run, write_scores, write_selection,
 };
 
 #[test]
@@ -307,7 +308,9 @@ fn pages_fit_a_desktop_and_a_phone_in_light_and_dark() {
     write_protocol(&protocol, &data);
     let empty = write_run(&folder.path().join("empty"), "kd", Path::new("nowhere"), false);
     let run = protocol.join(RUNS_FOLDER).join("kd+ts+cw-0-seed1");
-    let pages = [("protocol", protocol), ("run", run), ("empty", empty)].map(|(name, shown)| {
+    split(&data, "choice", 4);
+    teach(&data, "none");
+    let pages = [("protocol", protocol), ("run", run), ("empty", empty), ("dataset", data)].map(|(name, shown)| {
         let out = folder.path().join(format!("{name}.html"));
         write_report(&[shown], None, &out).unwrap();
         out
@@ -318,7 +321,7 @@ fn pages_fit_a_desktop_and_a_phone_in_light_and_dark() {
     };
     let looked = check(&pages);
     assert!(looked.status.success(), "{}", String::from_utf8_lossy(&looked.stderr));
-    assert_eq!(String::from_utf8_lossy(&looked.stdout), "3 pages are clean\n");
+    assert_eq!(String::from_utf8_lossy(&looked.stdout), "4 pages are clean\n");
 
     // A page that is too wide, asks for something and complains is told from these.
     let broken = folder.path().join("broken.html");

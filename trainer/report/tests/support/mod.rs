@@ -1,5 +1,7 @@
 //! Small made-up runs, and the data set that they are said to be trained on.
 
+pub mod taught;
+
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,7 +19,7 @@ use retort_schemas::{runs, tables};
 
 const COLOURS: [(&str, [u8; 3]); 4] =
     [("red", [214, 60, 50]), ("green", [60, 160, 80]), ("blue", [60, 90, 200]), ("teal", [40, 170, 170])];
-const SAMPLES: usize = 64;
+pub const SAMPLES: usize = 64;
 /// A question that would break a page that does not escape.
 pub const HOSTILE: &str = "what is <script>alert('x')</script> & \"y\"?";
 
@@ -29,7 +31,7 @@ pub fn numbers(numbers: impl IntoIterator<Item = u32>) -> ArrayRef {
     Arc::new(UInt32Array::from_iter_values(numbers))
 }
 
-fn ids(count: usize) -> ArrayRef {
+pub fn ids(count: usize) -> ArrayRef {
     Arc::new(FixedSizeBinaryArray::try_from_iter((0..count).map(|row| [row as u8; 16])).unwrap())
 }
 
@@ -39,7 +41,7 @@ fn lists(schema: &Schema, name: &str, lengths: &[usize], values: Option<ArrayRef
     Arc::new(ListArray::new(item.clone(), OffsetBuffer::from_lengths(lengths.iter().copied()), values, None))
 }
 
-fn question(row: usize) -> String {
+pub fn question(row: usize) -> String {
     match row {
         0 => HOSTILE.to_owned(),
         _ => match row % 3 {
@@ -64,8 +66,30 @@ fn picture(row: usize) -> Vec<u8> {
     bytes.into_inner()
 }
 
-/// One shard `test-00000` with an image, a text and a sample a row.
+/// Random bits, but for the last, which tells the two of a pair apart.
+fn phash(row: usize) -> u64 {
+    (row as u64 / 2 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (row as u64 % 2)
+}
+
+fn rejects() -> RecordBatch {
+    let columns = vec![
+        words(&["gone.png", "question 7"]),
+        words(&["read", "annotation"]),
+        words(&["image_missing", "no_image"]),
+        words(&["the folder has no <gone.png>", HOSTILE]),
+    ];
+    RecordBatch::try_new(tables::rejects::schema(), columns).unwrap()
+}
+
+/// One shard `test-00000` with an image, a text and a sample a row. Images come in pairs that look alike, and two records
+/// are rejected.
 pub fn dataset(folder: &Path) {
+    split(folder, "test", 1);
+}
+
+/// A split of one shard with the same images and texts: a sample has `choices` texts, of which the label tells the right
+/// one.
+pub fn split(folder: &Path, split: &str, choices: usize) {
     let rows: Vec<usize> = (0..SAMPLES).collect();
     let side = || numbers(rows.iter().map(|_| 64));
     let pictures: Vec<Vec<u8>> = rows.iter().map(|row| picture(*row)).collect();
@@ -78,7 +102,7 @@ pub fn dataset(folder: &Path) {
         side(),
         side(),
         side(),
-        Arc::new(UInt64Array::from(vec![0; SAMPLES])),
+        Arc::new(UInt64Array::from_iter_values(rows.iter().map(|row| phash(*row)))),
     ];
     let schema = tables::texts::schema();
     let objects = lists(&schema, tables::texts::OBJECTS, &[0; SAMPLES], None);
@@ -86,12 +110,13 @@ pub fn dataset(folder: &Path) {
     let questions: Vec<String> = rows.iter().map(|row| question(*row)).collect();
     let texts = RecordBatch::try_new(schema, vec![ids(SAMPLES), words(&questions), objects, parts]).unwrap();
     let schema = tables::samples::schema();
+    let texts_of = rows.iter().flat_map(|row| (0..choices).map(move |at| ((row + at) % SAMPLES) as u32));
     let samples = vec![
         words(&rows.iter().map(|row| format!("s{row}")).collect::<Vec<_>>()),
         words(&["vqa"; SAMPLES]),
-        words(&["test"; SAMPLES]),
+        words(&[split; SAMPLES]),
         numbers(0..SAMPLES as u32),
-        lists(&schema, tables::samples::TEXTS, &[1; SAMPLES], Some(numbers(0..SAMPLES as u32))),
+        lists(&schema, tables::samples::TEXTS, &[choices; SAMPLES], Some(numbers(texts_of))),
         numbers(rows.iter().map(|row| (row % 4) as u32)),
         words(&rows.iter().map(|row| COLOURS[row % 4].0).collect::<Vec<_>>()),
         lists(&schema, tables::samples::ANSWERS, &[0; SAMPLES], None),
@@ -100,13 +125,13 @@ pub fn dataset(folder: &Path) {
         words(&["other"; SAMPLES]),
         ids(SAMPLES),
     ];
-    let plan = SplitPlan { name: "test".into(), source: "vqa".into(), options: serde_json::Value::Null, answers: None };
+    let plan = SplitPlan { name: split.into(), source: "vqa".into(), options: serde_json::Value::Null, answers: None };
     let mut writer = DatasetWriter::begin(folder, plan).unwrap();
     let tables = [
         (tables::images::NAME, RecordBatch::try_new(tables::images::schema(), images).unwrap()),
         (tables::texts::NAME, texts),
         (tables::samples::NAME, RecordBatch::try_new(schema, samples).unwrap()),
-        (tables::rejects::NAME, RecordBatch::new_empty(tables::rejects::schema())),
+        (tables::rejects::NAME, rejects()),
     ];
     writer.commit(&tables).unwrap();
     writer.finish().unwrap();

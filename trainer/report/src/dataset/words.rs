@@ -1,0 +1,224 @@
+//! Texts with their words shaded by what the teachers say of them: what token selection goes by.
+//!
+//! ```text
+//! a_w = cos( E_joint("a photo of w"), z_v )      to the image: a joint teacher's words.prompt and images
+//! b_w = cos( E_text(w), z_t )                    to the text: a text teacher's words.isolated and texts
+//! ```
+
+use std::collections::{BTreeSet, HashMap};
+
+use arrow::array::StringArray;
+use retort_cache::{Columns, Dataset, Result, TeacherCache, column, vectors};
+use retort_schemas::features::{EMBEDDING, images, texts, words};
+use retort_schemas::words::{Word, words as words_of};
+
+use super::pictures::{Pictures, by_shard, read_texts};
+use super::sampled::{Sampled, Spot};
+use super::vectors::cosine;
+use crate::examples::spread;
+use crate::page::Writer;
+use crate::text::escape;
+
+/// Samples shown.
+const SHOWN: usize = 6;
+/// Samples among which those with enough words are found.
+const LOOKED_AT: usize = 120;
+/// Bytes of a text beyond which it is none to look at.
+const LONGEST: usize = 400;
+
+/// A sample to be shown.
+struct Shown {
+    image: Spot,
+    text: Spot,
+    words: Vec<Word>,
+}
+
+/// One relevance: what it is of, the teacher, and the tables and columns that it is computed from.
+struct Relevance<'a> {
+    name: &'static str,
+    teacher: &'a TeacherCache,
+    /// Embedding of the image or the text.
+    table: &'static str,
+    /// Embedding of the word.
+    word: &'static str,
+}
+
+/// Writes the section, and returns how many images are on it.
+///
+/// # Errors
+/// As [`TeacherCache::read_rows`].
+pub(crate) fn write(
+    page: &mut Writer,
+    dataset: &Dataset,
+    sampled: &Sampled,
+    teachers: &[TeacherCache],
+) -> Result<usize> {
+    page.section(
+        "Words",
+        "Words by their likeness to the image (\u{201c}a photo of\u{201d} the word, in the space of image and text) and to the whole \
+         text: what token selection goes by. The shade runs from the least word of a text to its greatest, whose cosines \
+         stand above. Stop words are left out.",
+    );
+    let Some(kinds) = relevances(page, teachers) else { return Ok(0) };
+    let looked_at = looked_at(sampled, &kinds)?;
+    let all = read_texts(dataset, sampled, looked_at.iter().map(|(_, text)| *text))?;
+    let shown = choose(looked_at, &all);
+    if shown.is_empty() {
+        page.miss("No text with two words or more was found that the teachers have embedded.".to_owned());
+        return Ok(0);
+    }
+    let scores = kinds.iter().map(|kind| scores(dataset, sampled, kind, &shown)).collect::<Result<Vec<_>>>()?;
+    let pictures = Pictures::read(dataset, sampled, shown.iter().map(|sample| sample.image))?;
+    page.html += "<div class=\"selections\">";
+    for (at, sample) in shown.iter().enumerate() {
+        let text = all.get(&sample.text).map(String::as_str).unwrap_or_default();
+        let lines = kinds.iter().zip(&scores).map(|(kind, scores)| line(kind, text, &sample.words, &scores[at]));
+        let lines: String = lines.collect();
+        let picture = pictures.html(sample.image, text);
+        page.html += &format!("<div class=\"example\">{picture}<div class=\"words\">{lines}</div></div>");
+    }
+    page.html += "</div>";
+    Ok(shown.len())
+}
+
+/// The relevances that the teachers allow; says what is missing.
+fn relevances<'a>(page: &mut Writer, teachers: &'a [TeacherCache]) -> Option<Vec<Relevance<'a>>> {
+    let has = |table: &'static str, joint: Option<bool>| {
+        teachers.iter().find(|teacher| {
+            let is = teacher.manifest();
+            is.has(words::NAME) && is.has(table) && joint.is_none_or(|joint| is.joint == joint)
+        })
+    };
+    let joint = has(images::NAME, Some(true));
+    let text = has(texts::NAME, Some(false)).or_else(|| has(texts::NAME, None));
+    if joint.is_none() {
+        page.miss("No teacher of images and texts has embedded words, so none is compared with the image: `retort teach --words` does.".to_owned());
+    }
+    if text.is_none() {
+        page.miss(
+            "No teacher of texts has embedded words, so none is compared with its text: `retort teach --words` does."
+                .to_owned(),
+        );
+    }
+    let visual = joint.map(|teacher| Relevance { name: "image", teacher, table: images::NAME, word: words::PROMPT });
+    let semantic = text.map(|teacher| Relevance { name: "text", teacher, table: texts::NAME, word: words::ISOLATED });
+    let all: Vec<Relevance<'_>> = visual.into_iter().chain(semantic).collect();
+    (!all.is_empty()).then_some(all)
+}
+
+/// Image and text of samples in shards that every teacher has, evenly spread.
+fn looked_at(sampled: &Sampled, kinds: &[Relevance<'_>]) -> Result<Vec<(Spot, Spot)>> {
+    let mut is_taught = Vec::new();
+    for of in &sampled.shards {
+        let mut all = true;
+        for kind in kinds {
+            all &= kind.teacher.shard(&of.shard.name)?.is_some_and(|mine| mine.tables.contains_key(kind.table));
+        }
+        is_taught.push(all);
+    }
+    let samples: Vec<Spot> = sampled.samples().filter(|sample| is_taught[sample.shard]).collect();
+    let pair = |sample: Spot| {
+        let (shard, of) = (sample.shard, &sampled.shards[sample.shard]);
+        Some((Spot { shard, row: of.images[sample.row] }, Spot { shard, row: of.text_of(sample.row)? }))
+    };
+    Ok(spread(samples, LOOKED_AT).into_iter().filter_map(pair).collect())
+}
+
+/// Samples with two words or more, of different texts.
+fn choose(pairs: Vec<(Spot, Spot)>, texts: &HashMap<Spot, String>) -> Vec<Shown> {
+    let mut seen = BTreeSet::new();
+    let mut good = Vec::new();
+    for (image, text) in pairs {
+        let Some(words) = texts.get(&text).filter(|text| text.len() <= LONGEST).map(|text| words_of(text)) else {
+            continue;
+        };
+        if words.len() >= 2 && seen.insert(&texts[&text]) {
+            good.push(Shown { image, text, words });
+        }
+    }
+    spread(good, SHOWN)
+}
+
+/// The cosine of each word of each sample, where the teacher has embedded it.
+fn scores(
+    dataset: &Dataset,
+    sampled: &Sampled,
+    kind: &Relevance<'_>,
+    shown: &[Shown],
+) -> Result<Vec<Vec<Option<f64>>>> {
+    let spot = |sample: &Shown| if kind.table == images::NAME { sample.image } else { sample.text };
+    let mut whole: HashMap<Spot, Vec<f32>> = HashMap::new();
+    for (shard, rows) in by_shard(shown.iter().map(spot)) {
+        let of = &sampled.shards[shard].shard;
+        let batch = kind.teacher.read_rows(dataset, of, kind.table, Columns::Named(&[EMBEDDING]), &rows)?;
+        whole.extend(rows.into_iter().map(|row| Spot { shard, row }).zip(rows_of(&batch, EMBEDDING)?));
+    }
+    let wanted = shown.iter().flat_map(|sample| &sample.words).map(|word| word.lower.as_str()).collect();
+    let known = embedded_words(dataset, kind.teacher, kind.word, &wanted)?;
+    let score = |sample: &Shown, word: &Word| cosine(known.get(&word.lower)?, whole.get(&spot(sample))?);
+    let of = |sample: &Shown| sample.words.iter().map(|word| score(sample, word)).collect();
+    Ok(shown.iter().map(of).collect())
+}
+
+/// The vectors of a column, one a row.
+fn rows_of(batch: &arrow::array::RecordBatch, name: &str) -> Result<Vec<Vec<f32>>> {
+    let vectors = vectors::Rows::of(batch, name)?;
+    Ok(vectors.floats().chunks_exact(vectors.width().max(1)).map(<[f32]>::to_vec).collect())
+}
+
+/// The embeddings of some words. A word is in the shard where it first appears: the names of words are read shard by
+/// shard until all are found, and of the embeddings the wanted rows.
+fn embedded_words(
+    dataset: &Dataset,
+    teacher: &TeacherCache,
+    name: &str,
+    wanted: &BTreeSet<&str>,
+) -> Result<HashMap<String, Vec<f32>>> {
+    let mut found = HashMap::new();
+    for shard in dataset.shards() {
+        let shard = shard?;
+        if found.len() == wanted.len() {
+            break;
+        }
+        if teacher.shard(&shard.name)?.is_none_or(|mine| mine.rows(words::NAME) == 0) {
+            continue;
+        }
+        let all = teacher.read_columns(dataset, &shard, words::NAME, Columns::Named(&[words::WORD]))?;
+        let all = column::<StringArray>(&all, words::WORD)?.iter().flatten().enumerate();
+        let mine: Vec<(usize, String)> =
+            all.filter(|(_, word)| wanted.contains(word)).map(|(row, word)| (row, word.to_owned())).collect();
+        if mine.is_empty() {
+            continue;
+        }
+        let rows: Vec<usize> = mine.iter().map(|(row, _)| *row).collect();
+        let batch = teacher.read_rows(dataset, &shard, words::NAME, Columns::Named(&[name]), &rows)?;
+        found.extend(mine.into_iter().map(|(_, word)| word).zip(rows_of(&batch, name)?));
+    }
+    Ok(found)
+}
+
+/// A text with its words shaded from the least of their cosines to the greatest.
+fn line(kind: &Relevance<'_>, text: &str, words: &[Word], scores: &[Option<f64>]) -> String {
+    let known = || scores.iter().copied().flatten();
+    let (low, high) = (known().fold(f64::INFINITY, f64::min), known().fold(f64::NEG_INFINITY, f64::max));
+    let range = if low <= high { format!("{low:.2} to {high:.2}") } else { "not embedded".to_owned() };
+    let mut html = String::new();
+    let mut written = 0;
+    for (word, score) in words.iter().zip(scores) {
+        html += &escape(text.get(written..word.start).unwrap_or_default());
+        let told = escape(text.get(word.start..word.end).unwrap_or_default());
+        html += &match score {
+            Some(score) => {
+                // Also the least is seen to be a word.
+                let share = if high > low { 0.08 + 0.92 * (score - low) / (high - low) } else { 1.0 };
+                format!("<span class=\"word\" style=\"--p:{share:.2}\" title=\"cosine {score:.3}\">{told}</span>")
+            }
+            None => told,
+        };
+        written = word.end;
+    }
+    html += &escape(text.get(written..).unwrap_or_default());
+    let by = escape(kind.teacher.folder_name());
+    let name = kind.name;
+    format!("<p class=\"soft by\">to the {name}, {range} <code>{by}</code></p><p class=\"sentence\">{html}</p>")
+}

@@ -14,6 +14,7 @@ mod models;
 mod pipeline;
 #[cfg(feature = "torch")]
 mod protocol;
+mod shell;
 mod shifts;
 #[cfg(feature = "torch")]
 mod stand_ins;

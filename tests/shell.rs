@@ -1,0 +1,61 @@
+//! The shell of `retort sql`, through a terminal of its own.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use serde_json::json;
+use tempfile::tempdir;
+
+use crate::support::command::{VqaFiles, text};
+use crate::support::{Result, repository};
+
+#[test]
+fn the_shell_completes_answers_complains_and_remembers() -> Result {
+    let folder = tempdir()?;
+    let (dataset, state) = (folder.path().join("set"), folder.path().join("state"));
+    VqaFiles::write(&folder.path().join("vqa"), 5)?.ingest(&dataset, "train")?;
+    let conversation = json!([
+        ["", "\\? tells what there is"],
+        ["\\d\r", "question_type"],
+        // Nobody knows a table `samp`: the answer tells that the word was completed.
+        ["SELECT count(*) AS n\rFROM sampl\t;\r", "there is no table sample;"],
+        ["SELECT count(*) AS n\rFROM samples;\r", "| 10 |"],
+        ["SELECT labl FROM samples;\r", "Did you mean 'samples.label'"],
+        ["\\timing\r", "Times are told."],
+        [".format csv\r", "retort> "],
+        ["SELECT 'x;y' AS word, 2;\r", "x;y,2\r\n"],
+        ["\\dance\r", "There is no command \\dance."],
+        // The one before the last.
+        ["\u{1b}[A\u{1b}[A\r", "x;y,2\r\n"],
+        ["\\q\r", ""]
+    ]);
+    let mut talk = Command::new("python3")
+        .arg(repository().join("tests/py/talk.py"))
+        .args([env!("CARGO_BIN_EXE_retort"), "sql", text(&dataset)])
+        .env("XDG_STATE_HOME", &state)
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    talk.stdin.take().ok_or("no stdin")?.write_all(conversation.to_string().as_bytes())?;
+    let ended = talk.wait_with_output()?;
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    let history = std::fs::read_to_string(state.join("retort/sql_history"))?;
+    assert!(history.contains("SELECT labl FROM samples;"), "{history}");
+    Ok(())
+}
+
+#[test]
+fn without_a_terminal_queries_are_read_from_stdin() -> Result {
+    let folder = tempdir()?;
+    let dataset = folder.path().join("set");
+    VqaFiles::write(&folder.path().join("vqa"), 5)?.ingest(&dataset, "train")?;
+    let mut sql = Command::new(env!("CARGO_BIN_EXE_retort"))
+        .args(["sql", text(&dataset), "--format", "csv"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    sql.stdin.take().ok_or("no stdin")?.write_all(b"SELECT count(*) AS n FROM images; SELECT 1 AS one;")?;
+    let answered = sql.wait_with_output()?;
+    assert_eq!(String::from_utf8(answered.stdout)?, "n\n5\n\none\n1\n");
+    Ok(())
+}

@@ -77,6 +77,21 @@ impl Schemas {
         self.shown.iter().any(|(known, _)| known == name)
     }
 
+    /// A table, by schema (the folder's own if none is named) and name.
+    pub(crate) fn table(&self, schema: Option<&str>, name: &str) -> Option<Arc<dyn TableProvider>> {
+        match schema {
+            Some(schema) => self.tables(schema)?.get(name),
+            None => self.shown.first()?.1.get(name),
+        }
+    }
+
+    fn tables(&self, name: &str) -> Option<&Arc<Tables>> {
+        let shown = self.shown.iter().find(|(known, _)| known == name).map(|(_, tables)| tables);
+        // SQL lowers names that are not quoted: a teacher named `CLIP` is meant by `clip`, too.
+        let lowered = || self.shown.iter().find(|(known, _)| known.to_lowercase() == name).map(|(_, tables)| tables);
+        shown.or_else(|| self.aliases.get(name)).or_else(lowered)
+    }
+
     /// Every table as it is written in a query.
     pub(crate) fn queryable(&self) -> Vec<String> {
         let mut names = Vec::new();
@@ -104,10 +119,7 @@ impl CatalogProvider for Schemas {
     }
 
     fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
-        let shown = self.shown.iter().find(|(known, _)| known == name).map(|(_, tables)| tables);
-        // SQL lowers names that are not quoted: a teacher named `CLIP` is meant by `clip`, too.
-        let lowered = || self.shown.iter().find(|(known, _)| known.to_lowercase() == name).map(|(_, tables)| tables);
-        let found = shown.or_else(|| self.aliases.get(name)).or_else(lowered)?;
+        let found = self.tables(name)?;
         Some(found.clone())
     }
 }

@@ -86,9 +86,11 @@ fn broken(column: &str, problem: &str) -> Error {
 }
 
 fn hex(ids: &FixedSizeBinaryArray) -> StringArray {
+    ids.iter().map(|id| id.map(hex_word)).collect()
+}
+
+/// An id as SQL shows it.
+pub(crate) fn hex_word(id: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digits = |id: &[u8]| -> String {
-        id.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
-    };
-    ids.iter().map(|id| id.map(digits)).collect()
+    id.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
 }

@@ -78,7 +78,8 @@ impl Error {
             Self::Data(error) => return error.hint(),
             Self::Query(error) => match error.find_root() {
                 DataFusionError::External(error) => {
-                    return error.downcast_ref().and_then(retort_cache::Error::hint);
+                    let own = || error.downcast_ref().and_then(Self::hint);
+                    return error.downcast_ref().and_then(retort_cache::Error::hint).or_else(own);
                 }
                 DataFusionError::SchemaError(..) => "DESCRIBE <table> lists the columns of a table",
                 DataFusionError::SQL(..) => "names with other characters than a-z, 0-9 and _ need \"double quotes\"",

@@ -55,6 +55,7 @@ mod error;
 mod functions;
 mod names;
 mod output;
+mod parts;
 mod run;
 mod scan;
 mod tables;
@@ -68,11 +69,20 @@ use retort_schemas::manifest::DATASET_FILE;
 
 pub use datafusion::execution::context::SessionContext;
 pub use error::{Error, Result};
+pub use functions::QueryEncoder;
 pub use names::{Names, TableNames};
 pub use output::Format;
 pub use run::{run, run_blocking};
 
-/// Opens a data set, a run or the results of a protocol, with its tables as described [above](crate) and the functions over vectors.
+/// What a folder is opened with.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Options {
+    /// Makes vectors of the texts and images that `nearest` is asked for; without it, it takes vectors and ids.
+    pub encoder: Option<Arc<dyn QueryEncoder>>,
+}
+
+/// Opens a data set, a run or the results of a protocol, with its tables as described [above](crate) and the functions.
 ///
 /// Only manifests and a few file footers are read; a shard is read when a query polls it.
 ///
@@ -80,6 +90,14 @@ pub use run::{run, run_blocking};
 /// [`Error::NothingToAsk`] if it is none of them; [`Error::Data`] if a manifest is damaged, or of another version, or a
 /// teacher belongs to another data set.
 pub fn open(folder: &Path) -> Result<SessionContext> {
+    open_with(folder, &Options::default())
+}
+
+/// As [`open`], with options.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_with(folder: &Path, options: &Options) -> Result<SessionContext> {
     let nothing = || Error::NothingToAsk { path: folder.to_owned() };
     let (schema, schemas) = if folder.join(DATASET_FILE).is_file() {
         (tables::DATASET_SCHEMA, tables::of_dataset(Dataset::open(folder)?)?)
@@ -96,8 +114,6 @@ pub fn open(folder: &Path) -> Result<SessionContext> {
         .with_information_schema(true);
     let context = SessionContext::new_with_config(config);
     context.register_catalog(catalog::CATALOG, Arc::new(schemas));
-    for function in functions::all() {
-        context.register_udf(function);
-    }
+    functions::register(&context, options.encoder.clone());
     Ok(context)
 }

@@ -14,7 +14,8 @@ use retort_schemas::{Layout, SchemaVersion, features, protocol, runs, tables};
 
 use crate::Result;
 use crate::catalog::{Schemas, Tables};
-use crate::scan::{Part, ShardTable, Source, Virtual, footer_schema};
+use crate::parts::{Part, Source, Virtual, footer_schema};
+use crate::scan::ShardTable;
 
 /// Schema of a data set's own tables, and the default one.
 pub(crate) const DATASET_SCHEMA: &str = "dataset";

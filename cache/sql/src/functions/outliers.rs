@@ -1,0 +1,133 @@
+//! `outliers('clip.images', k)`: the rows least like the rest, by their cosine to the mean direction.
+//!
+//! Two passes: the first adds up the rows, each at length 1, so that long vectors do not decide what is usual; the
+//! second scores each row. A distance to the nearest neighbours would also find what is rare in more than one way, but
+//! costs rows times rows.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::compute::SortOptions;
+use arrow::datatypes::SchemaRef;
+use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
+use datafusion::common::{Result, exec_err};
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
+
+use super::arguments::Arguments;
+use super::found::{Found, Search, blocking, fold};
+use super::nearest::{COUNT, SCORE, scored, scored_schema};
+use super::rank::{Best, Hit, Place};
+use super::vector_table::VectorTable;
+use super::vectors::{Direction, sum};
+
+/// A mean direction shorter than this, of vectors of length 1, is what rounding left of vectors that cancel.
+const SHORTEST: f64 = 1e-6;
+
+/// The table function.
+#[derive(Debug)]
+pub(super) struct OutliersFunction;
+
+impl TableFunctionImpl for OutliersFunction {
+    fn call_with_args(&self, args: TableFunctionArgs) -> Result<Arc<dyn TableProvider>> {
+        let arguments = Arguments::read("outliers('table', k)", 2..=2, &args)?;
+        let (vectors, wanted) = (arguments.vectors(0)?, arguments.number(1, 1..=u64::MAX, COUNT)?);
+        Ok(Found::by(Outliers { vectors, wanted }))
+    }
+}
+
+#[derive(Debug)]
+struct Outliers {
+    vectors: VectorTable,
+    wanted: usize,
+}
+
+impl Outliers {
+    /// Visits the vectors of a part with their rows.
+    fn visit(&self, part: usize, floats: &mut Vec<f32>, mut visit: impl FnMut(usize, &[f32])) -> Result<()> {
+        let read = self.vectors.read(part, &[])?;
+        for rows in read.batches() {
+            let vectors = read.decode(rows.clone(), floats).chunks_exact(self.vectors.width.max(1));
+            vectors.zip(rows).for_each(|(vector, row)| visit(row, vector));
+        }
+        Ok(())
+    }
+
+    /// The sum of the directions of a part's rows, and how many rows have one.
+    fn directions(&self, part: usize, floats: &mut Vec<f32>) -> Result<(Vec<f64>, u64)> {
+        let (mut total, mut count) = (vec![0.0; self.vectors.width], 0);
+        self.visit(part, floats, |_, vector| {
+            let norm = sum(vector, vector, |x, y| x * y).sqrt();
+            if norm > 0.0 && norm.is_finite() {
+                count += 1;
+                total.iter_mut().zip(vector).for_each(|(total, x)| *total += f64::from(*x) / norm);
+            }
+        })?;
+        Ok((total, count))
+    }
+
+    /// The mean direction, at length 1.
+    async fn mean(self: Arc<Self>, partitions: usize) -> Result<Vec<f32>> {
+        let (parts, this) = (self.vectors.parts(), self.clone());
+        let sums = fold(parts, partitions, || (Vec::new(), Vec::new()), move |(floats, sums), part| {
+            sums.push(this.directions(part, floats)?);
+            Ok(())
+        });
+        // Added up part by part, so that rounding is the same at any number of partitions.
+        let (mut total, mut count) = (vec![0.0; self.vectors.width], 0);
+        for (part, rows) in sums.await?.into_iter().flat_map(|(_, sums)| sums) {
+            count += rows;
+            total.iter_mut().zip(part).for_each(|(total, x)| *total += x);
+        }
+        let length = total.iter().map(|x| x * x).sum::<f64>().sqrt();
+        if count > 0 && length / (count as f64) < SHORTEST {
+            return exec_err!("the vectors of {} cancel: they have no mean direction", self.vectors.name());
+        }
+        Ok(total.into_iter().map(|x| (x / length) as f32).collect())
+    }
+
+    async fn found(self: Arc<Self>, partitions: usize) -> Result<RecordBatch> {
+        let mean: Arc<[f32]> = self.clone().mean(partitions).await?.into();
+        let (wanted, this) = (self.wanted, self.clone());
+        let bests = fold(
+            self.vectors.parts(),
+            partitions,
+            || (Vec::new(), Best::of(wanted)),
+            move |(floats, best), part| {
+                let Some(mean) = Direction::of(&mean) else { return Ok(()) };
+                this.visit(part, floats, |row, vector| {
+                    // The least like the mean is the best outlier.
+                    if let Some(cosine) = mean.cosine(vector) {
+                        best.offer(Hit { score: -cosine, place: Place::new(part, row) });
+                    }
+                })
+            },
+        );
+        let best = bests.await?.into_iter().map(|(_, best)| best).reduce(Best::merge);
+        let mut hits = best.map(Best::ordered).unwrap_or_default();
+        hits.iter_mut().for_each(|hit| hit.score = -hit.score);
+        blocking(move || scored(&self.vectors, &hits)).await
+    }
+}
+
+impl Search for Outliers {
+    fn describe(&self) -> String {
+        format!("{} outliers of {}", self.wanted, self.vectors.name())
+    }
+
+    fn schema(&self) -> SchemaRef {
+        scored_schema()
+    }
+
+    fn order(&self) -> Option<(&'static str, SortOptions)> {
+        Some((SCORE, SortOptions { descending: false, nulls_first: false }))
+    }
+
+    fn most_rows(&self) -> Option<usize> {
+        Some(self.wanted)
+    }
+
+    fn start(self: Arc<Self>, partitions: usize, _: usize) -> BoxStream<'static, Result<RecordBatch>> {
+        stream::once(self.found(partitions)).boxed()
+    }
+}

@@ -1,0 +1,225 @@
+//! Functions of rows: of vectors (`dot`, `norm`, `l2_distance`, `cosine_similarity`, `normalize`) and of hashes
+//! (`hamming`).
+//!
+//! A vector is a column of features or a literal such as `[1.0, 0.0]`. Sums are taken in double precision; a null
+//! vector, or a null in a vector, gives null.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, FixedSizeListArray, Float32Array, Float64Array, ListArray, UInt32Array};
+use arrow::buffer::{NullBuffer, OffsetBuffer};
+use arrow::datatypes::{DataType, UInt64Type};
+use datafusion::common::{DataFusionError, Result, ScalarValue, exec_datafusion_err, exec_err, plan_err};
+use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
+
+use super::vectors::{Vectors, coerced, cosine, sum, widths_differ};
+
+/// All of them, to be registered.
+pub(super) fn all() -> impl Iterator<Item = ScalarUDF> {
+    let signature = || Signature::user_defined(Volatility::Immutable);
+    [Kind::Cosine, Kind::Dot, Kind::Distance, Kind::Norm]
+        .into_iter()
+        .map(move |kind| ScalarUDF::from(VectorFunction { kind, signature: signature() }))
+        .chain([
+            ScalarUDF::from(Normalize { signature: signature() }),
+            ScalarUDF::from(Hamming { signature: signature() }),
+        ])
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Kind {
+    Cosine,
+    Dot,
+    Distance,
+    Norm,
+}
+
+impl Kind {
+    fn arguments(self) -> usize {
+        if self == Self::Norm { 1 } else { 2 }
+    }
+
+    /// The value for one pair of rows of equal length; `b` is `a` for a function of one vector.
+    fn value(self, a: &[f32], b: &[f32]) -> Option<f64> {
+        match self {
+            Self::Dot => Some(sum(a, b, |x, y| x * y)),
+            Self::Norm => Some(sum(a, a, |x, y| x * y).sqrt()),
+            Self::Distance => Some(sum(a, b, |x, y| (x - y) * (x - y)).sqrt()),
+            Self::Cosine => cosine(a, b),
+        }
+    }
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct VectorFunction {
+    kind: Kind,
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for VectorFunction {
+    fn name(&self) -> &'static str {
+        match self.kind {
+            Kind::Cosine => "cosine_similarity",
+            Kind::Dot => "dot",
+            Kind::Distance => "l2_distance",
+            Kind::Norm => "norm",
+        }
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Float64)
+    }
+
+    fn coerce_types(&self, found: &[DataType]) -> Result<Vec<DataType>> {
+        let name = self.name();
+        let expected = self.kind.arguments();
+        if found.len() != expected {
+            let vectors = if expected == 1 { "1 vector" } else { "2 vectors" };
+            return plan_err!("{name} takes {vectors}, it is given {} arguments", found.len());
+        }
+        let coerced = found.iter().map(|found| coerced(name, found)).collect::<Result<Vec<_>>>()?;
+        if let [DataType::FixedSizeList(_, a), DataType::FixedSizeList(_, b)] = coerced[..]
+            && a != b
+        {
+            return Err(DataFusionError::Plan(widths_differ(name, a, b)));
+        }
+        Ok(coerced)
+    }
+
+    fn invoke_with_args(&self, call: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let scalar = call.args.iter().all(|argument| matches!(argument, ColumnarValue::Scalar(_)));
+        let vectors = call.args.iter().map(Vectors::of).collect::<Result<Vec<_>>>()?;
+        let (Some(a), Some(b)) = (vectors.first(), vectors.last()) else {
+            return exec_err!("{} is given no vector", self.name());
+        };
+        let rows = if scalar { 1 } else { call.number_rows };
+        let value = |row: usize| -> Result<Option<f64>> {
+            let (Some(a), Some(b)) = (a.row(row), b.row(row)) else { return Ok(None) };
+            if a.len() != b.len() {
+                return Err(exec_datafusion_err!("{}", widths_differ(self.name(), a.len(), b.len())));
+            }
+            Ok(self.kind.value(a, b))
+        };
+        let values = (0..rows).map(value).collect::<Result<Float64Array>>()?;
+        if scalar {
+            let value = ScalarValue::Float64(values.is_valid(0).then(|| values.value(0)));
+            return Ok(ColumnarValue::Scalar(value));
+        }
+        Ok(ColumnarValue::Array(Arc::new(values)))
+    }
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Normalize {
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for Normalize {
+    fn name(&self) -> &'static str {
+        "normalize"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
+        arguments.first().cloned().ok_or_else(|| exec_datafusion_err!("normalize is given no vector"))
+    }
+
+    fn coerce_types(&self, found: &[DataType]) -> Result<Vec<DataType>> {
+        match found {
+            [found] => Ok(vec![coerced(self.name(), found)?]),
+            _ => plan_err!("normalize takes 1 vector, it is given {} arguments", found.len()),
+        }
+    }
+
+    fn invoke_with_args(&self, call: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let [argument] = call.args.as_slice() else { return exec_err!("normalize takes 1 vector") };
+        let vectors = Vectors::of(argument)?;
+        let one = matches!(argument, ColumnarValue::Scalar(_));
+        let rows = if one { 1 } else { call.number_rows };
+        let normalized = normalized(&vectors, rows, &argument.data_type())?;
+        if one {
+            return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&normalized, 0)?));
+        }
+        Ok(ColumnarValue::Array(normalized))
+    }
+}
+
+/// Vectors of length 1, as this type of list; null where there is no direction.
+fn normalized(vectors: &Vectors, rows: usize, data_type: &DataType) -> Result<ArrayRef> {
+    let directions = (0..rows).map(|row| {
+        let norm = |vector: &[f32]| sum(vector, vector, |x, y| x * y).sqrt();
+        let vector = vectors.row(row)?;
+        Some((vector, norm(vector))).filter(|(_, norm)| *norm > 0.0 && norm.is_finite())
+    });
+    let directions: Vec<Option<(&[f32], f64)>> = directions.collect();
+    let nulls = Some(NullBuffer::from_iter(directions.iter().map(Option::is_some)));
+    let mut floats = Vec::new();
+    let mut put = |(vector, norm): &(&[f32], f64)| {
+        floats.extend(vector.iter().map(|x| (f64::from(*x) / norm) as f32));
+        vector.len()
+    };
+    match data_type {
+        DataType::FixedSizeList(item, width) => {
+            let zeros = vec![0.0; usize::try_from(*width).unwrap_or(0)];
+            directions.iter().for_each(|direction| _ = put(&direction.unwrap_or((&zeros, 1.0))));
+            let values = Arc::new(Float32Array::from(floats));
+            Ok(Arc::new(FixedSizeListArray::try_new(item.clone(), *width, values, nulls)?))
+        }
+        DataType::List(item) => {
+            let lengths: Vec<usize> = directions.iter().map(|direction| direction.as_ref().map_or(0, &mut put)).collect();
+            let (offsets, values) = (OffsetBuffer::from_lengths(lengths), Arc::new(Float32Array::from(floats)));
+            Ok(Arc::new(ListArray::try_new(item.clone(), offsets, values, nulls)?))
+        }
+        other => exec_err!("{other} is not a vector"),
+    }
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Hamming {
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for Hamming {
+    fn name(&self) -> &'static str {
+        "hamming"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(DataType::UInt32)
+    }
+
+    fn coerce_types(&self, found: &[DataType]) -> Result<Vec<DataType>> {
+        if found.len() != 2 {
+            return plan_err!("hamming takes 2 hashes, it is given {} arguments", found.len());
+        }
+        match found.iter().find(|found| !found.is_integer() && !found.is_null()) {
+            Some(other) => plan_err!("hamming takes hashes, which are whole numbers as phash, it is given {other}"),
+            None => Ok(vec![DataType::UInt64; 2]),
+        }
+    }
+
+    fn invoke_with_args(&self, call: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let one = call.args.iter().all(|argument| matches!(argument, ColumnarValue::Scalar(_)));
+        let hashes = ColumnarValue::values_to_arrays(&call.args)?;
+        let [a, b] = hashes.as_slice() else { return exec_err!("hamming takes 2 hashes") };
+        let (Some(a), Some(b)) = (a.as_primitive_opt::<UInt64Type>(), b.as_primitive_opt::<UInt64Type>()) else {
+            return exec_err!("hamming takes hashes of 64 bits");
+        };
+        let bits: UInt32Array = a.iter().zip(b.iter()).map(|(a, b)| Some((a? ^ b?).count_ones())).collect();
+        if one {
+            return Ok(ColumnarValue::Scalar(ScalarValue::UInt32(bits.iter().next().flatten())));
+        }
+        Ok(ColumnarValue::Array(Arc::new(bits)))
+    }
+}

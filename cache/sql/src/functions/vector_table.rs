@@ -1,0 +1,146 @@
+//! The vectors of a table, one a row, read part by part into memory that is used again.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::DataType;
+use datafusion::common::{DataFusionError, Result, exec_err, plan_err};
+use futures::{StreamExt, stream};
+use retort_cache::vectors::Rows;
+
+use super::found::blocking;
+use super::places::{has_words, keys_of};
+use super::rank::Place;
+use crate::parts::Table;
+
+/// Rows that are decoded at a time: half a megabyte of floats of the usual width stays in a core's cache.
+const ROWS: usize = 256;
+
+/// A column of vectors of a table.
+#[derive(Debug, Clone)]
+pub(super) struct VectorTable {
+    pub(super) table: Arc<Table>,
+    /// The column.
+    pub(super) column: usize,
+    pub(super) width: usize,
+}
+
+impl VectorTable {
+    /// The vectors of a table in the column of this name, or in the only one that has any.
+    ///
+    /// # Errors
+    /// If there is no such column, or there are several.
+    pub(super) fn of(table: Arc<Table>, column: Option<&str>) -> Result<Self> {
+        let fields = table.schema.fields().iter().enumerate();
+        let vectors = fields.filter_map(|(at, field)| match field.data_type() {
+            DataType::FixedSizeList(_, width) => Some((at, field.name().as_str(), usize::try_from(*width).ok()?)),
+            _ => None,
+        });
+        let vectors: Vec<(usize, &str, usize)> = vectors.collect();
+        let names = || vectors.iter().map(|(_, name, _)| *name).collect::<Vec<_>>().join(", ");
+        let table_name = &table.name;
+        let (column, width) = match (column, vectors.as_slice()) {
+            (None, [(at, _, width)]) => (*at, *width),
+            (None, []) => return plan_err!("{table_name} has no column of one vector a row"),
+            (None, [_, (_, second, _), ..]) => {
+                return plan_err!(
+                    "{table_name} has more than one column of vectors, {}: name one of them, as '{table_name}.{second}'",
+                    names()
+                );
+            }
+            (Some(wanted), _) => match vectors.iter().find(|(_, name, _)| *name == wanted) {
+                Some((at, _, width)) => (*at, *width),
+                None if vectors.is_empty() => return plan_err!("{table_name} has no column of one vector a row"),
+                None => return plan_err!("{table_name} has no column of vectors {wanted}; it has {}", names()),
+            },
+        };
+        Ok(Self { table, column, width })
+    }
+
+    /// The name of its table.
+    pub(super) fn name(&self) -> &str {
+        &self.table.name
+    }
+
+    /// Whether it is the same column of the same table.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.table, &other.table) && self.column == other.column
+    }
+
+    /// All parts.
+    pub(super) fn parts(&self) -> Vec<usize> {
+        (0..self.table.parts.len()).collect()
+    }
+
+    /// Rows of a part, by the manifest.
+    pub(super) fn rows(&self, part: usize) -> usize {
+        self.table.parts[part].rows.unwrap_or(0)
+    }
+
+    /// Reads a part, and further columns with it: as stored, checked.
+    pub(super) fn read(&self, part: usize, further: &[usize]) -> Result<VectorPart> {
+        let columns = [&[self.column], further].concat();
+        let stored = self.table.read(part, &columns)?;
+        let rows = Rows::of(&stored, self.table.schema.field(self.column).name());
+        let rows = rows.map_err(|error| DataFusionError::External(Box::new(error)))?;
+        Ok(VectorPart { rows, stored })
+    }
+
+    /// The vector of a row.
+    pub(super) async fn vector(&self, place: Place) -> Result<Vec<f32>> {
+        let table = self.clone();
+        blocking(move || {
+            let part = table.read(place.part as usize, &[])?;
+            let mut floats = Vec::new();
+            let row = place.row as usize;
+            Ok(part.decode(row..row + 1, &mut floats).to_vec())
+        })
+        .await
+    }
+
+    /// The first row with this key.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub(super) async fn find(&self, key: &str, partitions: usize) -> Result<Place> {
+        let find = |part: usize| {
+            let (table, key) = (self.table.clone(), key.to_owned());
+            blocking(move || {
+                let row = keys_of(&table, part)?.iter().position(|found| found == Some(key.as_str()));
+                Ok(row.map(|row| Place::new(part, row)))
+            })
+        };
+        // In order, and so the first is the same at any number of partitions.
+        let mut found = stream::iter(self.parts()).map(find).buffered(partitions.max(1));
+        while let Some(place) = found.next().await {
+            if let Some(place) = place? {
+                return Ok(place);
+            }
+        }
+        let what = if has_words(&self.table) { "word" } else { "id" };
+        exec_err!("no row of {} has the {what} {key}", self.name())
+    }
+}
+
+/// A part in memory, as stored.
+pub(super) struct VectorPart {
+    rows: Rows,
+    /// All columns that were read.
+    pub(super) stored: RecordBatch,
+}
+
+impl VectorPart {
+    /// Its rows, some at a time.
+    pub(super) fn batches(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+        let rows = self.rows.len();
+        (0..rows).step_by(ROWS).map(move |from| from..(from + ROWS).min(rows))
+    }
+
+    /// The floats of some rows, `[rows, width]`, in memory that is used again.
+    pub(super) fn decode<'a>(&self, rows: Range<usize>, floats: &'a mut Vec<f32>) -> &'a [f32] {
+        floats.resize(rows.len() * self.rows.width(), 0.0);
+        self.rows.decode(rows, floats);
+        floats
+    }
+}

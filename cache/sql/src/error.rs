@@ -28,6 +28,14 @@ pub enum Error {
         /// The names there are.
         known: String,
     },
+    /// A query calls a table function that does not exist.
+    #[error("there is no table function {function}; there are {known}")]
+    UnknownFunction {
+        /// The name called.
+        function: String,
+        /// The names there are.
+        known: String,
+    },
     /// A statement that does not ask but do.
     #[error("{statement} is refused: only queries are answered (SELECT, WITH, EXPLAIN, SHOW, DESCRIBE)")]
     NotAQuery {

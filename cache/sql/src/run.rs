@@ -94,12 +94,17 @@ async fn plan(context: &SessionContext, statement: Statement) -> Result<LogicalP
     Ok(plan)
 }
 
-/// Tells which tables there are if the reason is that one of them is none.
+/// Tells which tables, or table functions, there are if the reason is that one of them is none.
 fn explain_failure(context: &SessionContext, tables: &[TableReference], error: DataFusionError) -> Error {
     let state = context.state();
-    let is_function = |table: &TableReference| state.table_functions().contains_key(table.table());
+    let functions = state.table_functions();
+    if let Some(function) = unknown_function(&error) {
+        let mut known: Vec<&str> = functions.keys().map(String::as_str).collect();
+        known.sort_unstable();
+        return Error::UnknownFunction { function, known: known.join(", ") };
+    }
     let exists = |table: &TableReference| context.table_exist(table.clone()).unwrap_or(false);
-    let unknown = tables.iter().find(|table| !exists(table) && !is_function(table));
+    let unknown = tables.iter().find(|table| !exists(table) && !functions.contains_key(table.table()));
     let catalog = context.catalog(CATALOG);
     match (unknown, catalog.as_ref().and_then(|catalog| catalog.downcast_ref::<Schemas>())) {
         (Some(unknown), Some(schemas)) => {
@@ -107,4 +112,11 @@ fn explain_failure(context: &SessionContext, tables: &[TableReference], error: D
         }
         _ => error.into(),
     }
+}
+
+/// The table function that DataFusion did not find. Its words are all that tells: tests hold them.
+fn unknown_function(error: &DataFusionError) -> Option<String> {
+    let DataFusionError::Plan(words) = error.find_root() else { return None };
+    let (function, rest) = words.strip_prefix("table function '")?.split_once('\'')?;
+    rest.starts_with(" not found").then(|| function.to_owned())
 }

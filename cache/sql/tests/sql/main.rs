@@ -2,151 +2,16 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking, as tests do")]
 
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+mod fixture;
+mod functions;
+mod refusals;
+mod slt;
 
-use arrow::array::{
-    ArrayRef, BinaryArray, BooleanArray, FixedSizeBinaryArray, Float32Array, Float64Array, ListArray, RecordBatch,
-    StringArray, UInt32Array, UInt64Array, new_empty_array,
-};
-use arrow::buffer::OffsetBuffer;
-use arrow::datatypes::{DataType, Schema};
-use retort_cache::{Dataset, DatasetWriter, SplitPlan, TeacherWriter, vectors, write_plain_table};
-use retort_schemas::manifest::BatchPlan;
-use retort_schemas::{Dtype, VectorType, features, runs, tables};
-use retort_sql::{Error, Format, open, run_blocking};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use retort_sql::{Error, Format, open};
 use serde_json::{Value, json};
 
-const VECTOR: VectorType = VectorType { dtype: Dtype::F32, width: 2 };
-
-fn ids(kind: u8, shard: u8, count: usize) -> ArrayRef {
-    let ids = (0..count).map(|row| [kind, shard, row as u8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff]);
-    Arc::new(FixedSizeBinaryArray::try_from_iter(ids).unwrap())
-}
-
-fn words(words: &[String]) -> ArrayRef {
-    Arc::new(StringArray::from_iter_values(words))
-}
-
-/// A list column of the field's item type with one list of `lengths` each.
-fn lists(schema: &Schema, name: &str, lengths: &[usize], values: ArrayRef) -> ArrayRef {
-    let DataType::List(item) = schema.field_with_name(name).unwrap().data_type() else { panic!("{name}") };
-    Arc::new(ListArray::new(item.clone(), OffsetBuffer::from_lengths(lengths.iter().copied()), values, None))
-}
-
-fn item(schema: &Schema, name: &str) -> DataType {
-    let DataType::List(item) = schema.field_with_name(name).unwrap().data_type() else { panic!("{name}") };
-    item.data_type().clone()
-}
-
-/// Three images, two texts and four samples: sample i asks text i % 2 about image i % 3.
-fn shard(split: &str, shard: u8) -> Vec<(&'static str, RecordBatch)> {
-    let name = |what: &str, row: usize| format!("{split}/{shard}/{what}{row}");
-    let images = RecordBatch::try_new(
-        tables::images::schema(),
-        vec![
-            ids(1, shard, 3),
-            words(&[0, 1, 2].map(|row| name("image", row))),
-            Arc::new(BinaryArray::from_iter_values([vec![7_u8; 5], vec![8; 6], vec![9; 12345]])),
-            words(&["png", "png", "jpeg"].map(str::to_owned)),
-            Arc::new(UInt32Array::from(vec![64; 3])),
-            Arc::new(UInt32Array::from(vec![48; 3])),
-            Arc::new(UInt32Array::from(vec![640; 3])),
-            Arc::new(UInt32Array::from(vec![480; 3])),
-            Arc::new(UInt64Array::from(vec![u64::MAX; 3])),
-        ],
-    );
-    let schema = tables::texts::schema();
-    let empty = |column: &str| lists(&schema, column, &[0, 0], new_empty_array(&item(&schema, column)));
-    let (objects, parts) = (empty(tables::texts::OBJECTS), empty(tables::texts::PARTS));
-    let words_of = words(&[0, 1].map(|row| name("text", row)));
-    let texts = RecordBatch::try_new(schema.clone(), vec![ids(2, shard, 2), words_of, objects, parts]);
-    let schema = tables::samples::schema();
-    let empty = |column: &str| lists(&schema, column, &[0; 4], new_empty_array(&item(&schema, column)));
-    let texts_of = Arc::new(UInt32Array::from(vec![0, 1, 0, 1]));
-    let samples = RecordBatch::try_new(
-        schema.clone(),
-        vec![
-            words(&[0, 1, 2, 3].map(|row| name("sample", row))),
-            words(&["vqa"; 4].map(str::to_owned)),
-            words(&[split; 4].map(str::to_owned)),
-            Arc::new(UInt32Array::from(vec![0, 1, 2, 0])),
-            lists(&schema, tables::samples::TEXTS, &[1; 4], texts_of),
-            Arc::new(UInt32Array::from(vec![Some(0), Some(1), None, Some(1)])),
-            Arc::new(StringArray::from(vec![Some("yes"), Some("no, \"never\""), None, Some("no")])),
-            empty(tables::samples::ANSWERS),
-            empty(tables::samples::TARGETS),
-            Arc::new(StringArray::from(vec![Some("what"); 4])),
-            Arc::new(StringArray::from(vec![None::<&str>; 4])),
-            ids(1, shard, 4),
-        ],
-    );
-    let rejects = RecordBatch::new_empty(tables::rejects::schema());
-    vec![
-        (tables::images::NAME, images.unwrap()),
-        (tables::texts::NAME, texts.unwrap()),
-        (tables::samples::NAME, samples.unwrap()),
-        (tables::rejects::NAME, rejects),
-    ]
-}
-
-fn add_teacher(dataset: &Dataset, weights: &str, shards: &[(&str, u8)]) {
-    let plan = BatchPlan { images: 1, texts: 1 };
-    let identity = json!({ "weights": weights });
-    let mut teacher = TeacherWriter::open(dataset, "clip", true, VECTOR.dtype, identity, plan).unwrap();
-    for (name, shard) in shards {
-        let embed = |floats: &[f32]| -> ArrayRef { Arc::new(vectors::encode(VECTOR, floats).unwrap()) };
-        let images = vec![ids(1, *shard, 3), embed(&[1.0, 0.0, 0.0, 2.0, 3.0, 4.0])];
-        let texts = vec![ids(2, *shard, 2), embed(&[1.0, 1.0, 0.0, 0.0])];
-        let schema = features::tokens::schema(VECTOR);
-        let tokens = lists(&schema, "tokens", &[2, 1], embed(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]));
-        let span = new_empty_array(&item(&schema, "token_spans"));
-        let tokens = vec![ids(2, *shard, 2), tokens, lists(&schema, "token_spans", &[0, 0], span)];
-        let batch = |schema, columns| RecordBatch::try_new(schema, columns).unwrap();
-        let tables = [
-            (features::images::NAME, batch(features::images::schema(VECTOR), images)),
-            (features::texts::NAME, batch(features::texts::schema(VECTOR), texts)),
-            (features::tokens::NAME, batch(schema, tokens)),
-        ];
-        teacher.commit(name, &tables).unwrap();
-    }
-}
-
-/// Shards `train-00000`, `train-00001` and `val-00000`; the teacher has seen the first and the last.
-fn small_dataset(folder: &Path) -> Dataset {
-    for (split, shards) in [("train", vec![0, 1]), ("val", vec![2])] {
-        let plan = SplitPlan { name: split.to_owned(), source: "vqa".to_owned(), options: json!({}), answers: None };
-        let mut writer = DatasetWriter::begin(folder, plan).unwrap();
-        for number in shards {
-            writer.commit(&shard(split, number)).unwrap();
-        }
-        writer.finish().unwrap();
-    }
-    let dataset = Dataset::open(folder).unwrap();
-    add_teacher(&dataset, "one", &[("train-00000", 0), ("val-00000", 2)]);
-    dataset
-}
-
-fn ask_as(folder: &Path, sql: &str, format: Format) -> Result<Vec<u8>, Error> {
-    let mut out = Vec::new();
-    run_blocking(&open(folder)?, sql, format, &mut out)?;
-    Ok(out)
-}
-
-/// Rows as JSON.
-fn ask(folder: &Path, sql: &str) -> Value {
-    let answer = ask_as(folder, sql, Format::Json).unwrap_or_else(|error| panic!("{sql}: {error}"));
-    serde_json::from_slice(&answer).unwrap()
-}
-
-fn refusal(folder: &Path, sql: &str) -> String {
-    ask_as(folder, sql, Format::Csv).unwrap_err().to_string()
-}
-
-fn text(folder: &Path, sql: &str, format: Format) -> String {
-    String::from_utf8(ask_as(folder, sql, format).unwrap()).unwrap()
-}
+use fixture::{add_teacher, ask, ask_as, clip_folder, flip, refusal, small_dataset, small_run, text};
 
 #[test]
 fn counts_and_prunes_by_manifest() {
@@ -244,10 +109,6 @@ fn coverage_tells_of_missing_shards() {
     assert_eq!((&rows[0]["teacher"], &rows[1]["teacher"]), (&json!(clip_folder(&dataset, 0)), &Value::Null));
 }
 
-fn clip_folder(dataset: &Dataset, at: usize) -> String {
-    retort_cache::teachers_of(dataset).unwrap()[at].folder_name().to_owned()
-}
-
 #[test]
 fn namesakes_are_told_apart_by_fingerprint() {
     let folder = tempfile::tempdir().unwrap();
@@ -259,18 +120,6 @@ fn namesakes_are_told_apart_by_fingerprint() {
     assert_eq!(ask(folder.path(), &format!("SELECT count(*) AS n FROM \"{second}\".images")), json!([{"n": 3}]));
     let unknown = refusal(folder.path(), "SELECT * FROM clip.images");
     assert!(unknown.contains("no table clip.images") && unknown.contains(&format!("\"{second}\".images")), "{unknown}");
-}
-
-/// Flips the last byte of a column of a file of one row group.
-fn flip(path: &Path, file: &retort_schemas::manifest::TableFile, column: &str) {
-    let mut bytes = std::fs::read(path).unwrap();
-    let opened = ParquetRecordBatchReaderBuilder::try_new(std::fs::File::open(path).unwrap()).unwrap();
-    let chunk =
-        opened.metadata().row_group(0).columns().iter().find(|chunk| chunk.column_path().string() == column).unwrap();
-    let (offset, length) = chunk.byte_range();
-    assert!(offset + length <= file.rest_offset());
-    bytes[(offset + length - 1) as usize] ^= 1;
-    std::fs::write(path, bytes).unwrap();
 }
 
 #[test]
@@ -378,50 +227,6 @@ fn tables_and_plans_can_be_looked_at() {
     assert!(columns.contains("embedding") && columns.contains("shard"), "{columns}");
     let plan = text(folder.path(), "EXPLAIN SELECT source FROM images WHERE split = 'val'", Format::Table);
     assert!(plan.contains("shards=1 of 3"), "{plan}");
-}
-
-fn small_run(folder: &Path) -> PathBuf {
-    let write = |name: String, schema, columns| {
-        let batch = RecordBatch::try_new(schema, columns).unwrap();
-        write_plain_table(&folder.join(format!("{name}.parquet")), &batch).unwrap();
-    };
-    let metrics: Vec<ArrayRef> = vec![
-        Arc::new(UInt64Array::from(vec![1, 2])),
-        words(&["loss/task", "loss/task"].map(str::to_owned)),
-        Arc::new(Float64Array::from(vec![2.5, 1.5])),
-        Arc::new(Float64Array::from(vec![1e9, 1e9 + 1.0])),
-    ];
-    write("metrics".to_owned(), runs::metrics::schema(), metrics);
-    for split in ["test", "val"] {
-        let predictions: Vec<ArrayRef> = vec![
-            words(&[format!("{split}/7")]),
-            words(&["test-00000".to_owned()]),
-            Arc::new(UInt32Array::from(vec![7])),
-            words(&["what?".to_owned()]),
-            Arc::new(StringArray::from(vec![None::<&str>])),
-            words(&["blue".to_owned()]),
-            Arc::new(StringArray::from(vec![Some("red")])),
-            Arc::new(Float32Array::from(vec![Some(0.0)])),
-            Arc::new(Float32Array::from(vec![0.5])),
-        ];
-        // As version 1.0 had it, without the columns since.
-        let schema = runs::predictions::schema().project(&(0..predictions.len()).collect::<Vec<_>>()).unwrap();
-        write(format!("predictions-{split}"), Arc::new(schema), predictions);
-    }
-    let selection: Vec<ArrayRef> = vec![
-        words(&["7".to_owned()]),
-        words(&["test-00000".to_owned()]),
-        Arc::new(UInt32Array::from(vec![7])),
-        words(&["what?".to_owned()]),
-        Arc::new(UInt32Array::from(vec![0])),
-        Arc::new(UInt32Array::from(vec![4])),
-        Arc::new(Float32Array::from(vec![None::<f32>])),
-        Arc::new(Float32Array::from(vec![0.25])),
-        Arc::new(Float32Array::from(vec![0.5])),
-        Arc::new(BooleanArray::from(vec![true])),
-    ];
-    write("selection".to_owned(), runs::selection::schema(), selection);
-    folder.to_owned()
 }
 
 #[test]

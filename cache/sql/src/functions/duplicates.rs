@@ -160,7 +160,8 @@ impl Bands {
         for (mask, order) in &self.bands {
             let band = |image: &u32| images[*image as usize].hash & mask;
             let from = order.partition_point(|image| (band(image), *image as usize) <= (hash & mask, first));
-            let equal = order[from..].iter().take_while(|image| band(image) == hash & mask).map(|image| *image as usize);
+            let equal =
+                order[from..].iter().take_while(|image| band(image) == hash & mask).map(|image| *image as usize);
             close.extend(equal.filter(|other| (images[*other].hash ^ hash).count_ones() <= self.most));
         }
         // Pairs that share several bands were found as often.

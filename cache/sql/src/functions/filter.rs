@@ -48,7 +48,13 @@ impl Filter {
     }
 
     /// Which of some rows pass; null is no.
-    pub(super) fn passes(&self, table: &Table, part: usize, stored: &RecordBatch, rows: Range<usize>) -> Result<BooleanArray> {
+    pub(super) fn passes(
+        &self,
+        table: &Table,
+        part: usize,
+        stored: &RecordBatch,
+        rows: Range<usize>,
+    ) -> Result<BooleanArray> {
         let count = rows.len();
         let shown = table.shown(part, Some(stored), &self.columns, &self.schema, rows)?;
         let passes = self.physical.evaluate(&shown)?.into_array(count)?;

@@ -133,7 +133,8 @@ impl NearestJoin {
     }
 
     fn answer(&self, places: &[Place], bests: Vec<Best>) -> Result<RecordBatch> {
-        let pairs = places.iter().zip(bests).flat_map(|(place, best)| best.ordered().into_iter().map(|hit| (*place, hit)));
+        let pairs =
+            places.iter().zip(bests).flat_map(|(place, best)| best.ordered().into_iter().map(|hit| (*place, hit)));
         let (places, hits): (Vec<Place>, Vec<Hit>) = pairs.unzip();
         let others: Vec<Place> = hits.iter().map(|hit| hit.place).collect();
         let mut columns = place_columns(&self.vectors.table, &places)?;

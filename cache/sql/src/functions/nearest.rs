@@ -142,7 +142,10 @@ impl Nearest {
                 let (text, encoder, vectors) = (text.clone(), encoder.clone(), self.vectors.clone());
                 blocking(move || {
                     let Some((teacher, table)) = vectors.table.teacher() else {
-                        return exec_err!("{} belongs to no teacher, which could make a vector of {text:?}", vectors.name());
+                        return exec_err!(
+                            "{} belongs to no teacher, which could make a vector of {text:?}",
+                            vectors.name()
+                        );
                     };
                     encoder.encode(teacher, table, &text).map_err(DataFusionError::External)
                 })

@@ -69,10 +69,15 @@ impl Outliers {
     /// The mean direction, at length 1.
     async fn mean(self: Arc<Self>, partitions: usize) -> Result<Vec<f32>> {
         let (parts, this) = (self.vectors.parts(), self.clone());
-        let sums = fold(parts, partitions, || (Vec::new(), Vec::new()), move |(floats, sums), part| {
-            sums.push(this.directions(part, floats)?);
-            Ok(())
-        });
+        let sums = fold(
+            parts,
+            partitions,
+            || (Vec::new(), Vec::new()),
+            move |(floats, sums), part| {
+                sums.push(this.directions(part, floats)?);
+                Ok(())
+            },
+        );
         // Added up part by part, so that rounding is the same at any number of partitions.
         let (mut total, mut count) = (vec![0.0; self.vectors.width], 0);
         for (part, rows) in sums.await?.into_iter().flat_map(|(_, sums)| sums) {

@@ -1,6 +1,7 @@
 //! Rows of tables by their place, as every table function tells them: `split`, `shard`, `row` and `id`.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, StringArray, UInt32Array};
@@ -28,8 +29,8 @@ pub(super) fn place_fields(prefix: &str) -> Vec<Field> {
 pub(super) fn place_columns(table: &Table, places: &[Place]) -> Result<Vec<ArrayRef>> {
     let mut keys: BTreeMap<u32, StringArray> = BTreeMap::new();
     for place in places {
-        if !keys.contains_key(&place.part) {
-            keys.insert(place.part, keys_of(table, place.part as usize)?);
+        if let Entry::Vacant(part) = keys.entry(place.part) {
+            part.insert(keys_of(table, place.part as usize)?);
         }
     }
     let key = |place: &Place| {

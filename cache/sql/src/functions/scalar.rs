@@ -173,7 +173,8 @@ fn normalized(vectors: &Vectors, rows: usize, data_type: &DataType) -> Result<Ar
             Ok(Arc::new(FixedSizeListArray::try_new(item.clone(), *width, values, nulls)?))
         }
         DataType::List(item) => {
-            let lengths: Vec<usize> = directions.iter().map(|direction| direction.as_ref().map_or(0, &mut put)).collect();
+            let lengths: Vec<usize> =
+                directions.iter().map(|direction| direction.as_ref().map_or(0, &mut put)).collect();
             let (offsets, values) = (OffsetBuffer::from_lengths(lengths), Arc::new(Float32Array::from(floats)));
             Ok(Arc::new(ListArray::try_new(item.clone(), offsets, values, nulls)?))
         }

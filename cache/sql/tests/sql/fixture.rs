@@ -134,14 +134,19 @@ pub(crate) fn add_searched(
             let floats: Vec<f32> = (0..rows).flat_map(|row| vector(table, number, row)).collect();
             vectors::store(store, column, width, &floats).unwrap()
         };
-        let [images, texts] = [("images", 3), ("texts", 2)].map(|(table, rows)| stored(table, features::EMBEDDING, rows));
-        let [alone, prompt] = [features::words::ISOLATED, features::words::PROMPT].map(|column| stored(column, column, 2));
+        let [images, texts] =
+            [("images", 3), ("texts", 2)].map(|(table, rows)| stored(table, features::EMBEDDING, rows));
+        let [alone, prompt] =
+            [features::words::ISOLATED, features::words::PROMPT].map(|column| stored(column, column, 2));
         let of = |schema, first: ArrayRef, more: Vec<Vec<ArrayRef>>| {
             RecordBatch::try_new(schema, std::iter::once(first).chain(more.concat()).collect()).unwrap()
         };
         let new_words = words(&[0, 1].map(|row| format!("word{number}{row}")));
         let tables = [
-            (features::images::NAME, of(features::images::with(images.fields), ids(1, number, 3), vec![images.columns])),
+            (
+                features::images::NAME,
+                of(features::images::with(images.fields), ids(1, number, 3), vec![images.columns]),
+            ),
             (features::texts::NAME, of(features::texts::with(texts.fields), ids(2, number, 2), vec![texts.columns])),
             (
                 features::words::NAME,

@@ -42,5 +42,8 @@ fn an_unknown_table_or_function_lists_those_there_are() {
     assert!(error.hint().is_some_and(|hint| hint.starts_with("SHOW TABLES")), "{:?}", error.hint());
     let function = refusal(folder.path(), "SELECT * FROM nearst('clip.images', [1, 0], 1)");
     let known = "there is no table function nearst; there are ";
-    assert!(function.starts_with(known) && function.contains("near_duplicates, nearest, nearest_join, outliers"), "{function}");
+    assert!(
+        function.starts_with(known) && function.contains("near_duplicates, nearest, nearest_join, outliers"),
+        "{function}"
+    );
 }

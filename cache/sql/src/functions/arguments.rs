@@ -9,6 +9,8 @@ use datafusion::common::{DataFusionError, Result, ScalarValue, TableReference, p
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::Expr;
 
+use retort_schemas::{features, tables};
+
 use super::vector_table::VectorTable;
 use crate::Error;
 use crate::catalog::{CATALOG, Schemas};
@@ -128,6 +130,18 @@ impl<'a> Arguments<'a> {
             Some((table, found, column)) => VectorTable::of(self.shards(table, found)?, Some(column)),
             None => Err(self.unknown(name)),
         }
+    }
+
+    /// The table of what the rows of a teacher's table belong to, row by row.
+    pub(super) fn owner(&self, table: &Table) -> Option<Arc<Table>> {
+        let (_, features) = table.teacher()?;
+        let owner = match features {
+            features::images::NAME | features::patches::NAME => tables::images::NAME,
+            features::texts::NAME | features::tokens::NAME => tables::texts::NAME,
+            _ => return None,
+        };
+        let found = self.schemas()?.table(None, owner)?;
+        found.downcast_ref::<ShardTable>().map(|table| table.table().clone())
     }
 
     /// Says what an argument should be.

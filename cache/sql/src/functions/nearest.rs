@@ -67,7 +67,8 @@ impl TableFunctionImpl for NearestFunction {
         let filter = match arguments.value(3) {
             Some(_) => {
                 let condition = arguments.word(3, "a condition in quotes, such as 'split = ''val'''")?;
-                Some(Filter::of(&vectors.table, condition, arguments.state())?)
+                let owner = arguments.owner(&vectors.table);
+                Some(Filter::of(&vectors.table, owner.as_ref(), condition, arguments.state())?)
             }
             None => None,
         };
@@ -159,13 +160,11 @@ impl Nearest {
     /// Offers the rows of a part to the best.
     fn search(&self, query: &[f32], part: usize, floats: &mut Vec<f32>, best: &mut Best) -> Result<()> {
         let Some(query) = Direction::of(query) else { return Ok(()) };
-        let further = self.filter.as_ref().map_or(&[][..], |filter| &filter.columns);
+        let further = self.filter.as_ref().map_or(&[][..], Filter::columns);
         let read = self.vectors.read(part, further)?;
+        let filtered = self.filter.as_ref().map(|filter| filter.read(part)).transpose()?;
         for rows in read.batches() {
-            let passes = match &self.filter {
-                Some(filter) => Some(filter.passes(&self.vectors.table, part, &read.stored, rows.clone())?),
-                None => None,
-            };
+            let passes = filtered.as_ref().map(|filter| filter.passes(&read.stored, rows.clone())).transpose()?;
             let passes = |at: usize| passes.as_ref().is_none_or(|passes| passes.is_valid(at) && passes.value(at));
             let vectors = read.decode(rows.clone(), floats).chunks_exact(self.vectors.width.max(1));
             for (at, vector) in vectors.enumerate().filter(|(at, _)| passes(*at)) {
@@ -180,7 +179,7 @@ impl Nearest {
     async fn found(self: Arc<Self>, partitions: usize) -> Result<RecordBatch> {
         let query: Arc<[f32]> = self.floats(partitions).await?.into();
         let parts = match &self.filter {
-            Some(filter) => filter.parts(&self.vectors.table),
+            Some(filter) => filter.parts(),
             None => self.vectors.parts(),
         };
         let (wanted, search) = (self.wanted, self.clone());
@@ -214,7 +213,7 @@ impl Search for Nearest {
     fn describe(&self) -> String {
         let of = self.vectors.table.parts.len();
         let (filter, parts) = match &self.filter {
-            Some(filter) => (format!(", filter={}", filter.describe()), filter.parts(&self.vectors.table).len()),
+            Some(filter) => (format!(", filter={}", filter.describe()), filter.parts().len()),
             None => (String::new(), of),
         };
         format!("nearest {} of {}, shards={parts} of {of}{filter}", self.wanted, self.vectors.name())
@@ -229,7 +228,7 @@ impl Search for Nearest {
     }
 
     fn most_rows(&self) -> Option<usize> {
-        Some(self.wanted)
+        Some(self.vectors.at_most(self.wanted))
     }
 
     fn start(self: Arc<Self>, partitions: usize, _: usize) -> BoxStream<'static, Result<RecordBatch>> {

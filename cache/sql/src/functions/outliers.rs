@@ -129,7 +129,7 @@ impl Search for Outliers {
     }
 
     fn most_rows(&self) -> Option<usize> {
-        Some(self.wanted)
+        Some(self.vectors.at_most(self.wanted))
     }
 
     fn start(self: Arc<Self>, partitions: usize, _: usize) -> BoxStream<'static, Result<RecordBatch>> {

@@ -73,6 +73,11 @@ impl VectorTable {
         (0..self.table.parts.len()).collect()
     }
 
+    /// So many rows, or all where that is fewer.
+    pub(super) fn at_most(&self, wanted: usize) -> usize {
+        self.table.rows(self.parts()).map_or(wanted, |rows| rows.min(wanted))
+    }
+
     /// Rows of a part, by the manifest.
     pub(super) fn rows(&self, part: usize) -> usize {
         self.table.parts[part].rows.unwrap_or(0)

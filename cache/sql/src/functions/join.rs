@@ -103,13 +103,15 @@ impl NearestJoin {
         let (width, read) = (self.others.width.max(1), self.others.read(part, &[])?);
         // Of one column, each row would be its own nearest.
         let same = self.vectors.is(&self.others);
+        let mine = directions(&block.floats, width);
         for rows in read.batches() {
-            let others = read.decode(rows.clone(), floats);
-            for ((mine, place), best) in block.floats.chunks_exact(width).zip(&block.places).zip(bests.iter_mut()) {
-                let Some(mine) = Direction::of(mine) else { continue };
-                for (other, row) in others.chunks_exact(width).zip(rows.clone()) {
+            let others = directions(read.decode(rows.clone(), floats), width);
+            for ((mine, place), best) in mine.iter().zip(&block.places).zip(bests.iter_mut()) {
+                let Some(mine) = mine else { continue };
+                for (other, row) in others.iter().zip(rows.clone()) {
                     let other_place = Place::new(part, row);
-                    if let Some(score) = mine.cosine(other).filter(|_| !same || *place != other_place) {
+                    let score = other.as_ref().and_then(|other| mine.cosine_to(other));
+                    if let Some(score) = score.filter(|_| !same || *place != other_place) {
                         best.offer(Hit { score, place: other_place });
                     }
                 }
@@ -142,6 +144,11 @@ impl NearestJoin {
         columns.push(Arc::new(Float64Array::from_iter_values(hits.iter().map(|hit| hit.score))));
         Ok(RecordBatch::try_new(self.schema(), columns)?)
     }
+}
+
+/// Vectors with their lengths, which are as many sums as rows and not as pairs.
+fn directions(floats: &[f32], width: usize) -> Vec<Option<Direction<'_>>> {
+    floats.chunks_exact(width).map(Direction::of).collect()
 }
 
 /// A batch in pieces of so many rows.

@@ -92,8 +92,8 @@ impl NearestFunction {
         match &self.encoder {
             Some(encoder) => Ok(Query::Text(text.to_owned(), encoder.clone())),
             None => plan_err!(
-                "nearest cannot make a vector of {text:?}: this program has no encoder of texts and images, which takes a \
-                 build with the feature torch; give a vector such as [0.5, 1.0], or the id (32 hex digits) of a row of {}",
+                "nearest cannot make a vector of {text:?}: no encoder of texts and images was given \
+                 (retort_sql::Options::encoder), which takes a build with the feature torch; give a vector such as [0.5, 1.0], or the id (32 hex digits) of a row of {}",
                 vectors.name()
             ),
         }

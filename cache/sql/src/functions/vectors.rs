@@ -46,9 +46,13 @@ impl<'a> Direction<'a> {
 
     /// As [`cosine`].
     pub(super) fn cosine(&self, other: &[f32]) -> Option<f64> {
-        let norms = (self.square * sum(other, other, |x, y| x * y)).sqrt();
-        let cosine = sum(self.floats, other, |x, y| x * y) / norms;
-        (norms > 0.0 && !cosine.is_nan()).then(|| cosine.clamp(-1.0, 1.0))
+        Direction::of(other).and_then(|other| self.cosine_to(&other))
+    }
+
+    /// As [`cosine`], of two vectors whose lengths are known.
+    pub(super) fn cosine_to(&self, other: &Direction) -> Option<f64> {
+        let cosine = sum(self.floats, other.floats, |x, y| x * y) / (self.square * other.square).sqrt();
+        (!cosine.is_nan()).then(|| cosine.clamp(-1.0, 1.0))
     }
 }
 

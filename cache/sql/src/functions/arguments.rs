@@ -41,6 +41,7 @@ impl<'a> Arguments<'a> {
         }
         let value = |(at, argument): (usize, &'a Expr)| match argument {
             Expr::Literal(value, _) => Ok(value),
+            Expr::Column(name) => plan_err!("{usage}: argument {} is {name}, which wants quotes: '{name}'", at + 1),
             other => plan_err!("{usage} takes literals, argument {} is {other}", at + 1),
         };
         let values = args.exprs().iter().enumerate().map(value).collect::<Result<_>>()?;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use arrow::array::{AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{DFSchema, Result, exec_datafusion_err, exec_err, plan_err};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::Expr;
@@ -77,6 +78,12 @@ impl Filter {
             }
         }
         let condition = state.create_logical_expr(condition, &DFSchema::try_from(Schema::new(all))?)?;
+        let subquery = |part: &Expr| {
+            Ok(matches!(part, Expr::InSubquery(_) | Expr::Exists(_) | Expr::ScalarSubquery(_) | Expr::SetComparison(_)))
+        };
+        if condition.exists(subquery)? {
+            return plan_err!("the filter of {} is about one row at a time: it takes no SELECT", table.name);
+        }
         let mine = Columns::of(table, &condition, &Schema::empty())?;
         let owner = match owner {
             Some(owner) => {

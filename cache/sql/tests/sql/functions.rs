@@ -77,22 +77,28 @@ fn nearest_is_what_ordering_by_cosine_gives() {
 fn nearest_join_is_what_a_window_over_all_pairs_gives() {
     for store in CODED {
         let folder = searched(store);
-        for (mine, others, itself) in
-            [("images", "texts", "true"), ("images", "images", "(a.shard, a.row) <> (b.shard, b.row)")]
-        {
+        let other = "(a.shard, a.row) <> (b.shard, b.row)";
+        // So many hits are wanted of a row at last that each shard is a block of its own.
+        for (mine, others, itself, wanted, rows, blocks) in [
+            ("images", "texts", "true", 3, 24 * 3, 1),
+            ("images", "images", other, 3, 24 * 3, 1),
+            ("images", "images", other, 1 << 20, 24 * 23, 8),
+        ] {
             let id = |table: &str| if table == "images" { "image_id" } else { "text_id" };
             let plain = format!(
                 "SELECT split, shard, row, id, other_split, other_shard, other_row, other_id, score FROM (SELECT a.split, \
                  a.shard, a.row, a.{} AS id, b.split AS other_split, b.shard AS other_shard, b.row AS other_row, b.{} AS \
                  other_id, cosine_similarity(a.embedding, b.embedding) AS score, row_number() OVER (PARTITION BY a.shard, \
                  a.row ORDER BY cosine_similarity(a.embedding, b.embedding) DESC, b.shard, b.row) AS rank \
-                 FROM t.{mine} a CROSS JOIN t.{others} b WHERE {itself}) WHERE rank <= 3 ORDER BY shard, row, rank",
+                 FROM t.{mine} a CROSS JOIN t.{others} b WHERE {itself}) WHERE rank <= {wanted} ORDER BY shard, row, rank",
                 id(mine),
                 id(others)
             );
-            let sql = format!("SELECT * FROM nearest_join('t.{mine}', 't.{others}', 3)");
+            let sql = format!("SELECT * FROM nearest_join('t.{mine}', 't.{others}', {wanted})");
+            let plan = ask(folder.path(), &format!("EXPLAIN {sql}")).to_string();
+            assert!(plan.contains(&format!("blocks={blocks}")), "{plan}");
             let found = in_any_partitions(folder.path(), &sql);
-            assert_eq!(found.as_array().unwrap().len(), 8 * 3 * 3);
+            assert_eq!(found.as_array().unwrap().len(), rows);
             assert_eq!(found, ask(folder.path(), &plain), "{store} {mine} {others}");
         }
     }

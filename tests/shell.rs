@@ -22,7 +22,7 @@ fn the_shell_completes_answers_complains_and_remembers() -> Result {
         ["SELECT count(*) AS n\rFROM samples;\r", "| 10 |"],
         ["SELECT labl FROM samples;\r", "Did you mean 'samples.label'"],
         ["\\timing\r", "Times are told."],
-        [".format csv\r", "retort> "],
+        [".format csv\r", ""],
         ["SELECT 'x;y' AS word, 2;\r", "x;y,2\r\n"],
         ["\\dance\r", "There is no command \\dance."],
         // The one before the last.

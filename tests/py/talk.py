@@ -1,8 +1,11 @@
-"""Talks to a program through a terminal of its own: types words, and waits for what should come.
+"""Talks to a line editor through a terminal of its own: types a line, and waits for what should come of it.
 
     python3 tests/py/talk.py PROGRAM ARGUMENT... < [["typed", "expected"], ...]
 
-Ends with 0 once all has come and the program has ended with 0; else says what it waited for and what it saw.
+A line editor drops what was typed ahead while it was busy with the line before. So the next line is typed once it
+reads again, which it says by asking for bracketed paste; and what comes while it still edits is echo, not an answer.
+The last line ends the program. Ends with 0 once all has come and the program has ended with 0; else says what it waited
+for and what it saw.
 """
 
 import json
@@ -13,6 +16,14 @@ import sys
 import time
 
 LONGEST_SECS = 120
+# Bracketed paste, asked for by a line editor when it begins to read a line, and given up when the line is there.
+READS, HAS_READ = b"\x1b[?2004h", b"\x1b[?2004l"
+
+
+def is_answered(seen, typed, expected, last):
+    answer = seen.partition(HAS_READ)[2] if typed else seen
+    comes = answer.find(expected.encode())
+    return comes >= 0 and (last or READS in answer[comes:])
 
 
 def main():
@@ -22,10 +33,10 @@ def main():
         os.environ["TERM"] = "xterm"
         os.execv(sys.argv[1], sys.argv[1:])
     end = time.monotonic() + LONGEST_SECS
-    for typed, expected in conversation:
+    for at, (typed, expected) in enumerate(conversation, 1):
         os.write(terminal, typed.encode())
         seen = b""
-        while expected.encode() not in seen:
+        while not is_answered(seen, typed, expected, at == len(conversation)):
             ready, _, _ = select.select([terminal], [], [], max(0, end - time.monotonic()))
             try:
                 read = os.read(terminal, 65536) if ready else b""

@@ -6,9 +6,9 @@
 //!                    results (parquet, Markdown) <-- table (gains) <-- runs/ARM-SHOTS-seedN-HASH/
 //! ```
 //!
-//! A run's folder is named after a hash of its resolved recipe, so a changed protocol finds the runs that the change does
-//! not touch, and two conditions that differ in what is tested share their runs. Nothing else is kept of what was done:
-//! the folders of the runs say it.
+//! A run's folder is named after a hash of what decides it in its resolved recipe, so a changed protocol finds the runs
+//! that the change does not touch, and two conditions that differ in what is tested share their runs. Nothing else is
+//! kept of what was done: the folders of the runs say it.
 
 mod estimate;
 mod file;

@@ -159,9 +159,9 @@ impl Plan {
     }
 }
 
-/// `kd+ts-5%-seed1-0123abcd`: what it is for people, and a hash of everything that decides it.
+/// `kd+ts-5%-seed1-0123abcd`: what it is for people, and a hash of everything that decides what it learns.
 pub(super) fn folder_of(recipe: &Recipe) -> Result<String> {
-    let hash = blake3::hash(recipe.to_toml()?.as_bytes()).to_hex();
+    let hash = blake3::hash(recipe.deciding()?.as_bytes()).to_hex();
     Ok(format!("{}-{}-seed{}-{}", recipe.label(), recipe.data.shots, recipe.seed, &hash[..8]))
 }
 

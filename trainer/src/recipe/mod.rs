@@ -2,6 +2,7 @@
 
 mod adapt;
 mod augment;
+mod deciding;
 #[cfg(test)]
 mod page_tests;
 mod read;

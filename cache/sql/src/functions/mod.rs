@@ -11,6 +11,7 @@ mod outliers;
 mod places;
 mod rank;
 mod scalar;
+mod sieve;
 mod vector_table;
 mod vectors;
 

@@ -26,6 +26,7 @@ use super::filter::Filter;
 use super::found::{Found, Search, blocking, fold};
 use super::places::{has_words, place_columns, place_fields};
 use super::rank::{Best, Hit, Place};
+use super::sieve::Sieve;
 use super::vector_table::VectorTable;
 use super::vectors::Direction;
 
@@ -160,6 +161,7 @@ impl Nearest {
     /// Offers the rows of a part to the best.
     fn search(&self, query: &[f32], part: usize, floats: &mut Vec<f32>, best: &mut Best) -> Result<()> {
         let Some(query) = Direction::of(query) else { return Ok(()) };
+        let sieve = Sieve::of(query.floats());
         let further = self.filter.as_ref().map_or(&[][..], Filter::columns);
         let read = self.vectors.read(part, further)?;
         let filtered = self.filter.as_ref().map(|filter| filter.read(part)).transpose()?;
@@ -168,6 +170,9 @@ impl Nearest {
             let passes = |at: usize| passes.as_ref().is_none_or(|passes| passes.is_valid(at) && passes.value(at));
             let vectors = read.decode(rows.clone(), floats).chunks_exact(self.vectors.width.max(1));
             for (at, vector) in vectors.enumerate().filter(|(at, _)| passes(*at)) {
+                if best.least().is_some_and(|least| sieve.at_most(vector) < least) {
+                    continue;
+                }
                 if let Some(score) = query.cosine(vector) {
                     best.offer(Hit { score, place: Place::new(part, rows.start + at) });
                 }

@@ -59,6 +59,11 @@ impl Best {
         Self { wanted, hits: BinaryHeap::new() }
     }
 
+    /// The least score, if there are as many as wanted: a lower one is not among the best.
+    pub(super) fn least(&self) -> Option<f64> {
+        self.hits.peek().filter(|_| self.hits.len() >= self.wanted).map(|worst| worst.0.score)
+    }
+
     /// Keeps a hit if it is among the best.
     pub(super) fn offer(&mut self, hit: Hit) {
         if self.hits.len() < self.wanted {

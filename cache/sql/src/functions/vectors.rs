@@ -44,6 +44,11 @@ impl<'a> Direction<'a> {
         (square > 0.0).then_some(Self { floats, square })
     }
 
+    /// The vector itself.
+    pub(super) fn floats(&self) -> &'a [f32] {
+        self.floats
+    }
+
     /// As [`cosine`].
     pub(super) fn cosine(&self, other: &[f32]) -> Option<f64> {
         Direction::of(other).and_then(|other| self.cosine_to(&other))

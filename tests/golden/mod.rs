@@ -2,6 +2,7 @@
 
 mod bert;
 mod clip;
+mod families;
 mod pixels;
 mod pooling;
 

@@ -20,7 +20,7 @@ import tokenizers
 import torch
 import transformers
 
-from goldens import bert, clip, images, students
+from goldens import bert, clip, images, students, texts, vision
 
 def assert_versions():
     assert torch.__version__.split("+")[0] == "2.11.0", torch.__version__
@@ -40,6 +40,15 @@ MAKERS = {
     "clip-vision": clip.make_clip_vision,
     "bert": bert.make_bert,
     "minilm": bert.make_minilm,
+    "roberta": texts.make_roberta,
+    "xlm-roberta": texts.make_xlm_roberta,
+    "mpnet": texts.make_mpnet,
+    "distilbert": texts.make_distilbert,
+    "siglip": vision.make_siglip,
+    "siglip2": vision.make_siglip2,
+    "dinov2": vision.make_dinov2,
+    "dinov2-giant": vision.make_dinov2_giant,
+    "vit": vision.make_vit,
     "vilt": students.make_vilt,
     "vilt-mlm": students.make_vilt_mlm,
     "visualbert": students.make_visualbert,

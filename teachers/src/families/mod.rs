@@ -7,7 +7,13 @@
 
 mod bert;
 mod clip;
+mod dinov2;
+mod distilbert;
 mod layers;
+mod mpnet;
+mod roberta;
+mod siglip;
+mod vit;
 
 use crate::folder::ModelFolder;
 use crate::sides::Sides;
@@ -19,11 +25,18 @@ pub use clip::{ClipVision, ClipVisionConfig};
 type Open = fn(&ModelFolder) -> Result<Sides>;
 
 /// By the `model_type` of `config.json`.
-const FAMILIES: [(&str, Open); 4] = [
+const FAMILIES: [(&str, Open); 11] = [
     ("bert", bert::open),
     ("clip", clip::open),
     ("clip_text_model", clip::open_text),
     ("clip_vision_model", clip::open_vision),
+    ("dinov2", dinov2::open),
+    ("distilbert", distilbert::open),
+    ("mpnet", mpnet::open),
+    ("roberta", roberta::open),
+    ("siglip", siglip::open),
+    ("vit", vit::open),
+    ("xlm-roberta", roberta::open),
 ];
 
 /// Opens a folder as what its config says it is.

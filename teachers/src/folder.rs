@@ -68,6 +68,17 @@ impl ModelFolder {
         self.config.get(key).and_then(Value::as_i64).unwrap_or(default)
     }
 
+    /// Refuses a config that says another word under a key than the only one that is known.
+    ///
+    /// # Errors
+    /// [`Error::Config`].
+    pub(crate) fn expect(&self, key: &str, word: &str) -> Result<()> {
+        match self.config.get(key).and_then(Value::as_str) {
+            Some(found) if found != word => Err(self.refuse(format!("its {key} is {found:?}, expected {word:?}"))),
+            _ => Ok(()),
+        }
+    }
+
     /// That the config cannot be used.
     pub(crate) fn refuse(&self, problem: String) -> Error {
         Error::Config { path: self.config_path(), problem }

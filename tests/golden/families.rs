@@ -276,25 +276,72 @@ fn a_wrong_order_of_weights_is_found() -> Result {
     Ok(())
 }
 
+/// A changed copy of a golden model, opened.
+fn changed(name: &str, file: &str, key: &str, value: Value) -> Result<Result<Teacher, retort_teachers::Error>> {
+    let folder = tempfile::tempdir()?;
+    copy_folder(&golden(name), folder.path())?;
+    let path = folder.path().join(file);
+    let mut config: Value = if path.is_file() { serde_json::from_str(&fs::read_to_string(&path)?)? } else { json!({}) };
+    config[key] = value;
+    fs::write(&path, config.to_string())?;
+    Ok(Teacher::open(folder.path(), Device::Cpu, Dtype::F32))
+}
+
 #[test]
-fn a_processor_that_is_not_known_is_refused() -> Result {
-    let refusal = |name: &str, key: &str, value: Value| -> Result<String> {
-        let folder = tempfile::tempdir()?;
-        copy_folder(&golden(name), folder.path())?;
-        let path = folder.path().join("preprocessor_config.json");
-        let mut config: Value = serde_json::from_str(&fs::read_to_string(&path)?)?;
-        config[key] = value;
-        fs::write(&path, config.to_string())?;
-        Ok(Teacher::open(folder.path(), Device::Cpu, Dtype::F32).err().ok_or("it opened")?.to_string())
-    };
-    let said = refusal("siglip", "image_processor_type", json!("Siglip2ImageProcessor"))?;
-    assert!(said.contains("Siglip2ImageProcessor") && said.contains("SiglipImageProcessor"), "{said}");
-    let said = refusal("vit", "resample", json!(1))?;
-    assert!(said.contains("resample is 1, expected 2 (bilinear) or 3 (bicubic)"), "{said}");
-    let said = refusal("vit", "size", json!({ "height": 40, "width": 40 }))?;
-    assert!(said.contains("images come out as [40, 40], the model takes 32 x 32"), "{said}");
-    let said = refusal("dinov2", "crop_size", json!({ "height": 4, "width": 40 }))?;
-    assert!(said.contains("its patch_size is 8, its image_size 4"), "{said}");
+fn the_fingerprint_follows_what_each_family_reads() -> Result {
+    let (config, images, tokens) = ("config.json", "preprocessor_config.json", "tokenizer_config.json");
+    let square = json!({ "height": 36, "width": 36 });
+    for (name, file, key, value, changes) in [
+        ("roberta", config, "layer_norm_eps", json!(1e-6), true),
+        ("roberta", config, "pad_token_id", json!(0), true),
+        ("roberta", config, "torch_dtype", json!("float16"), false),
+        ("roberta", tokens, "model_max_length", json!(20), true),
+        ("roberta", "sentence_bert_config.json", "max_seq_length", json!(20), true),
+        ("roberta", "sentence_bert_config.json", "do_lower_case", json!(true), true),
+        ("distilbert", config, "activation", json!("relu"), true),
+        ("distilbert", config, "dropout", json!(0.3), false),
+        ("mpnet", config, "hidden_act", json!("relu"), true),
+        ("siglip", tokens, "model_input_names", json!(["input_ids", "attention_mask"]), true),
+        ("siglip", tokens, "pad_token", json!("<unk>"), true),
+        ("siglip", images, "resample", json!(2), true),
+        ("dinov2", images, "crop_size", square.clone(), true),
+        ("dinov2", images, "crop_size", json!({ "height": 40, "width": 40 }), false),
+        ("dinov2", config, "layer_norm_eps", json!(1e-5), true),
+        ("vit", images, "image_mean", json!([0.4, 0.5, 0.5]), true),
+        ("vit", images, "do_convert_rgb", json!(true), false),
+        ("clip-vision", images, "resample", json!(3), true),
+        ("clip-text", config, "hidden_act", json!("gelu"), true),
+    ] {
+        let before = Teacher::open(&golden(name), Device::Cpu, Dtype::F32)?.fingerprint(Dtype::F16);
+        let after = changed(name, file, key, value)?.map_err(|error| format!("{name}, {key}: {error}"))?;
+        assert_eq!(after.fingerprint(Dtype::F16) != before, changes, "{name}: {key} of {file}");
+    }
+    Ok(())
+}
+
+#[test]
+fn what_a_family_does_not_know_is_refused() -> Result {
+    let (config, images) = ("config.json", "preprocessor_config.json");
+    for (name, file, key, value, words) in [
+        (
+            "siglip",
+            images,
+            "image_processor_type",
+            json!("Siglip2ImageProcessor"),
+            "expected one of CLIPImageProcessor",
+        ),
+        ("vit", images, "resample", json!(1), "resample is 1, expected 2 (bilinear) or 3 (bicubic)"),
+        ("vit", images, "size", json!(40), "images come out as [40, 40], the model takes 32 x 32"),
+        ("vit", config, "pooler_act", json!("relu"), "its pooler_act is \"relu\", expected \"tanh\""),
+        ("dinov2", images, "crop_size", json!({ "height": 4, "width": 40 }), "its patch_size is 8, its image_size 4"),
+        ("mpnet", config, "relative_attention_num_buckets", json!(16), "expected 32"),
+        ("roberta", config, "position_embedding_type", json!("relative_key"), "expected \"absolute\""),
+        ("distilbert", config, "n_heads", json!(5), "5 attention heads do not divide its hidden_size 32"),
+        ("siglip", config, "model_type", json!("siglip2"), "expected one of bert, clip, clip_text_model, "),
+    ] {
+        let said = changed(name, file, key, value)?.err().ok_or_else(|| format!("{name} opened: {key}"))?.to_string();
+        assert!(said.contains(words) && said.contains(".json"), "{name}, {key}: {said}");
+    }
     // A folder of DINOv2 must say how large images are.
     let folder = tempfile::tempdir()?;
     copy_folder(&golden("dinov2"), folder.path())?;

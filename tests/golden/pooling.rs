@@ -75,7 +75,8 @@ fn a_sentence_transformers_folder_says_how_to_pool() -> Result {
     };
     let first = |column: Vec<f32>| column[0];
     let last = |column: Vec<f32>| column[column.len() - 1];
-    let poolings: [(&str, &dyn Fn(Vec<f32>) -> f32); 6] = [
+    type Pool<'a> = &'a dyn Fn(Vec<f32>) -> f32;
+    let poolings: [(&str, Pool<'_>); 6] = [
         ("mean_tokens", &mean),
         ("cls_token", &first),
         ("max_tokens", &max),

@@ -54,6 +54,7 @@ impl Default for BertConfig {
 pub(super) fn open(folder: &ModelFolder) -> Result<Sides> {
     let config: BertConfig = folder.config()?;
     folder.check_heads(config.num_attention_heads, config.hidden_size)?;
+    folder.expect("position_embedding_type", "absolute")?;
     let scope = folder.scope_below("bert", "embeddings.word_embeddings.weight");
     let parts = Parts {
         name: "bert",

@@ -58,6 +58,7 @@ impl Default for RobertaConfig {
 pub(super) fn open(folder: &ModelFolder) -> Result<Sides> {
     let config: RobertaConfig = folder.config()?;
     folder.check_heads(config.num_attention_heads, config.hidden_size)?;
+    folder.expect("position_embedding_type", "absolute")?;
     let scope = folder.scope_below("roberta", "embeddings.word_embeddings.weight");
     let parts = Parts {
         name: "roberta",

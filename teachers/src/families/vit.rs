@@ -35,8 +35,6 @@ struct VitConfig {
     qkv_bias: bool,
     /// Dimensions of what the pooler gives; those of a patch where none are said.
     pooler_output_size: Option<i64>,
-    /// What the pooler ends with.
-    pooler_act: String,
 }
 
 impl Default for VitConfig {
@@ -52,7 +50,6 @@ impl Default for VitConfig {
             layer_norm_eps: 1e-12,
             qkv_bias: true,
             pooler_output_size: None,
-            pooler_act: "tanh".to_owned(),
         }
     }
 }
@@ -66,8 +63,8 @@ pub(super) fn open(folder: &ModelFolder) -> Result<Sides> {
     let scope = folder.scope_below("vit", "embeddings.cls_token");
     let pooler = scope.sub("pooler").sub("dense");
     let pooled = pooler.has("weight").then(|| config.pooler_output_size.unwrap_or(config.hidden_size));
-    if pooled.is_some() && config.pooler_act != "tanh" {
-        return Err(folder.refuse(format!("its pooler_act is {:?}, expected tanh", config.pooler_act)));
+    if pooled.is_some() {
+        folder.expect("pooler_act", "tanh")?;
     }
     let preprocessing = preprocessing::open_square(folder, Processor::Vit, config.image_size)?;
     let details = json!({

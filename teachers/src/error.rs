@@ -32,12 +32,14 @@ pub enum Error {
         problem: String,
     },
     /// The model is of an architecture that this build does not know.
-    #[error("{} has model_type {found:?}: expected clip or bert", path.display())]
+    #[error("{} has model_type {found:?}: expected one of {known}", path.display())]
     UnknownArchitecture {
         /// The config file.
         path: PathBuf,
         /// What it says.
         found: String,
+        /// What there is.
+        known: String,
     },
     /// The tokenizer makes ids that the model has no embedding for.
     #[error("{} has {tokenizer} tokens, the model {model}: they do not belong together", path.display())]

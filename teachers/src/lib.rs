@@ -1,8 +1,8 @@
 //! Frozen encoders: images and texts of a data set into cached features.
 //!
 //! ```text
-//! model folder --> Teacher = image encoder (CLIP vision) and/or text encoder (CLIP text, BERT), with their
-//!                            preprocessing and tokenizer, and an identity that decides the fingerprint
+//! model folder --> families --> Teacher = image encoder and/or text encoder, with their preprocessing, tokenizer and
+//!                               pooling, and an identity that decides the fingerprint
 //!
 //! shard i of the data set                                             shard i of cache/<teacher>@<fingerprint8>
 //!   images.bytes --> decode, resize, crop (rayon) --> batches --> encoder --> images   [rows, width]
@@ -14,17 +14,23 @@
 //! [`teach()`] does shard i as a pure function of the data set, the teacher and i: a killed run that is started again
 //! writes the same bytes as one that was never stopped.
 
-mod bert;
-mod clip;
 mod error;
+mod families;
+mod folder;
+mod pooling;
+mod preprocessing;
+mod sentences;
 mod shard;
+mod sides;
 mod teach;
 mod teacher;
+mod tokenizer;
 
-pub use bert::{Bert, BertConfig, Pooling};
-pub use clip::{ClipText, ClipTextConfig, ClipVision, ClipVisionConfig};
 pub use error::{Error, Result};
+pub use families::{ClipVision, ClipVisionConfig};
+pub use pooling::Pooling;
 /// The layers and weights that teachers are built from.
 pub use retort_nn as nn;
+pub use sides::{ImageSide, ImageTower, Padding, TextFeatures, TextSide, TextTower};
 pub use teach::{Options, Report, Work, teach};
-pub use teacher::{ImageSide, Teacher, TextFeatures, TextSide};
+pub use teacher::Teacher;

@@ -240,4 +240,23 @@ mod tests {
         );
         Ok(())
     }
+    #[test]
+    fn a_teacher_of_images_alone_gives_no_texts_and_patches_of_its_own_size() -> Result<()> {
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/golden/dinov2");
+        let teacher = Teacher::open(&golden, Device::Cpu, Dtype::F32)?;
+        let folder = tempfile::tempdir().unwrap();
+        let dataset = dataset(folder.path(), &golden)?;
+        let batch = BatchPlan { images: 2, texts: 2 };
+        let options = Options { store: Dtype::F32.into(), patches: true, tokens: true, words: true, batch };
+        teach(&dataset, "dino", &teacher, &options, &Quiet, &Interrupt::default())?;
+        let cache = TeacherCache::open(&dataset, "dino")?;
+        let shard = &dataset.shards().next().unwrap()?;
+        let tables = cache.shard(&shard.name)?.unwrap().tables;
+        assert_eq!(tables.keys().collect::<Vec<_>>(), [features::images::NAME, features::patches::NAME]);
+        let table = cache.read(&dataset, shard, features::patches::NAME)?;
+        let grid = Rows::of(&table, features::patches::GRID)?;
+        // Cropped to 40 pixels: 5 x 5 patches of 8, where the model was made for 4 x 4.
+        assert_eq!((table.num_rows(), grid.of_row(2), grid.width()), (3, 50..75, 32));
+        Ok(())
+    }
 }

@@ -1,5 +1,5 @@
-//! What an encoded image means: bytes to RGB as Pillow's `convert("RGB")` gives it, resized as Pillow's `BICUBIC` does
-//! it, and back to bytes.
+//! What an encoded image means: bytes to RGB as Pillow's `convert("RGB")` gives it, resized as Pillow's `BICUBIC` and
+//! `BILINEAR` do it, and back to bytes.
 //!
 //! ```text
 //! bytes --> limits --> jpeg: byte for byte libjpeg-turbo --\
@@ -33,5 +33,5 @@ pub use error::{Error, Result};
 pub use limits::{LARGEST_FILE_BYTES, Limits};
 pub use orientation::Orientation;
 pub use phash::difference_hash;
-pub use resize::{resize, shortest_side};
+pub use resize::{Filter, resize, resize_with, shortest_side};
 pub use rgb::Rgb;

@@ -49,11 +49,7 @@ impl Checkpoint {
             let json: serde_json::Value = serde_json::from_str(&text).map_err(|error| malformed(error.to_string()))?;
             let map = json.get("weight_map").and_then(serde_json::Value::as_object);
             let map = map.ok_or_else(|| malformed("it has no weight_map".to_owned()))?;
-            let mut files: Vec<PathBuf> =
-                map.values().filter_map(|file| file.as_str()).map(|file| folder.join(file)).collect();
-            files.sort();
-            files.dedup();
-            return Self::open_files(&index, &files);
+            return Self::open_parts(folder, &index, map);
         }
         let pickle = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).find(|path| {
             path.extension().and_then(|ending| ending.to_str()).is_some_and(|ending| PICKLE_ENDINGS.contains(&ending))
@@ -70,6 +66,27 @@ impl Checkpoint {
     /// [`Error::Io`], [`Error::Malformed`].
     pub fn open_file(path: &Path) -> Result<Self> {
         Self::open_files(path, &[path.to_owned()])
+    }
+
+    /// Opens the files that an index names for its tensors, in the order of their names.
+    fn open_parts(folder: &Path, index: &Path, map: &serde_json::Map<String, serde_json::Value>) -> Result<Self> {
+        let malformed = |problem: String| Error::Malformed { path: index.to_owned(), problem };
+        let mut files = Vec::new();
+        for (tensor, part) in map {
+            let part = part.as_str().ok_or_else(|| malformed(format!("the file of {tensor} is {part}, no name")))?;
+            files.push(folder.join(part));
+        }
+        files.sort();
+        files.dedup();
+        if let Some(part) = files.iter().find(|file| !file.is_file()) {
+            return Err(Error::MissingPart { index: index.to_owned(), part: part.clone(), parts: files.len() });
+        }
+        let opened = Self::open_files(index, &files)?;
+        let absent = map.keys().find(|tensor| !opened.has(tensor));
+        match absent.map(|tensor| (tensor, map.get(tensor).and_then(serde_json::Value::as_str).unwrap_or_default())) {
+            Some((tensor, part)) => Err(malformed(format!("{tensor} is to be in {part}, and is not"))),
+            None => Ok(opened),
+        }
     }
 
     fn open_files(path: &Path, files: &[PathBuf]) -> Result<Self> {
@@ -173,4 +190,36 @@ pub fn save(tensors: &BTreeMap<String, Tensor>, key: &str, value: &str) -> Resul
         .map_err(|error| malformed(error.to_string()))?;
     let metadata = HashMap::from([(key.to_owned(), value.to_owned())]);
     safetensors::serialize(views, Some(metadata)).map_err(|error| malformed(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(folder: &Path, file: &str, tensor: &str) -> Result<()> {
+        let tensors = BTreeMap::from([(tensor.to_owned(), Tensor::f_from_slice(&[1_f32, 2.0])?)]);
+        let path = folder.join(file);
+        std::fs::write(&path, save(&tensors, "format", "pt")?).map_err(Error::io("write", &path))
+    }
+
+    #[test]
+    fn a_model_in_parts_needs_each_of_them() -> Result<()> {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let index = r#"{"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}"#;
+        std::fs::write(folder.join(INDEX), index).unwrap();
+        write(folder, "model-1.safetensors", "a")?;
+        let said = Checkpoint::open(folder).unwrap_err();
+        assert!(matches!(&said, Error::MissingPart { parts: 2, part, .. } if part.ends_with("model-2.safetensors")));
+        assert!(said.hint().is_some());
+        write(folder, "model-2.safetensors", "c")?;
+        let said = Checkpoint::open(folder).unwrap_err().to_string();
+        assert!(said.contains("b is to be in model-2.safetensors, and is not"), "{said}");
+        write(folder, "model-2.safetensors", "b")?;
+        let opened = Checkpoint::open(folder)?;
+        assert_eq!(opened.names().collect::<Vec<_>>(), ["a", "b"]);
+        std::fs::write(folder.join(INDEX), r#"{"weight_map": {"a": 1}}"#).unwrap();
+        assert!(matches!(Checkpoint::open(folder), Err(Error::Malformed { .. })));
+        Ok(())
+    }
 }

@@ -25,6 +25,16 @@ pub enum Error {
         /// The folder.
         folder: PathBuf,
     },
+    /// One of the files that the weights are divided into is not there.
+    #[error("{} names {parts} files of weights, of which {} is not there", index.display(), part.display())]
+    MissingPart {
+        /// The index.
+        index: PathBuf,
+        /// The file that is missing.
+        part: PathBuf,
+        /// How many there are to be.
+        parts: usize,
+    },
     /// A model folder has its weights only as a pickle, which can run any code when it is opened.
     #[error("{} is a pickle, which can run any code when opened: expected safetensors", path.display())]
     Pickle {
@@ -124,6 +134,7 @@ impl Error {
             Self::NoWeights { .. } => {
                 Some("point at a Hugging Face model folder (config.json, model.safetensors, tokenizer.json)".to_owned())
             }
+            Self::MissingPart { .. } => Some("copy or download all files of the model".to_owned()),
             Self::MissingTensor { .. } | Self::TensorShape { .. } => {
                 Some("do config.json and the weights come from the same model?".to_owned())
             }

@@ -6,7 +6,7 @@
 //! seed --------------> fresh values -/            names and shapes are checked here
 //!
 //! text bytes  --> TextTokenizer --> ids, byte spans
-//! image bytes --> pixels::decode --> Preprocessing (bicubic as Pillow, centre crop, normalise) --> floats
+//! image bytes --> pixels::decode --> Preprocessing (resize as Pillow, centre crop, normalise) --> floats
 //! ```
 //!
 //! A model is a plain struct of layers, built from a [`Scope`] by the names of the Hugging Face layout. The same code
@@ -17,6 +17,7 @@ mod checkpoint;
 mod error;
 mod layers;
 pub mod pixels;
+mod prepare;
 mod tokens;
 mod weights;
 
@@ -24,6 +25,7 @@ pub use bert::{BertEmbeddings, BertSizes, bert_layers};
 pub use checkpoint::{Checkpoint, file_hash, save};
 pub use error::{Error, Result};
 pub use layers::{Activation, Attention, Block, Embedding, LayerNorm, Linear, Mlp, NormOrder, attention_bias};
+pub use prepare::Preparation;
 pub use tokens::{Encoded, TextTokenizer};
 pub use weights::{Init, Scope, Weights};
 

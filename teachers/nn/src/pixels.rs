@@ -1,4 +1,4 @@
-//! Images as models see them: decoded to RGB, resized as Pillow's bicubic does, cropped, normalised.
+//! Images as models see them: decoded to RGB, resized as Pillow does, cropped, normalised.
 
 pub use retort_pixels::Rgb;
 use retort_pixels::shortest_side;
@@ -24,11 +24,31 @@ pub enum Resize {
     Exact([u32; 2]),
 }
 
+/// How pixels between pixels are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Filter {
+    /// Pillow's `BICUBIC`, with antialiasing.
+    #[default]
+    Bicubic,
+    /// Pillow's `BILINEAR`, with antialiasing.
+    Bilinear,
+}
+
+impl Filter {
+    fn is_bicubic(&self) -> bool {
+        *self == Self::Bicubic
+    }
+}
+
 /// What a model's `preprocessor_config.json` asks for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Preprocessing {
     /// How the image is resized, if at all.
     pub resize: Option<Resize>,
+    /// With what filter. Not written where it is bicubic, so that fingerprints from before there were others stay.
+    #[serde(default, skip_serializing_if = "Filter::is_bicubic")]
+    pub filter: Filter,
     /// The middle `[height, width]` is cut out; missing borders are black.
     pub crop: Option<[u32; 2]>,
     /// Multiplied with each byte, usually 1/255.
@@ -48,15 +68,23 @@ impl Preprocessing {
         let resized = match self.resize {
             Some(Resize::ShortestEdge(edge)) => {
                 let (width, height) = shortest_side(image.width, image.height, edge);
-                &resize(image, width, height)?
+                &self.resized(image, width, height)?
             }
-            Some(Resize::Exact([height, width])) => &resize(image, width, height)?,
+            Some(Resize::Exact([height, width])) => &self.resized(image, width, height)?,
             None => image,
         };
         Ok(match self.crop {
             Some([height, width]) => centre_crop(resized, width, height),
             None => resized.clone(),
         })
+    }
+
+    fn resized(&self, image: &Rgb, width: u32, height: u32) -> Result<Rgb> {
+        let filter = match self.filter {
+            Filter::Bicubic => retort_pixels::Filter::Bicubic,
+            Filter::Bilinear => retort_pixels::Filter::Bilinear,
+        };
+        Ok(retort_pixels::resize_with(image, width, height, filter)?)
     }
 
     /// `[3, height, width]` floats: (byte x rescale - mean) / std.
@@ -134,6 +162,7 @@ mod tests {
     fn the_longer_side_is_rounded_down() -> Result<()> {
         let preprocessing = Preprocessing {
             resize: Some(Resize::ShortestEdge(10)),
+            filter: Filter::Bicubic,
             crop: None,
             rescale: 1.0,
             mean: [0.0; 3],

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use tokenizers::{Tokenizer, TruncationParams};
 
+use crate::prepare::Preparation;
 use crate::{Error, Result};
 
 /// One text as tokens.
@@ -24,6 +25,7 @@ pub struct TextTokenizer {
     path: PathBuf,
     tokenizer: Tokenizer,
     longest: usize,
+    preparation: Preparation,
 }
 
 impl TextTokenizer {
@@ -50,7 +52,13 @@ impl TextTokenizer {
         tokenizer
             .with_truncation(Some(truncation))
             .map_err(|error| Error::Malformed { path: path.to_owned(), problem: error.to_string() })?;
-        Ok(Self { path: path.to_owned(), tokenizer, longest })
+        Ok(Self { path: path.to_owned(), tokenizer, longest, preparation: Preparation::default() })
+    }
+
+    /// The same, of texts that are prepared first; spans stay those of the text as it was.
+    #[must_use]
+    pub fn prepared(self, preparation: Preparation) -> Self {
+        Self { preparation, ..self }
     }
 
     /// Entries of the vocabulary, added tokens included.
@@ -81,11 +89,17 @@ impl TextTokenizer {
     /// # Errors
     /// [`Error::Tokenizer`].
     pub fn encode(&self, text: &str) -> Result<Encoded> {
-        let encoding = self.tokenizer.encode(text, true).map_err(|error| self.failed(&error))?;
+        let prepared = self.preparation.apply(text);
+        let encoding = self.tokenizer.encode(&*prepared.text, true).map_err(|error| self.failed(&error))?;
+        let special: Vec<bool> = encoding.get_special_tokens_mask().iter().map(|flag| *flag == 1).collect();
+        let spans = encoding.get_offsets().iter().map(|(start, end)| (*start as u32, *end as u32));
         Ok(Encoded {
             ids: encoding.get_ids().to_vec(),
-            spans: encoding.get_offsets().iter().map(|(start, end)| (*start as u32, *end as u32)).collect(),
-            special: encoding.get_special_tokens_mask().iter().map(|flag| *flag == 1).collect(),
+            spans: spans
+                .zip(&special)
+                .map(|(span, special)| if *special { span } else { prepared.in_original(span) })
+                .collect(),
+            special,
             truncated: !encoding.get_overflowing().is_empty(),
         })
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use retort_nn::pixels::{self, Preprocessing, Resize};
+use retort_nn::pixels::{self, Filter, Preprocessing, Resize};
 
 use super::Preparer;
 use crate::Result;
@@ -30,6 +30,7 @@ pub(crate) fn student_preprocessing(size: &recipe::Student) -> Preprocessing {
             Fit::Crop => Resize::ShortestEdge(side),
             Fit::Squash => Resize::Exact([side, side]),
         }),
+        filter: Filter::Bicubic,
         crop: Some([side, side]),
         rescale: 1.0 / 255.0,
         mean: [0.5; 3],

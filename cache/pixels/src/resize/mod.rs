@@ -1,4 +1,4 @@
-//! Bicubic with antialiasing, bit for bit as Pillow does it.
+//! Bicubic and bilinear with antialiasing, bit for bit as Pillow does it.
 //!
 //! Weights are 22-bit fixed point numbers, rows go before columns, and bytes are rounded and clipped in between: this is
 //! Pillow's definition, and integers sum to the same in any order, on any processor. The loops are written for the
@@ -15,15 +15,49 @@ use crate::{Error, Result, Rgb};
 
 /// Bits behind the point of a weight.
 const PRECISION: u32 = 22;
-/// Pixels from the centre to the end of the filter, where nothing is made smaller.
-const SUPPORT: f64 = 2.0;
+
+/// What weighs the pixels around a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Filter {
+    /// Keys' cubic with a = -0.5, Pillow's `BICUBIC`.
+    #[default]
+    Bicubic,
+    /// A triangle, Pillow's `BILINEAR`.
+    Bilinear,
+}
+
+impl Filter {
+    /// Pixels from the centre to the end of the filter, where nothing is made smaller.
+    fn support(self) -> f64 {
+        match self {
+            Self::Bicubic => 2.0,
+            Self::Bilinear => 1.0,
+        }
+    }
+
+    /// The weight at a distance from the centre.
+    fn at(self, x: f64) -> f64 {
+        match self {
+            Self::Bicubic => cubic(x),
+            Self::Bilinear => (1.0 - x.abs()).max(0.0),
+        }
+    }
+}
 
 /// Bicubic with antialiasing, a = -0.5: the pixels of Pillow's `resize((width, height), BICUBIC)`.
 ///
 /// # Errors
 /// [`Error::Resize`] if a side is 0.
 pub fn resize(image: &Rgb, width: u32, height: u32) -> Result<Rgb> {
-    resize_part(image, [0.0, 0.0, f64::from(image.width), f64::from(image.height)], width, height)
+    resize_with(image, width, height, Filter::Bicubic)
+}
+
+/// With a filter and antialiasing: the pixels of Pillow's `resize((width, height), ..)`.
+///
+/// # Errors
+/// [`Error::Resize`] if a side is 0.
+pub fn resize_with(image: &Rgb, width: u32, height: u32, filter: Filter) -> Result<Rgb> {
+    part_with(image, [0.0, 0.0, f64::from(image.width), f64::from(image.height)], width, height, filter)
 }
 
 /// Width and height when the shorter side becomes `side` and the other follows in proportion, rounded down: transformers'
@@ -35,8 +69,12 @@ pub fn shortest_side(width: u32, height: u32, side: u32) -> (u32, u32) {
     if width <= height { (side, scaled) } else { (scaled, side) }
 }
 
-/// The same of a part of an image: its left, top, right and bottom, which may lie between pixels.
+/// Bicubic, of a part of an image: its left, top, right and bottom, which may lie between pixels.
 pub(crate) fn resize_part(image: &Rgb, part: [f64; 4], width: u32, height: u32) -> Result<Rgb> {
+    part_with(image, part, width, height, Filter::Bicubic)
+}
+
+fn part_with(image: &Rgb, part: [f64; 4], width: u32, height: u32, filter: Filter) -> Result<Rgb> {
     let failed = |problem: &str| Error::Resize {
         from: [image.width, image.height],
         to: [width, height],
@@ -59,14 +97,14 @@ pub(crate) fn resize_part(image: &Rgb, part: [f64; 4], width: u32, height: u32) 
     let wide = if width == image.width && whole_rows {
         Cow::Borrowed(&image.data)
     } else {
-        let weights = Weights::new(image.width, [left, right], width);
+        let weights = Weights::new(image.width, [left, right], width, filter);
         Cow::Owned(Rows { data: &image.data, width: image.width as usize, weights: &weights }.resize())
     };
     let whole_columns = top == 0.0 && bottom == f64::from(image.height);
     let data = if height == image.height && whole_columns {
         wide.into_owned()
     } else {
-        let weights = Weights::new(image.height, [top, bottom], height);
+        let weights = Weights::new(image.height, [top, bottom], height, filter);
         Arch::new().dispatch(Columns { data: &wide, row: width as usize * 3, weights: &weights })
     };
     Ok(Rgb { width, height, data })
@@ -84,10 +122,10 @@ struct Weights {
 
 impl Weights {
     /// From the pixels between two places of `input` pixels to `output` pixels.
-    fn new(input: u32, [from, to]: [f64; 2], output: u32) -> Self {
+    fn new(input: u32, [from, to]: [f64; 2], output: u32, filter: Filter) -> Self {
         let scale = (to - from) / f64::from(output);
         let filter_scale = scale.max(1.0);
-        let support = SUPPORT * filter_scale;
+        let support = filter.support() * filter_scale;
         let stride = (support.ceil() as usize * 2 + 1).next_multiple_of(rows::PIXELS);
         let count = output as usize;
         let mut weights = Self { windows: Vec::with_capacity(count), stride, fixed: vec![0; count * stride] };
@@ -98,7 +136,7 @@ impl Weights {
             let first = (centre - support + 0.5).max(0.0) as usize;
             let last = ((centre + support + 0.5) as usize).min(input as usize);
             window.clear();
-            window.extend((first..last).map(|pixel| cubic((pixel as f64 - centre + 0.5) * (1.0 / filter_scale))));
+            window.extend((first..last).map(|pixel| filter.at((pixel as f64 - centre + 0.5) * (1.0 / filter_scale))));
             let sum: f64 = window.iter().sum();
             for (fixed, weight) in fixed.iter_mut().zip(&window) {
                 let weight = if sum == 0.0 { *weight } else { weight / sum } * f64::from(1 << PRECISION);
@@ -179,10 +217,21 @@ mod tests {
         for (width, height) in [(9, 7), (3, 7), (9, 20), (1, 1), (40, 2)] {
             let resized = resize(&image, width, height)?;
             assert_eq!(resized.data, [10, 200, 255].repeat((width * height) as usize), "{width}x{height}");
+            assert_eq!(resize_with(&image, width, height, Filter::Bilinear)?.data, resized.data, "{width}x{height}");
         }
         // A window of thousands of pixels.
         let long = Rgb { width: 19_999, height: 1, data: vec![255; 19_999 * 3] };
         assert_eq!(resize(&long, 1, 1)?.data, [255; 3]);
+        Ok(())
+    }
+
+    #[test]
+    fn bilinear_is_a_triangle() -> Result<()> {
+        // Made twice as wide, a new pixel lies a quarter of the way between two old ones.
+        let image = Rgb { width: 2, height: 1, data: [[0; 3], [100; 3]].concat() };
+        let wide = resize_with(&image, 4, 1, Filter::Bilinear)?;
+        assert_eq!(wide.data, [[0; 3], [25; 3], [75; 3], [100; 3]].concat());
+        assert_ne!(resize(&image, 4, 1)?.data, wide.data);
         Ok(())
     }
 

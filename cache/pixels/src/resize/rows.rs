@@ -150,6 +150,7 @@ mod avx2 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Filter;
     use super::*;
 
     #[test]
@@ -158,9 +159,11 @@ mod tests {
         for (width, height, to) in [(64, 5, 20), (7, 3, 7), (1, 9, 3), (3, 1, 90), (501, 4, 1), (33, 2, 32)] {
             // Also the extremes, whose sums overshoot.
             for data in [(0..width * height * 3).map(hash).collect(), vec![255; width * height * 3]] {
-                let weights = Weights::new(width as u32, [0.25, width as f64], to);
-                let rows = Rows { data: &data, width, weights: &weights };
-                assert_eq!(rows.resize(), rows.resize_portably(), "{width}x{height} to {to}");
+                for filter in [Filter::Bicubic, Filter::Bilinear] {
+                    let weights = Weights::new(width as u32, [0.25, width as f64], to, filter);
+                    let rows = Rows { data: &data, width, weights: &weights };
+                    assert_eq!(rows.resize(), rows.resize_portably(), "{width}x{height} to {to}, {filter:?}");
+                }
             }
         }
     }

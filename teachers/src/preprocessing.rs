@@ -1,0 +1,178 @@
+//! `preprocessor_config.json`: what becomes of an image before a tower sees it.
+
+use std::path::PathBuf;
+
+use retort_nn::pixels::{Filter, Preprocessing, Resize};
+use serde_json::Value;
+
+use crate::folder::{ModelFolder, parse, read_json};
+use crate::{Error, Result};
+
+const FILE: &str = "preprocessor_config.json";
+
+/// The image processors of transformers that are known: what they do where the file says nothing.
+///
+/// The reference is the slow, Pillow-backed one of each; the fast ones resize with torch and differ by grey levels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Processor {
+    /// `CLIPImageProcessor`.
+    Clip,
+    /// `BitImageProcessor`, which DINOv2 uses.
+    Bit,
+    /// `ViTImageProcessor`.
+    Vit,
+    /// `SiglipImageProcessor`, which SigLIP 2 of a fixed resolution uses too.
+    Siglip,
+}
+
+const KNOWN: [(&str, Processor); 4] =
+    [("CLIP", Processor::Clip), ("Bit", Processor::Bit), ("ViT", Processor::Vit), ("Siglip", Processor::Siglip)];
+
+impl Processor {
+    /// Reads the name of a class, `ViTImageProcessor`, its fast twin, or as it was called before, `ViTFeatureExtractor`.
+    fn named(class: &str) -> Option<Self> {
+        let class = class.strip_suffix("Fast").unwrap_or(class);
+        let name = class.strip_suffix("ImageProcessor").or_else(|| class.strip_suffix("FeatureExtractor"))?;
+        KNOWN.iter().find(|(known, _)| *known == name).map(|(_, processor)| *processor)
+    }
+
+    /// What it does by itself, for a tower that takes squares of `side` pixels.
+    fn usual(self, side: u32) -> Preprocessing {
+        let (resize, crop, filter, mean, std) = match self {
+            Self::Clip | Self::Bit => {
+                let mean = [0.481_454_66, 0.457_827_5, 0.408_210_73];
+                let std = [0.268_629_54, 0.261_302_6, 0.275_777_1];
+                (Resize::ShortestEdge(side), Some([side, side]), Filter::Bicubic, mean, std)
+            }
+            Self::Vit => (Resize::Exact([side, side]), None, Filter::Bilinear, [0.5; 3], [0.5; 3]),
+            Self::Siglip => (Resize::Exact([side, side]), None, Filter::Bicubic, [0.5; 3], [0.5; 3]),
+        };
+        Preprocessing { resize: Some(resize), filter, crop, rescale: 1.0 / 255.0, mean, std }
+    }
+
+    /// What a size means that is a plain number.
+    fn size_of_number(self, side: u32) -> Resize {
+        if self == Self::Vit { Resize::Exact([side, side]) } else { Resize::ShortestEdge(side) }
+    }
+}
+
+/// Reads the file, for a tower that takes squares of `side` pixels. A folder of CLIP may lack it.
+///
+/// # Errors
+/// [`Error::MissingFile`], [`Error::Config`].
+pub(crate) fn open(folder: &ModelFolder, usual: Processor, side: i64) -> Result<Preprocessing> {
+    let side = u32::try_from(side).unwrap_or(0);
+    let path = match folder.require(FILE) {
+        Err(Error::MissingFile { .. }) if usual == Processor::Clip => return Ok(usual.usual(side)),
+        path => path?,
+    };
+    let config: Value = read_json(&path)?;
+    let class = config.get("image_processor_type").or_else(|| config.get("feature_extractor_type"));
+    let reader = Reader { path, config: &config };
+    let processor = match class.and_then(Value::as_str) {
+        None => usual,
+        Some(class) => Processor::named(class).ok_or_else(|| {
+            let known = KNOWN.map(|(name, _)| format!("{name}ImageProcessor")).join(", ");
+            reader.refuse(format!("its image_processor_type is {class}, expected one of {known}"))
+        })?,
+    };
+    reader.read(processor, side)
+}
+
+/// As [`open`], for towers that take squares of `side` pixels and nothing else.
+///
+/// # Errors
+/// As [`open`]; [`Error::Config`] where images come out in another size.
+pub(crate) fn open_square(folder: &ModelFolder, usual: Processor, side: i64) -> Result<Preprocessing> {
+    let preprocessing = open(folder, usual, side)?;
+    let crop = preprocessing.crop.unwrap_or_default();
+    if crop.map(i64::from) == [side, side] {
+        return Ok(preprocessing);
+    }
+    let problem = format!("images come out as {crop:?}, the model takes {side} x {side}");
+    Err(Error::Config { path: folder.require(FILE)?, problem })
+}
+
+struct Reader<'a> {
+    path: PathBuf,
+    config: &'a Value,
+}
+
+impl Reader<'_> {
+    fn refuse(&self, problem: String) -> Error {
+        Error::Config { path: self.path.clone(), problem }
+    }
+
+    fn is_on(&self, key: &str, usual: bool) -> bool {
+        self.config.get(key).and_then(Value::as_bool).unwrap_or(usual)
+    }
+
+    fn read(&self, processor: Processor, side: u32) -> Result<Preprocessing> {
+        let mut read = processor.usual(side);
+        read.filter = self.filter(read.filter)?;
+        // The processors that do not cut anything out by themselves never do.
+        let cropped = read.crop.is_some() && self.is_on("do_center_crop", true);
+        if let Some(size) = self.config.get("size") {
+            read.resize = Some(self.size(size, processor)?);
+        }
+        if !self.is_on("do_resize", true) {
+            read.resize = None;
+        }
+        read.crop = match (cropped, self.config.get("crop_size"), read.resize) {
+            (true, Some(size), _) => Some(self.crop(size)?),
+            (true, None, _) => Some([side, side]),
+            (false, _, Some(Resize::Exact(sides))) => Some(sides),
+            (false, ..) => {
+                return Err(self.refuse("without a centre crop, size must give height and width".to_owned()));
+            }
+        };
+        if let Some(factor) = self.config.get("rescale_factor").and_then(Value::as_f64) {
+            read.rescale = factor as f32;
+        }
+        if !self.is_on("do_rescale", true) {
+            read.rescale = 1.0;
+        }
+        if self.is_on("do_normalize", true) {
+            for (key, channels) in [("image_mean", &mut read.mean), ("image_std", &mut read.std)] {
+                if let Some(values) = self.config.get(key) {
+                    *channels = parse(&self.path, values.clone())?;
+                }
+            }
+        } else {
+            (read.mean, read.std) = ([0.0; 3], [1.0; 3]);
+        }
+        Ok(read)
+    }
+
+    /// Pillow's numbers of filters.
+    fn filter(&self, usual: Filter) -> Result<Filter> {
+        match self.config.get("resample").and_then(Value::as_u64) {
+            None => Ok(usual),
+            Some(2) => Ok(Filter::Bilinear),
+            Some(3) => Ok(Filter::Bicubic),
+            Some(other) => Err(self.refuse(format!("resample is {other}, expected 2 (bilinear) or 3 (bicubic)"))),
+        }
+    }
+
+    fn size(&self, size: &Value, processor: Processor) -> Result<Resize> {
+        match (number(size), size.get("shortest_edge").and_then(number), sides(size)) {
+            (Some(side), ..) => Ok(processor.size_of_number(side)),
+            (_, Some(edge), _) => Ok(Resize::ShortestEdge(edge)),
+            (_, _, Some(sides)) => Ok(Resize::Exact(sides)),
+            _ => Err(self.refuse(format!("size is {size}, expected a shortest_edge or height and width"))),
+        }
+    }
+
+    fn crop(&self, size: &Value) -> Result<[u32; 2]> {
+        let square = number(size).or_else(|| size.get("shortest_edge").and_then(number)).map(|edge| [edge, edge]);
+        sides(size).or(square).ok_or_else(|| self.refuse(format!("crop_size is {size}")))
+    }
+}
+
+fn number(value: &Value) -> Option<u32> {
+    value.as_u64().and_then(|n| u32::try_from(n).ok())
+}
+
+fn sides(size: &Value) -> Option<[u32; 2]> {
+    Some([number(size.get("height")?)?, number(size.get("width")?)?])
+}

@@ -57,6 +57,14 @@ pub enum Error {
     /// DataFusion could not understand or answer the query. Its message is this error's message, not a cause of it.
     #[error("{}", plain(.0))]
     Query(Box<DataFusionError>),
+    /// Another error, and where in the query it is.
+    #[error("{error}\n{excerpt}")]
+    Pointed {
+        /// What is wrong.
+        error: Box<Error>,
+        /// The line of the query, and marks under the word.
+        excerpt: String,
+    },
     /// The answer could not be put into the wanted format.
     #[error("the answer cannot be written as {format}")]
     Encode {
@@ -84,6 +92,7 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Data(error) => return error.hint(),
+            Self::Pointed { error, .. } => return error.hint(),
             Self::Query(error) => match error.find_root() {
                 DataFusionError::External(error) => {
                     let own = || error.downcast_ref().and_then(Self::hint);
@@ -125,6 +134,12 @@ fn plain(error: &DataFusionError) -> String {
                 cause = error.source();
             }
             words
+        }
+        // The place is pointed at.
+        DataFusionError::SQL(error, _) => {
+            let words = error.to_string();
+            let words = words.strip_prefix("sql parser error: ").unwrap_or(&words);
+            crate::point::without_place(words).to_owned()
         }
         root => {
             let message = root.message().into_owned();

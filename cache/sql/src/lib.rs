@@ -59,6 +59,7 @@ mod functions;
 mod names;
 mod output;
 mod parts;
+mod point;
 mod run;
 mod scan;
 mod tables;
@@ -111,10 +112,11 @@ pub fn open_with(folder: &Path, options: &Options) -> Result<SessionContext> {
     } else {
         return Err(nothing());
     };
-    let config = SessionConfig::new()
+    let mut config = SessionConfig::new()
         .with_create_default_catalog_and_schema(false)
         .with_default_catalog_and_schema(catalog::CATALOG, schema)
         .with_information_schema(true);
+    config.options_mut().sql_parser.collect_spans = true;
     let context = SessionContext::new_with_config(config);
     context.register_catalog(catalog::CATALOG, Arc::new(schemas));
     functions::register(&context, options.encoder.clone());

@@ -11,7 +11,7 @@ use futures::StreamExt;
 
 use crate::catalog::{CATALOG, Schemas};
 use crate::output::Output;
-use crate::{Error, Format, Result};
+use crate::{Error, Format, Result, point};
 
 /// Answers the statements of `sql`, separated by `;`, and writes each answer as it comes.
 ///
@@ -23,7 +23,8 @@ use crate::{Error, Format, Result};
 /// [`Error::NotAQuery`] for whatever writes or reads outside the folder, [`Error::UnknownTable`] listing the tables,
 /// [`Error::Query`] with DataFusion's words, or with ours where a file is damaged; [`Error::Write`] if `out` fails.
 pub async fn run(context: &SessionContext, sql: &str, format: Format, out: &mut (dyn Write + Send)) -> Result<()> {
-    let statements = DFParser::parse_sql(sql)?;
+    let pointing = |error: DataFusionError| Error::from(error).pointing_into(sql);
+    let statements = DFParser::parse_sql(sql).map_err(pointing)?;
     if statements.is_empty() {
         return Err(Error::NoQuery { found: sql.to_owned() });
     }
@@ -41,11 +42,12 @@ pub async fn run(context: &SessionContext, sql: &str, format: Format, out: &mut 
         if at > 0 && format == Format::Csv {
             writeln!(out).map_err(Error::Write)?;
         }
-        let plan = plan(context, statement).await?;
-        let mut batches = context.execute_logical_plan(plan).await?.execute_stream().await?;
+        let plan = plan(context, sql, statement).await?;
+        let frame = context.execute_logical_plan(plan).await.map_err(pointing)?;
+        let mut batches = frame.execute_stream().await.map_err(pointing)?;
         let mut output = Output::open(format, &batches.schema(), out)?;
         while let Some(batch) = batches.next().await {
-            output.write(&batch?)?;
+            output.write(&batch.map_err(pointing)?)?;
         }
         output.finish()?;
     }
@@ -82,12 +84,15 @@ fn is_sql_query(sql: &Sql) -> bool {
     }
 }
 
-async fn plan(context: &SessionContext, statement: Statement) -> Result<LogicalPlan> {
+async fn plan(context: &SessionContext, sql: &str, statement: Statement) -> Result<LogicalPlan> {
     let state = context.state();
     let tables = state.resolve_table_references(&statement)?;
     let plan = match state.statement_to_plan(statement).await {
         Ok(plan) => plan,
-        Err(error) => return Err(explain_failure(context, &tables, error)),
+        Err(error) => {
+            let told = point::told(sql, &error);
+            return Err(explain_failure(context, &tables, error).pointing_at(sql, told));
+        }
     };
     // What looks like a query may still hold something else, such as SELECT INTO.
     SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false).verify_plan(&plan)?;

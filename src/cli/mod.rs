@@ -10,6 +10,7 @@ use retort_schemas::Store;
 mod cache;
 mod ingest;
 mod shift;
+mod size;
 
 pub use cache::*;
 pub use ingest::*;
@@ -232,7 +233,8 @@ pub struct Verify {
 /// runs, predictions, gains. See docs/sql.md.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  retort sql vqa/ -c \"SELECT question_type, count(*) FROM samples GROUP BY 1 ORDER BY 2 DESC\""
+    after_help = "Examples:\n  retort sql vqa/ -c \"SELECT question_type, count(*) FROM samples GROUP BY 1 ORDER BY 2 DESC\"\n  \
+                  retort sql vqa/ --memory-limit 2GiB --spill-dir /scratch -f large.sql --format parquet > answer.parquet"
 )]
 pub struct Sql {
     /// The data set, run or protocol's folder
@@ -247,6 +249,12 @@ pub struct Sql {
     /// table, csv, json, ndjson or parquet
     #[arg(long, default_value = "table")]
     pub format: String,
+    /// Memory that sorts, groups, joins and scans may hold at a time, such as 512MiB; without it, what they need
+    #[arg(long, value_name = "SIZE", value_parser = size::bytes)]
+    pub memory_limit: Option<usize>,
+    /// Where what does not fit into the limit is put meanwhile; without it, a query that needs more fails
+    #[arg(long, value_name = "DIR", requires = "memory_limit")]
+    pub spill_dir: Option<PathBuf>,
 }
 
 /// Train a student as a recipe says; run again, it continues

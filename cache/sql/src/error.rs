@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use datafusion::common::DataFusionError;
 
+use crate::options::bytes_in_words;
+
 /// Result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -65,6 +67,19 @@ pub enum Error {
         /// The line of the query, and marks under the word.
         excerpt: String,
     },
+    /// A query needs more memory than it may have.
+    #[error("the query needs more than the memory limit of {}{}: {problem}", bytes_in_words(*limit), match spill_folder {
+        Some(folder) => format!(", and what it would put into {} is not enough", folder.display()),
+        None => String::new(),
+    })]
+    OverLimit {
+        /// The limit.
+        limit: usize,
+        /// Where it may put what does not fit.
+        spill_folder: Option<PathBuf>,
+        /// What asked for more, in DataFusion's words.
+        problem: String,
+    },
     /// The answer could not be put into the wanted format.
     #[error("the answer cannot be written as {format}")]
     Encode {
@@ -105,6 +120,12 @@ impl Error {
             Self::NothingToAsk { .. } => {
                 "give the folder that `retort ingest`, `retort train` or `retort protocol` wrote"
             }
+            Self::OverLimit { spill_folder: None, .. } => {
+                "let it write to a disk what does not fit, with --spill-dir DIR, or give more with --memory-limit"
+            }
+            Self::OverLimit { .. } => {
+                "give more with --memory-limit; each core holds a shard of the columns that are read, and its part of a sort"
+            }
             Self::UnknownTable { .. } => "SHOW TABLES lists the tables; a teacher's are <teacher>.<table>",
             Self::NotAQuery { .. } => "to write an answer to a file: --format parquet > FILE",
             Self::OneResultOnly { .. } => "ask one at a time, or use another format",
@@ -117,6 +138,14 @@ impl Error {
 impl From<DataFusionError> for Error {
     fn from(error: DataFusionError) -> Self {
         Self::Query(Box::new(error))
+    }
+}
+
+/// The words of an error that is about memory.
+pub(crate) fn memory_problem(error: &DataFusionError) -> Option<String> {
+    match error.find_root() {
+        DataFusionError::ResourcesExhausted(_) => Some(plain(error)),
+        _ => None,
     }
 }
 

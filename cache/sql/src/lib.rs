@@ -57,6 +57,7 @@ mod columns;
 mod error;
 mod functions;
 mod names;
+mod options;
 mod output;
 mod parts;
 mod point;
@@ -75,16 +76,9 @@ pub use datafusion::execution::context::SessionContext;
 pub use error::{Error, Result};
 pub use functions::QueryEncoder;
 pub use names::{Names, TableNames};
+pub use options::Options;
 pub use output::Format;
 pub use run::{run, run_blocking};
-
-/// What a folder is opened with.
-#[derive(Debug, Clone, Default)]
-#[non_exhaustive]
-pub struct Options {
-    /// Makes vectors of the texts and images that `nearest` is asked for; without it, it takes vectors and ids.
-    pub encoder: Option<Arc<dyn QueryEncoder>>,
-}
 
 /// Opens a data set, a run or the results of a protocol, with its tables as described [above](crate) and the functions.
 ///
@@ -100,7 +94,7 @@ pub fn open(folder: &Path) -> Result<SessionContext> {
 /// As [`open`], with options.
 ///
 /// # Errors
-/// As [`open`].
+/// As [`open`]; [`Error::Data`] if the folder for spilling cannot be made.
 pub fn open_with(folder: &Path, options: &Options) -> Result<SessionContext> {
     let nothing = || Error::NothingToAsk { path: folder.to_owned() };
     let (schema, schemas) = if folder.join(DATASET_FILE).is_file() {
@@ -117,7 +111,9 @@ pub fn open_with(folder: &Path, options: &Options) -> Result<SessionContext> {
         .with_default_catalog_and_schema(catalog::CATALOG, schema)
         .with_information_schema(true);
     config.options_mut().sql_parser.collect_spans = true;
-    let context = SessionContext::new_with_config(config);
+    let opened = Arc::new(options::Opened { options: options.clone() });
+    let config = options::tuned(config, options).with_extension(opened);
+    let context = SessionContext::new_with_config_rt(config, options::runtime(options)?);
     context.register_catalog(catalog::CATALOG, Arc::new(schemas));
     functions::register(&context, options.encoder.clone());
     Ok(context)

@@ -10,6 +10,8 @@ use datafusion::sql::sqlparser::ast::Statement as Sql;
 use futures::StreamExt;
 
 use crate::catalog::{CATALOG, Schemas};
+use crate::error::memory_problem;
+use crate::options::Opened;
 use crate::output::Output;
 use crate::{Error, Format, Result, point};
 
@@ -21,9 +23,13 @@ use crate::{Error, Format, Result, point};
 ///
 /// # Errors
 /// [`Error::NotAQuery`] for whatever writes or reads outside the folder, [`Error::UnknownTable`] listing the tables,
+/// [`Error::OverLimit`] if the memory limit is too small,
 /// [`Error::Query`] with DataFusion's words, or with ours where a file is damaged; [`Error::Write`] if `out` fails.
 pub async fn run(context: &SessionContext, sql: &str, format: Format, out: &mut (dyn Write + Send)) -> Result<()> {
-    let pointing = |error: DataFusionError| Error::from(error).pointing_into(sql);
+    let pointing = |error: DataFusionError| match over_limit(context, &error) {
+        Some(error) => error,
+        None => Error::from(error).pointing_into(sql),
+    };
     let statements = DFParser::parse_sql(sql).map_err(pointing)?;
     if statements.is_empty() {
         return Err(Error::NoQuery { found: sql.to_owned() });
@@ -97,6 +103,14 @@ async fn plan(context: &SessionContext, sql: &str, statement: Statement) -> Resu
     // What looks like a query may still hold something else, such as SELECT INTO.
     SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false).verify_plan(&plan)?;
     Ok(plan)
+}
+
+/// What is to be said of an error about memory.
+fn over_limit(context: &SessionContext, error: &DataFusionError) -> Option<Error> {
+    let problem = memory_problem(error)?;
+    let opened = Opened::of(context)?;
+    let (limit, spill_folder) = (opened.options.memory_limit?, opened.options.spill_folder.clone());
+    Some(Error::OverLimit { limit, spill_folder, problem })
 }
 
 /// Tells which tables, or table functions, there are if the reason is that one of them is none.

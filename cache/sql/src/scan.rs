@@ -21,6 +21,7 @@ use datafusion::common::runtime::SpawnedTask;
 use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DataFusionError, Result, Statistics, internal_err};
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_expr::EquivalenceProperties;
@@ -179,8 +180,13 @@ impl ExecutionPlan for ShardScan {
         let batch_size = context.session_config().batch_size().min(self.limit.unwrap_or(usize::MAX));
         let rows = self.table.batch_rows(batch_size);
         let schema = self.schema();
-        let reader =
-            PartReader { table: self.table.clone(), projection: self.projection.clone(), schema: schema.clone() };
+        let held = MemoryConsumer::new(format!("ShardScan of {}", self.table.name)).register(context.memory_pool());
+        let reader = PartReader {
+            table: self.table.clone(),
+            projection: self.projection.clone(),
+            schema: schema.clone(),
+            held: Arc::new(held),
+        };
         let batches = stream::iter(parts)
             .then(move |part| reader.clone().read(part))
             .map_ok(move |part| stream::iter(part.batches(rows)))
@@ -195,6 +201,8 @@ struct PartReader {
     table: Arc<Table>,
     projection: Arc<[usize]>,
     schema: SchemaRef,
+    /// What a part takes while it is in memory.
+    held: Arc<MemoryReservation>,
 }
 
 impl PartReader {
@@ -203,12 +211,15 @@ impl PartReader {
             && let Some(rows) = self.table.parts[part].rows
         {
             // Nothing in the file is asked for.
-            return Ok(ReadPart { reader: self, part, stored: None, rows });
+            return Ok(ReadPart { held: self.held.new_empty(), reader: self, part, stored: None, rows });
         }
         let read = move || {
             let stored = self.table.read(part, &self.projection)?;
             let rows = stored.num_rows();
-            Ok(ReadPart { reader: self, part, stored: Some(stored), rows })
+            // Counted and not asked for, so that a sort that holds much makes room for the next shard by spilling.
+            let held = self.held.new_empty();
+            held.grow(stored.get_array_memory_size());
+            Ok(ReadPart { held, reader: self, part, stored: Some(stored), rows })
         };
         // Reading and checking block, so they get threads of their own; other partitions go on meanwhile.
         SpawnedTask::spawn_blocking(read).await.map_err(|error| DataFusionError::External(Box::new(error)))?
@@ -217,6 +228,8 @@ impl PartReader {
 
 /// A part in memory, still as stored.
 struct ReadPart {
+    /// Given back when the last row is out.
+    held: MemoryReservation,
     reader: PartReader,
     part: usize,
     stored: Option<RecordBatch>,
@@ -226,8 +239,9 @@ struct ReadPart {
 impl ReadPart {
     /// Its rows as SQL shows them, some at a time, each made when it is asked for.
     fn batches(self, rows: usize) -> impl Iterator<Item = Result<RecordBatch>> {
-        let PartReader { table, projection, schema } = self.reader;
+        let PartReader { table, projection, schema, .. } = self.reader;
         (0..self.rows).step_by(rows).map(move |from| {
+            let _counted = &self.held;
             let rows = from..(from + rows).min(self.rows);
             table.shown(self.part, self.stored.as_ref(), &projection, &schema, rows)
         })

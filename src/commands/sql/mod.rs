@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use retort_sql::{Format, open, run_blocking};
+use retort_sql::{Format, Options, SessionContext, open_with, run_blocking};
 
 use crate::cli::Sql;
 
@@ -19,15 +19,22 @@ pub fn run(options: &Sql) -> Result<ExitCode> {
         (Some(query), _) => query.clone(),
         (None, Some(file)) => read(file)?,
         (None, None) if std::io::stdin().is_terminal() => {
-            shell::run(&open(&options.folder)?, &options.folder, format)?;
+            shell::run(&open(options)?, &options.folder, format)?;
             return Ok(ExitCode::SUCCESS);
         }
         (None, None) => read("-".as_ref())?,
     };
-    let context = open(&options.folder)?;
+    let context = open(options)?;
     let mut out = BufWriter::new(std::io::stdout());
     run_blocking(&context, &query, format, &mut out)?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn open(options: &Sql) -> Result<SessionContext> {
+    let mut opened = Options::default();
+    opened.memory_limit = options.memory_limit;
+    opened.spill_folder.clone_from(&options.spill_dir);
+    Ok(open_with(&options.folder, &opened)?)
 }
 
 fn read(file: &Path) -> Result<String> {

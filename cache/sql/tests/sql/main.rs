@@ -4,6 +4,7 @@
 
 mod fixture;
 mod functions;
+mod options;
 mod refusals;
 mod slt;
 

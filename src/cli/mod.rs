@@ -255,6 +255,9 @@ pub struct Sql {
     /// Where what does not fit into the limit is put meanwhile; without it, a query that needs more fails
     #[arg(long, value_name = "DIR", requires = "memory_limit")]
     pub spill_dir: Option<PathBuf>,
+    /// Leave damaged shards out and tell, after the answer, what that cost; without it a query that reads one fails
+    #[arg(long)]
+    pub skip_damaged: bool,
 }
 
 /// Train a student as a recipe says; run again, it continues

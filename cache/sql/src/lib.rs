@@ -63,6 +63,7 @@ mod parts;
 mod point;
 mod run;
 mod scan;
+mod skipped;
 mod tables;
 
 use std::path::Path;
@@ -79,6 +80,7 @@ pub use names::{Names, TableNames};
 pub use options::Options;
 pub use output::Format;
 pub use run::{run, run_blocking};
+pub use skipped::{Skipped, take_skipped};
 
 /// Opens a data set, a run or the results of a protocol, with its tables as described [above](crate) and the functions.
 ///
@@ -97,12 +99,14 @@ pub fn open(folder: &Path) -> Result<SessionContext> {
 /// As [`open`]; [`Error::Data`] if the folder for spilling cannot be made.
 pub fn open_with(folder: &Path, options: &Options) -> Result<SessionContext> {
     let nothing = || Error::NothingToAsk { path: folder.to_owned() };
+    let opened = options::Opened::with(options);
+    let skips = opened.skips.as_ref();
     let (schema, schemas) = if folder.join(DATASET_FILE).is_file() {
-        (tables::DATASET_SCHEMA, tables::of_dataset(Dataset::open(folder)?)?)
-    } else if let Some(schemas) = tables::of_protocol(folder) {
+        (tables::DATASET_SCHEMA, tables::of_dataset(Dataset::open(folder)?, skips)?)
+    } else if let Some(schemas) = tables::of_protocol(folder, skips) {
         (tables::PROTOCOL_SCHEMA, schemas)
     } else if folder.is_dir() {
-        (tables::RUN_SCHEMA, tables::of_run(folder)?.ok_or_else(nothing)?)
+        (tables::RUN_SCHEMA, tables::of_run(folder, skips)?.ok_or_else(nothing)?)
     } else {
         return Err(nothing());
     };
@@ -111,7 +115,6 @@ pub fn open_with(folder: &Path, options: &Options) -> Result<SessionContext> {
         .with_default_catalog_and_schema(catalog::CATALOG, schema)
         .with_information_schema(true);
     config.options_mut().sql_parser.collect_spans = true;
-    let opened = Arc::new(options::Opened { options: options.clone() });
     let config = options::tuned(config, options).with_extension(opened);
     let context = SessionContext::new_with_config_rt(config, options::runtime(options)?);
     context.register_catalog(catalog::CATALOG, Arc::new(schemas));

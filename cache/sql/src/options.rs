@@ -8,6 +8,7 @@ use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 
+use crate::skipped::Skips;
 use crate::{Error, QueryEncoder, Result};
 
 /// Consumers of memory that an error names, the largest first.
@@ -29,15 +30,24 @@ pub struct Options {
     /// Where sorts, groups and joins put what does not fit into the limit; it is made if it is not there. Without it a
     /// query that needs more than the limit fails.
     pub spill_folder: Option<PathBuf>,
+    /// Leaves damaged shards out of the tables they belong to; [`crate::take_skipped`] tells which. Without it, a query that
+    /// reads one fails.
+    pub skip_damaged: bool,
 }
 
 /// What a context was opened with, where its queries find it.
 #[derive(Debug)]
 pub(crate) struct Opened {
     pub(crate) options: Options,
+    /// Where scans tell what they skipped, if they may.
+    pub(crate) skips: Option<Arc<Skips>>,
 }
 
 impl Opened {
+    pub(crate) fn with(options: &Options) -> Arc<Self> {
+        Arc::new(Self { options: options.clone(), skips: options.skip_damaged.then(Arc::default) })
+    }
+
     /// Of a context that [`crate::open_with`] made.
     pub(crate) fn of(context: &SessionContext) -> Option<Arc<Self>> {
         context.state().config().get_extension()

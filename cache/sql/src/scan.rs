@@ -14,7 +14,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::runtime::SpawnedTask;
@@ -34,6 +34,7 @@ use datafusion::physical_plan::{
 use futures::{StreamExt, TryStreamExt, stream};
 
 use crate::parts::{Part, Table, Virtual};
+use crate::skipped::Skips;
 
 /// A table of a data set, a teacher or a run.
 #[derive(Debug)]
@@ -41,8 +42,14 @@ pub(crate) struct ShardTable(Arc<Table>);
 
 impl ShardTable {
     /// A table with the stored columns of `schema` and virtual ones behind them.
-    pub(crate) fn new(name: String, schema: &Schema, virtuals: &[Virtual], parts: Vec<Part>) -> Self {
-        Self(Arc::new(Table::new(name, schema, virtuals, parts)))
+    pub(crate) fn new(
+        name: String,
+        schema: &SchemaRef,
+        virtuals: &[Virtual],
+        parts: Vec<Part>,
+        skips: Option<&Arc<Skips>>,
+    ) -> Self {
+        Self(Arc::new(Table::new(name, schema, virtuals, parts, skips.cloned())))
     }
 
     /// What it is made of.
@@ -79,7 +86,7 @@ impl TableProvider for ShardTable {
         let table = &self.0;
         let may_pass = |part: &usize| filters.iter().all(|filter| table.parts[*part].may_pass(filter));
         let mut parts: Vec<usize> = (0..table.parts.len()).filter(may_pass).collect();
-        if let Some(limit) = limit {
+        if let Some(limit) = limit.filter(|_| !table.may_skip()) {
             // The first shards that hold enough rows are enough.
             let mut rows = 0;
             parts.retain(|part| {
@@ -170,7 +177,8 @@ impl ExecutionPlan for ShardScan {
             None => self.table.rows(self.partitions.iter().flatten().copied()),
         };
         let unknown = Statistics::new_unknown(self.properties.equivalence_properties().schema());
-        Ok(Arc::new(unknown.with_num_rows(rows.map_or(Precision::Absent, Precision::Exact))))
+        let known = if self.table.may_skip() { Precision::Inexact } else { Precision::Exact };
+        Ok(Arc::new(unknown.with_num_rows(rows.map_or(Precision::Absent, known))))
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {

@@ -3,6 +3,7 @@
 mod completion;
 mod input;
 mod shell;
+mod skipped;
 
 use std::io::{BufWriter, IsTerminal, Read};
 use std::path::Path;
@@ -27,11 +28,13 @@ pub fn run(options: &Sql) -> Result<ExitCode> {
     let context = open(options)?;
     let mut out = BufWriter::new(std::io::stdout());
     run_blocking(&context, &query, format, &mut out)?;
+    skipped::tell(&context);
     Ok(ExitCode::SUCCESS)
 }
 
 fn open(options: &Sql) -> Result<SessionContext> {
     let mut opened = Options::default();
+    opened.skip_damaged = options.skip_damaged;
     opened.memory_limit = options.memory_limit;
     opened.spill_folder.clone_from(&options.spill_dir);
     Ok(open_with(&options.folder, &opened)?)

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
+use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{DFSchema, DataFusionError, Result, exec_datafusion_err, exec_err, plan_err};
@@ -141,6 +142,10 @@ impl FilteredPart<'_> {
     /// Which of some rows pass; null is no. `stored` has the table's own columns.
     pub(super) fn passes(&self, stored: &RecordBatch, rows: Range<usize>) -> Result<BooleanArray> {
         let (filter, count) = (self.filter, rows.len());
+        if self.owner.as_ref().is_some_and(|(_, stored)| stored.num_rows() < rows.end) {
+            // The owner's shard is damaged and left out.
+            return Ok(BooleanArray::new(BooleanBuffer::new_unset(count), None));
+        }
         let shown = |columns: &Columns, part: usize, stored: &RecordBatch| {
             columns.table.shown(part, Some(stored), &columns.at, &columns.schema, rows.clone())
         };

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use retort_sql::{Error, Format, Options, open_with, run_blocking};
+use retort_cache::{Dataset, teachers_of};
+use retort_sql::{Error, Format, Options, open_with, run_blocking, take_skipped};
 
-use crate::fixture::{dataset_of, text};
+use crate::fixture::{dataset_of, flip, small_dataset, text};
 
 fn ask_with(folder: &Path, options: &Options, sql: &str) -> Result<String, Error> {
     let mut out = Vec::new();
@@ -70,4 +71,70 @@ fn a_scan_holds_a_shard_at_a_time() {
     let sql = "SELECT sum(n) AS n FROM (SELECT row_number() OVER (ORDER BY low, shard) AS n \
                FROM (SELECT bytes < arrow_cast('a', 'Binary') AS low, shard FROM images))";
     assert_eq!(ask_with(folder.path(), &options, sql).unwrap(), "n\n4371\n");
+}
+
+/// Flips a byte of a column of shard `train-00000`, of a teacher's table or the data set's own.
+fn damage(folder: &Path, teacher: Option<&str>, table: &str, column: &str) {
+    let dataset = Dataset::open(folder).unwrap();
+    let teachers = teachers_of(&dataset).unwrap();
+    let teacher = teacher.map(|name| teachers.iter().find(|teacher| teacher.manifest().name == name).unwrap());
+    let (folder, shard) = match teacher {
+        Some(teacher) => (teacher.folder().to_owned(), teacher.shard("train-00000").unwrap().unwrap()),
+        None => (folder.to_owned(), dataset.shard("train-00000").unwrap().unwrap()),
+    };
+    flip(&folder.join(table).join("train-00000.parquet"), &shard.tables[table], column);
+}
+
+#[test]
+fn a_damaged_shard_is_left_out_and_told_if_that_is_wanted() {
+    let folder = tempfile::tempdir().unwrap();
+    small_dataset(folder.path());
+    damage(folder.path(), Some("clip"), "images", "embedding");
+    damage(folder.path(), None, "texts", "text");
+    let mut options = Options::default();
+    options.skip_damaged = true;
+    let context = open_with(folder.path(), &options).unwrap();
+    let ask = |sql: &str| {
+        let mut out = Vec::new();
+        run_blocking(&context, sql, Format::Csv, &mut out).unwrap_or_else(|error| panic!("{sql}: {error}"));
+        let skipped = take_skipped(&context).into_iter();
+        let skipped: Vec<_> = skipped.map(|skipped| (skipped.table, skipped.shard, skipped.rows)).collect();
+        (String::from_utf8(out).unwrap(), skipped)
+    };
+    let images = || vec![("clip.images".to_owned(), "train-00000".to_owned(), Some(3))];
+    let texts = || vec![("texts".to_owned(), "train-00000".to_owned(), Some(2))];
+    for (sql, answer, skipped) in [
+        ("SELECT count(embedding) AS n, count(*) AS m FROM clip.images", "n,m\n3,3\n", images()),
+        ("SELECT shard, embedding FROM clip.images LIMIT 1", "shard,embedding\nval-00000,\"[1.0,0.0]\"\n", images()),
+        // Both tables, one of them twice.
+        (
+            "SELECT count(DISTINCT t.text) AS n FROM texts t, clip.images a, clip.images b WHERE norm(a.embedding) = norm(b.embedding)",
+            "n\n4\n",
+            [images(), texts()].concat(),
+        ),
+        ("SELECT shard, row FROM nearest('clip.images', [1, 0], 1)", "shard,row\nval-00000,0\n", images()),
+        ("SELECT count(*) AS n FROM nearest_join('clip.images', 'clip.images', 9)", "n\n6\n", images()),
+        ("SELECT max(shard) AS s, count(*) AS n FROM outliers('clip.images', 9)", "s,n\nval-00000,3\n", images()),
+        // The teacher's own shard is whole, that of the texts is not.
+        ("SELECT shard FROM nearest('clip.texts', [1, 1], 9, 'text > ''''')", "shard\nval-00000\n", texts()),
+        ("SELECT vec_mean(embedding) AS m FROM clip.images WHERE split = 'train'", "m\n\"\"\n", images()),
+        // What the damage does not touch, and what was told before.
+        ("SELECT count(image_id) AS n FROM clip.images", "n\n6\n", vec![]),
+        ("SELECT count(embedding) AS n FROM clip.images WHERE split = 'val'", "n\n3\n", vec![]),
+    ] {
+        assert_eq!(ask(sql), (answer.to_owned(), skipped), "{sql}");
+    }
+    let by_id = "SELECT id FROM nearest('clip.images', '010000000000000000000000000000ff', 1)";
+    let error = ask_with(folder.path(), &options, by_id).unwrap_err().to_string();
+    assert!(error.contains("the vector of row 0 of clip.images lies in a damaged shard"), "{error}");
+
+    // Keys that cannot be read cost their shard, and a file that is gone does too.
+    damage(folder.path(), None, "images", "image_id");
+    assert_eq!(ask("SELECT count(*) AS n FROM near_duplicates('images', 64)").1.len(), 1);
+    std::fs::remove_file(folder.path().join("images/val-00000.parquet")).unwrap();
+    let (answer, skipped) = ask("SELECT count(source) AS n FROM images");
+    assert_eq!((answer.as_str(), skipped.len()), ("n\n6\n", 1));
+    // Without the option it is an error.
+    let refused = ask_with(folder.path(), &Options::default(), "SELECT max(text) FROM texts").unwrap_err();
+    assert!(refused.to_string().contains("texts/train-00000.parquet is damaged: column text"), "{refused}");
 }

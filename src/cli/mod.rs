@@ -234,7 +234,8 @@ pub struct Verify {
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  retort sql vqa/ -c \"SELECT question_type, count(*) FROM samples GROUP BY 1 ORDER BY 2 DESC\"\n  \
-                  retort sql vqa/ --memory-limit 2GiB --spill-dir /scratch -f large.sql --format parquet > answer.parquet"
+                  retort sql vqa/ --memory-limit 2GiB --spill-dir /scratch -f large.sql --format parquet > answer.parquet\n  \
+                  retort sql vqa/ --allow-external -c \"SELECT * FROM samples JOIN 'mine.csv' USING (sample_id)\""
 )]
 pub struct Sql {
     /// The data set, run or protocol's folder
@@ -258,6 +259,9 @@ pub struct Sql {
     /// Leave damaged shards out and tell, after the answer, what that cost; without it a query that reads one fails
     #[arg(long)]
     pub skip_damaged: bool,
+    /// Let queries read and write other files: COPY (QUERY) TO 'FILE', FROM 'FILE' and CREATE EXTERNAL TABLE
+    #[arg(long)]
+    pub allow_external: bool,
 }
 
 /// Train a student as a recipe says; run again, it continues

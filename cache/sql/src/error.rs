@@ -44,6 +44,22 @@ pub enum Error {
         /// Its first words.
         statement: String,
     },
+    /// A statement that reads or writes files outside of the folder, where that is not allowed.
+    #[error("{statement} is refused: it {what} outside of what was opened, which takes --allow-external")]
+    Outside {
+        /// Its first words.
+        statement: String,
+        /// Whether it reads or writes.
+        what: &'static str,
+    },
+    /// A file that an answer cannot be copied to.
+    #[error("cannot copy to {target}: {problem}")]
+    Copy {
+        /// The file.
+        target: String,
+        /// Why not.
+        problem: String,
+    },
     /// There is no statement at all.
     #[error("there is no query in {found:?}")]
     NoQuery {
@@ -127,6 +143,9 @@ impl Error {
                 "give more with --memory-limit; each core holds a shard of the columns that are read, and its part of a sort"
             }
             Self::UnknownTable { .. } => "SHOW TABLES lists the tables; a teacher's are <teacher>.<table>",
+            Self::Outside { .. } => {
+                "give the flag (from Rust, Options::allow_external) if the query is yours; to write an answer to a file without it: --format parquet > FILE"
+            }
             Self::NotAQuery { .. } => "to write an answer to a file: --format parquet > FILE",
             Self::OneResultOnly { .. } => "ask one at a time, or use another format",
             _ => return None,

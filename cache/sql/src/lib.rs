@@ -55,6 +55,7 @@
 mod catalog;
 mod columns;
 mod error;
+mod external;
 mod functions;
 mod names;
 mod options;
@@ -99,9 +100,9 @@ pub fn open(folder: &Path) -> Result<SessionContext> {
 /// As [`open`]; [`Error::Data`] if the folder for spilling cannot be made.
 pub fn open_with(folder: &Path, options: &Options) -> Result<SessionContext> {
     let nothing = || Error::NothingToAsk { path: folder.to_owned() };
-    let opened = options::Opened::with(options);
+    let opened = options::Opened::with(folder, options);
     let skips = opened.skips.as_ref();
-    let (schema, schemas) = if folder.join(DATASET_FILE).is_file() {
+    let (schema, mut schemas) = if folder.join(DATASET_FILE).is_file() {
         (tables::DATASET_SCHEMA, tables::of_dataset(Dataset::open(folder)?, skips)?)
     } else if let Some(schemas) = tables::of_protocol(folder, skips) {
         (tables::PROTOCOL_SCHEMA, schemas)
@@ -117,6 +118,11 @@ pub fn open_with(folder: &Path, options: &Options) -> Result<SessionContext> {
     config.options_mut().sql_parser.collect_spans = true;
     let config = options::tuned(config, options).with_extension(opened);
     let context = SessionContext::new_with_config_rt(config, options::runtime(options)?);
+    if options.allow_external {
+        let files = Arc::new(external::Files::default());
+        files.allow(&context);
+        schemas.open_files(files);
+    }
     context.register_catalog(catalog::CATALOG, Arc::new(schemas));
     functions::register(&context, options.encoder.clone());
     Ok(context)

@@ -1,6 +1,6 @@
 //! What a folder is opened with.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use datafusion::execution::context::{SessionConfig, SessionContext};
@@ -33,19 +33,24 @@ pub struct Options {
     /// Leaves damaged shards out of the tables they belong to; [`crate::take_skipped`] tells which. Without it, a query that
     /// reads one fails.
     pub skip_damaged: bool,
+    /// Lets statements read and write files outside of the folder: `COPY ... TO 'file'`, `CREATE EXTERNAL TABLE` and
+    /// `SELECT ... FROM 'file'`.
+    pub allow_external: bool,
 }
 
 /// What a context was opened with, where its queries find it.
 #[derive(Debug)]
 pub(crate) struct Opened {
+    pub(crate) folder: PathBuf,
     pub(crate) options: Options,
     /// Where scans tell what they skipped, if they may.
     pub(crate) skips: Option<Arc<Skips>>,
 }
 
 impl Opened {
-    pub(crate) fn with(options: &Options) -> Arc<Self> {
-        Arc::new(Self { options: options.clone(), skips: options.skip_damaged.then(Arc::default) })
+    pub(crate) fn with(folder: &Path, options: &Options) -> Arc<Self> {
+        let skips = options.skip_damaged.then(Arc::default);
+        Arc::new(Self { folder: folder.to_owned(), options: options.clone(), skips })
     }
 
     /// Of a context that [`crate::open_with`] made.

@@ -60,6 +60,10 @@ pub(crate) fn told(query: &str, error: &DataFusionError) -> Option<Start> {
 fn start_of(query: &str, error: &Error) -> Option<Start> {
     match error {
         Error::UnknownTable { table, .. } => find(query, &Wanted::Name(last_part(table))),
+        Error::Outside { statement, .. } => statement.strip_prefix("FROM '").and_then(|path| {
+            let path = path.strip_suffix('\'')?;
+            find(query, &Wanted::Quoted(path))
+        }),
         Error::UnknownFunction { function, .. } => find(query, &Wanted::Call(function)),
         Error::Query(error) => told(query, error).or_else(|| named(query, error)),
         _ => None,
@@ -142,6 +146,9 @@ fn find(query: &str, wanted: &Wanted) -> Option<Start> {
 
 /// The line of a place, with marks under the word that begins there.
 fn excerpt(query: &str, (line, column): Start) -> Option<String> {
+    if query.trim().is_empty() {
+        return None;
+    }
     let text: Vec<char> = query.split('\n').nth(line.checked_sub(1)?)?.trim_end().chars().collect();
     let from = column.checked_sub(1)?.min(text.len());
     let marks = word_at(&text[from..]).max(1);

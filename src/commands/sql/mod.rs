@@ -34,6 +34,7 @@ pub fn run(options: &Sql) -> Result<ExitCode> {
 
 fn open(options: &Sql) -> Result<SessionContext> {
     let mut opened = Options::default();
+    opened.allow_external = options.allow_external;
     opened.skip_damaged = options.skip_damaged;
     opened.memory_limit = options.memory_limit;
     opened.spill_folder.clone_from(&options.spill_dir);

@@ -83,6 +83,15 @@ fn a_data_set_is_ingested_summed_up_verified_and_asked() -> Result {
         "{}",
         ran.stderr
     );
+    let twice = retort(&["report", text(&dataset), "--dataset", "elsewhere/", "--out", text(&page)])?;
+    assert_eq!(twice.code, Some(2));
+    let refused =
+        format!("error: {} is itself a data set: --dataset elsewhere/ would not be read\n", dataset.display());
+    assert!(
+        twice.stderr.starts_with(&refused) && twice.stderr.contains("hint: --dataset says where"),
+        "{}",
+        twice.stderr
+    );
     let html = fs::read_to_string(&page)?;
     assert!(
         html.contains("10 samples over 5 images and 6 texts, in 3 shards") && html.contains("data:image/"),

@@ -235,7 +235,8 @@ pub struct Verify {
 #[command(
     after_help = "Examples:\n  retort sql vqa/ -c \"SELECT question_type, count(*) FROM samples GROUP BY 1 ORDER BY 2 DESC\"\n  \
                   retort sql vqa/ --memory-limit 2GiB --spill-dir /scratch -f large.sql --format parquet > answer.parquet\n  \
-                  retort sql vqa/ --allow-external -c \"SELECT * FROM samples JOIN 'mine.csv' USING (sample_id)\""
+                  retort sql vqa/ --allow-external -c \"SELECT * FROM samples JOIN 'mine.csv' USING (sample_id)\"\n  \
+                  retort sql vqa/ --thumbnails -c \"SELECT source, bytes FROM images LIMIT 5\""
 )]
 pub struct Sql {
     /// The data set, run or protocol's folder
@@ -262,6 +263,22 @@ pub struct Sql {
     /// Let queries read and write other files: COPY (QUERY) TO 'FILE', FROM 'FILE' and CREATE EXTERNAL TABLE
     #[arg(long)]
     pub allow_external: bool,
+    /// Draw the images of the first 20 rows under a table, where stdout is a terminal: as it shows them, or as it is told
+    #[arg(long, value_name = "HOW", value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "auto")]
+    pub thumbnails: Option<Thumbnails>,
+}
+
+/// How a terminal is told of images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Thumbnails {
+    /// What the terminal says that it can, and else blocks
+    Auto,
+    /// By kitty's graphics protocol
+    Kitty,
+    /// By iTerm2's inline images
+    Iterm2,
+    /// As coloured half blocks
+    Blocks,
 }
 
 /// Train a student as a recipe says; run again, it continues
@@ -395,7 +412,7 @@ pub struct Report {
     /// The page, one HTML file that needs nothing else; by default report.html in the first folder
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
-    /// The data set, if it is no longer where the runs say
+    /// The data set of the runs, if it is no longer where they say
     #[arg(long, value_name = "DATASET")]
     pub dataset: Option<PathBuf>,
 }

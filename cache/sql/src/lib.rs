@@ -66,6 +66,7 @@ mod run;
 mod scan;
 mod skipped;
 mod tables;
+mod thumbnails;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -82,6 +83,7 @@ pub use options::Options;
 pub use output::Format;
 pub use run::{run, run_blocking};
 pub use skipped::{Skipped, take_skipped};
+pub use thumbnails::Thumbnails;
 
 /// Opens a data set, a run or the results of a protocol, with its tables as described [above](crate) and the functions.
 ///

@@ -9,6 +9,7 @@ use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 
 use crate::skipped::Skips;
+use crate::thumbnails::Thumbnails;
 use crate::{Error, QueryEncoder, Result};
 
 /// Consumers of memory that an error names, the largest first.
@@ -36,6 +37,8 @@ pub struct Options {
     /// Lets statements read and write files outside of the folder: `COPY ... TO 'file'`, `CREATE EXTERNAL TABLE` and
     /// `SELECT ... FROM 'file'`.
     pub allow_external: bool,
+    /// Draws images under the tables of answers, for terminals.
+    pub thumbnails: Option<Arc<dyn Thumbnails>>,
 }
 
 /// What a context was opened with, where its queries find it.

@@ -39,6 +39,8 @@ pub async fn run(context: &SessionContext, sql: &str, format: Format, out: &mut 
         return Err(Error::OneResultOnly { statements: statements.len() });
     }
     statements.iter().try_for_each(|statement| check(context, statement))?;
+    let opened = Opened::of(context);
+    let thumbnails = opened.as_ref().and_then(|opened| opened.options.thumbnails.as_ref());
     let mut answers = 0;
     for statement in statements {
         let plan = match statement {
@@ -54,7 +56,7 @@ pub async fn run(context: &SessionContext, sql: &str, format: Format, out: &mut 
             writeln!(out).map_err(Error::Write)?;
         }
         answers += 1;
-        let mut output = Output::open(format, &batches.schema(), out)?;
+        let mut output = Output::open(format, &batches.schema(), thumbnails, out)?;
         while let Some(batch) = batches.next().await {
             output.write(&batch.map_err(pointing)?)?;
         }

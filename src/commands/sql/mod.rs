@@ -4,6 +4,7 @@ mod completion;
 mod input;
 mod shell;
 mod skipped;
+mod thumbnails;
 
 use std::io::{BufWriter, IsTerminal, Read};
 use std::path::Path;
@@ -20,20 +21,21 @@ pub fn run(options: &Sql) -> Result<ExitCode> {
         (Some(query), _) => query.clone(),
         (None, Some(file)) => read(file)?,
         (None, None) if std::io::stdin().is_terminal() => {
-            shell::run(&open(options)?, &options.folder, format)?;
+            shell::run(&open(options, format)?, &options.folder, format)?;
             return Ok(ExitCode::SUCCESS);
         }
         (None, None) => read("-".as_ref())?,
     };
-    let context = open(options)?;
+    let context = open(options, format)?;
     let mut out = BufWriter::new(std::io::stdout());
     run_blocking(&context, &query, format, &mut out)?;
     skipped::tell(&context);
     Ok(ExitCode::SUCCESS)
 }
 
-fn open(options: &Sql) -> Result<SessionContext> {
+fn open(options: &Sql, format: Format) -> Result<SessionContext> {
     let mut opened = Options::default();
+    opened.thumbnails = thumbnails::of(options.thumbnails, format)?;
     opened.allow_external = options.allow_external;
     opened.skip_damaged = options.skip_damaged;
     opened.memory_limit = options.memory_limit;

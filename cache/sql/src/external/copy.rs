@@ -34,7 +34,7 @@ pub(crate) async fn copy(
     }
     let unfinished = Unfinished::beside(target)?;
     let mut file = BufWriter::new(File::create(&unfinished.0).map_err(Error::Write)?);
-    let mut output = Output::open(format, &answer.schema(), &mut file)?;
+    let mut output = Output::open(format, &answer.schema(), None, &mut file)?;
     let mut rows = 0;
     while let Some(batch) = answer.next().await {
         let batch = batch.map_err(&failed)?;

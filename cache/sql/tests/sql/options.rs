@@ -1,9 +1,10 @@
 //! What a folder can be opened with: less memory, damage left out, and the world outside.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use retort_cache::{Dataset, teachers_of};
-use retort_sql::{Error, Format, Options, open_with, run_blocking, take_skipped};
+use retort_sql::{Error, Format, Options, Thumbnails, open_with, run_blocking, take_skipped};
 
 use crate::fixture::{dataset_of, flip, small_dataset, text};
 
@@ -137,4 +138,37 @@ fn a_damaged_shard_is_left_out_and_told_if_that_is_wanted() {
     // Without the option it is an error.
     let refused = ask_with(folder.path(), &Options::default(), "SELECT max(text) FROM texts").unwrap_err();
     assert!(refused.to_string().contains("texts/train-00000.parquet is damaged: column text"), "{refused}");
+}
+
+/// Draws the length of what is long enough.
+#[derive(Debug)]
+struct Lengths;
+
+impl Thumbnails for Lengths {
+    fn draw(&self, image: &[u8]) -> Option<String> {
+        (image.len() > 5).then(|| format!("<{}>\n", image.len()))
+    }
+}
+
+#[test]
+fn thumbnails_of_the_first_rows_are_under_the_table() {
+    let folder = tempfile::tempdir().unwrap();
+    dataset_of(folder.path(), 8, 1);
+    let mut options = Options::default();
+    options.thumbnails = Some(Arc::new(Lengths));
+    let context = open_with(folder.path(), &options).unwrap();
+    let ask = |sql: &str, format| {
+        let mut out = Vec::new();
+        run_blocking(&context, sql, format, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    };
+    let sql = "SELECT row, source, bytes FROM images ORDER BY source";
+    let answer = ask(sql, Format::Table);
+    let drawn: Vec<&str> = answer.lines().skip_while(|line| !line.starts_with("row ")).collect();
+    // Of three images a shard one is too short.
+    assert_eq!(drawn[..4], ["row 2: train/0/image1", "<6>", "", "row 3: train/0/image2"]);
+    assert_eq!(drawn.iter().filter(|line| line.starts_with("row ")).count(), 13);
+    assert_eq!(drawn.last(), Some(&"thumbnails of the first 20 rows; 7 more images"));
+    assert!(!ask(sql, Format::Csv).contains("row 2:"));
+    assert!(!ask("SELECT row, source FROM images", Format::Table).contains("row 2:"));
 }

@@ -36,6 +36,8 @@
 //! * **Nothing is believed unchecked.** Shards are read through `retort_cache`: wanted columns only, the checksum of
 //!   each page compared before a value of it is used. Shards that a filter on `split` or `shard`, or a `LIMIT`,
 //!   rules out are not read, and counts come from the manifests.
+//! * **Errors point into the query**: an [`Error`]'s message ends with the line it is about, where that is known.
+//! * **[`Options`]** bound memory, leave damaged shards out, let statements read and write other files, and draw images.
 //! * **Teachers by name.** A teacher's schema has its name, `clip`. It can also be written with its fingerprint,
 //!   `"clip@1a2b3c4d"`; where two fingerprints share a name, only this is possible, as the plain name would be a guess.
 //! * **`teachers`** has a row for each table (`kind`) of each teacher: coverage is rows there by rows expected; for

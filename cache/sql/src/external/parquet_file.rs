@@ -109,16 +109,17 @@ impl PartitionStream for Scan {
     }
 
     fn execute(&self, context: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let (path, columns, schema) = (self.path.clone(), self.columns.clone(), self.schema.clone());
+        let (path, columns) = (self.path.clone(), self.columns.clone());
         let rows = context.session_config().batch_size();
         // Columns come in the order of the file.
+        let mut stored = columns.clone();
+        stored.sort_unstable();
+        let order: Vec<usize> = columns.iter().filter_map(|column| stored.binary_search(column).ok()).collect();
         let batches = stream::try_unfold(None, move |reader: Option<ParquetRecordBatchReader>| {
-            let (path, columns, schema) = (path.clone(), columns.clone(), schema.clone());
+            let (path, columns, order) = (path.clone(), columns.clone(), order.clone());
             let next = move || {
                 let mut reader = reader.map_or_else(|| Self::start(&path, &columns, rows), Ok)?;
                 let Some(batch) = reader.next().transpose()? else { return Ok(None) };
-                let by_name = |field: &Arc<arrow::datatypes::Field>| batch.schema_ref().index_of(field.name());
-                let order = schema.fields().iter().map(by_name).collect::<Result<Vec<_>, _>>()?;
                 Ok(Some((batch.project(&order)?, Some(reader))))
             };
             // Reading blocks.

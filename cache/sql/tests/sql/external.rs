@@ -105,7 +105,9 @@ fn answers_are_copied_to_files_and_files_are_tables() {
             "{external}; SELECT row, count(*) AS n, max(image_id) AS i FROM mine GROUP BY row ORDER BY row LIMIT 1"
         );
         assert_eq!(allowed(&dataset, &sql).unwrap(), "row,n,i\n0,2,010200000000000000000000000000ff\n", "{ending}");
-        // Files join with tables, and columns are found in the wrong order too.
+        let sql = format!("SELECT count(*) AS n FROM '{path}'; SELECT max(row) AS r FROM '{path}' LIMIT 1");
+        assert_eq!(allowed(&dataset, &sql).unwrap(), "n\n6\n\nr\n2\n", "{ending}");
+        // Files join with tables.
         let sql = format!(
             "SELECT f.row, f.image_id = i.image_id AS same FROM '{path}' f JOIN images i USING (image_id) LIMIT 1"
         );

@@ -83,6 +83,15 @@ fn a_data_set_is_ingested_summed_up_verified_and_asked() -> Result {
         "{}",
         ran.stderr
     );
+    let twice = retort(&["report", text(&dataset), "--dataset", "elsewhere/", "--out", text(&page)])?;
+    assert_eq!(twice.code, Some(2));
+    let refused =
+        format!("error: {} is itself a data set: --dataset elsewhere/ would not be read\n", dataset.display());
+    assert!(
+        twice.stderr.starts_with(&refused) && twice.stderr.contains("hint: --dataset says where"),
+        "{}",
+        twice.stderr
+    );
     let html = fs::read_to_string(&page)?;
     assert!(
         html.contains("10 samples over 5 images and 6 texts, in 3 shards") && html.contains("data:image/"),
@@ -204,6 +213,13 @@ fn verify_finds_one_flipped_bit_in_any_file_and_names_file_and_column() -> Resul
     let ran = retort(&["sql", text(&dataset), "-c", "SELECT count(DISTINCT bytes) FROM images"])?;
     assert_eq!(ran.code, Some(2));
     assert!(ran.stderr.contains("train-00001.parquet") && ran.stderr.contains("column bytes"), "{}", ran.stderr);
+
+    // Left out, it costs its rows, which is told once, after the answer.
+    let query = "SELECT count(DISTINCT a.bytes) AS n FROM images a JOIN images b ON a.bytes = b.bytes";
+    let ran = retort(&["sql", text(&dataset), "--skip-damaged", "--format", "csv", "-c", query])?;
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), "n\n2\n"), "{}", ran.stderr);
+    let told = "left out of images: 1 damaged shard, 2 rows (train-00001)\nhint: `retort verify` tells what is wrong with them\n";
+    assert_eq!(ran.stderr, told);
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use serde_json::json;
 use tempfile::tempdir;
 
-use crate::support::command::{VqaFiles, text};
+use crate::support::command::{VqaFiles, retort, text};
 use crate::support::{Result, repository};
 
 #[test]
@@ -41,6 +41,35 @@ fn the_shell_completes_answers_complains_and_remembers() -> Result {
     assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
     let history = std::fs::read_to_string(state.join("retort/sql_history"))?;
     assert!(history.contains("SELECT labl FROM samples;"), "{history}");
+    Ok(())
+}
+
+#[test]
+fn thumbnails_are_drawn_in_a_terminal_and_refused_elsewhere() -> Result {
+    let folder = tempdir()?;
+    let dataset = folder.path().join("set");
+    VqaFiles::write(&folder.path().join("vqa"), 2)?.ingest(&dataset, "train")?;
+    let query = "SELECT source, bytes FROM images ORDER BY source";
+    let sql = |option: &str, more: &[&str]| retort(&[&["sql", text(&dataset), option, "-c", query], more].concat());
+    let ran = sql("--thumbnails", &[])?;
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""));
+    assert!(ran.stderr.starts_with("error: --thumbnails are for terminals, and stdout is none"), "{}", ran.stderr);
+    let ran = sql("--thumbnails", &["--format", "csv"])?;
+    assert!(ran.stderr.contains("--format csv gives none"), "{}", ran.stderr);
+    let ran = sql("--thumbnails=ascii", &[])?;
+    assert!(ran.stderr.contains("auto, kitty, iterm2, blocks"), "{}", ran.stderr);
+
+    let seen = Command::new("python3")
+        .args(["-c", "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)", env!("CARGO_BIN_EXE_retort"), "sql"])
+        .args([text(&dataset), "--thumbnails=blocks", "-c", query])
+        .env("COLORTERM", "truecolor")
+        .stdin(Stdio::null())
+        .output()?;
+    assert!(seen.status.success(), "{}", String::from_utf8_lossy(&seen.stderr));
+    let seen = String::from_utf8(seen.stdout)?;
+    let (table, drawn) = seen.split_once("row 1: ").ok_or(seen.clone())?;
+    assert!(table.contains(" bytes> |"), "{table}");
+    assert!(drawn.contains("\u{1b}[38;2;") && drawn.contains("row 2: ") && !drawn.contains("row 3: "), "{drawn:?}");
     Ok(())
 }
 

@@ -10,6 +10,7 @@ use retort_schemas::Store;
 mod cache;
 mod ingest;
 mod shift;
+mod size;
 
 pub use cache::*;
 pub use ingest::*;
@@ -232,7 +233,10 @@ pub struct Verify {
 /// runs, predictions, gains. See docs/sql.md.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  retort sql vqa/ -c \"SELECT question_type, count(*) FROM samples GROUP BY 1 ORDER BY 2 DESC\""
+    after_help = "Examples:\n  retort sql vqa/ -c \"SELECT question_type, count(*) FROM samples GROUP BY 1 ORDER BY 2 DESC\"\n  \
+                  retort sql vqa/ --memory-limit 2GiB --spill-dir /scratch -f large.sql --format parquet > answer.parquet\n  \
+                  retort sql vqa/ --allow-external -c \"SELECT * FROM samples JOIN 'mine.csv' USING (sample_id)\"\n  \
+                  retort sql vqa/ --thumbnails -c \"SELECT source, bytes FROM images LIMIT 5\""
 )]
 pub struct Sql {
     /// The data set, run or protocol's folder
@@ -247,6 +251,34 @@ pub struct Sql {
     /// table, csv, json, ndjson or parquet
     #[arg(long, default_value = "table")]
     pub format: String,
+    /// Memory that sorts, groups, joins and scans may hold at a time, such as 512MiB; without it, what they need
+    #[arg(long, value_name = "SIZE", value_parser = size::bytes)]
+    pub memory_limit: Option<usize>,
+    /// Where what does not fit into the limit is put meanwhile; without it, a query that needs more fails
+    #[arg(long, value_name = "DIR", requires = "memory_limit")]
+    pub spill_dir: Option<PathBuf>,
+    /// Leave damaged shards out and tell, after the answer, what that cost; without it a query that reads one fails
+    #[arg(long)]
+    pub skip_damaged: bool,
+    /// Let queries read and write other files: COPY (QUERY) TO 'FILE', FROM 'FILE' and CREATE EXTERNAL TABLE
+    #[arg(long)]
+    pub allow_external: bool,
+    /// Draw the images of the first 20 rows under a table, where stdout is a terminal: as it shows them, or as it is told
+    #[arg(long, value_name = "HOW", value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "auto")]
+    pub thumbnails: Option<Thumbnails>,
+}
+
+/// How a terminal is told of images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Thumbnails {
+    /// What the terminal says that it can, and else blocks
+    Auto,
+    /// By kitty's graphics protocol
+    Kitty,
+    /// By iTerm2's inline images
+    Iterm2,
+    /// As coloured half blocks
+    Blocks,
 }
 
 /// Train a student as a recipe says; run again, it continues
@@ -380,7 +412,7 @@ pub struct Report {
     /// The page, one HTML file that needs nothing else; by default report.html in the first folder
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
-    /// The data set, if it is no longer where the runs say
+    /// The data set of the runs, if it is no longer where they say
     #[arg(long, value_name = "DATASET")]
     pub dataset: Option<PathBuf>,
 }

@@ -7,12 +7,18 @@ use async_trait::async_trait;
 use datafusion::catalog::{CatalogProvider, SchemaProvider, TableProvider};
 use datafusion::common::Result;
 
+use crate::external::{Files, is_path};
+
 /// Name of the catalog that [`crate::open`] fills.
 pub(crate) const CATALOG: &str = "retort";
 
 /// Tables of one schema, in the order of their names; further ones can be registered.
 #[derive(Debug, Default)]
-pub(crate) struct Tables(RwLock<BTreeMap<String, Arc<dyn TableProvider>>>);
+pub(crate) struct Tables {
+    named: RwLock<BTreeMap<String, Arc<dyn TableProvider>>>,
+    /// Opens paths in the place of names, where that is allowed.
+    files: Option<Arc<Files>>,
+}
 
 impl Tables {
     pub(crate) fn add(&self, name: &str, table: impl TableProvider) {
@@ -21,22 +27,25 @@ impl Tables {
 
     fn put(&self, name: String, table: Arc<dyn TableProvider>) -> Option<Arc<dyn TableProvider>> {
         // A map is whole after every insertion, even if a thread died beside it.
-        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(name, table)
+        self.named.write().unwrap_or_else(PoisonError::into_inner).insert(name, table)
     }
 
     fn get(&self, name: &str) -> Option<Arc<dyn TableProvider>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+        self.named.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 }
 
 #[async_trait]
 impl SchemaProvider for Tables {
     fn table_names(&self) -> Vec<String> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+        self.named.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
-        Ok(self.get(name))
+        match (self.get(name), &self.files) {
+            (None, Some(files)) => files.open(name).await,
+            (found, _) => Ok(found),
+        }
     }
 
     fn register_table(&self, name: String, table: Arc<dyn TableProvider>) -> Result<Option<Arc<dyn TableProvider>>> {
@@ -44,7 +53,7 @@ impl SchemaProvider for Tables {
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        self.get(name).is_some()
+        self.get(name).is_some() || self.files.is_some() && is_path(name)
     }
 }
 
@@ -70,6 +79,13 @@ impl Schemas {
             self.aliases.insert(alias, tables.clone());
         }
         self.shown.push((name, tables));
+    }
+
+    /// Lets queries name files in the place of the folder's own tables.
+    pub(crate) fn open_files(&mut self, files: Arc<Files>) {
+        if let Some(own) = self.shown.first_mut().and_then(|(_, tables)| Arc::get_mut(tables)) {
+            own.files = Some(files);
+        }
     }
 
     /// Whether a name is taken.

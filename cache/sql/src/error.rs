@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use datafusion::common::DataFusionError;
 
+use crate::options::bytes_in_words;
+
 /// Result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -42,6 +44,22 @@ pub enum Error {
         /// Its first words.
         statement: String,
     },
+    /// A statement that reads or writes files outside of the folder, where that is not allowed.
+    #[error("{statement} is refused: it {what} outside of what was opened, which takes --allow-external")]
+    Outside {
+        /// Its first words.
+        statement: String,
+        /// Whether it reads or writes.
+        what: &'static str,
+    },
+    /// A file that an answer cannot be copied to.
+    #[error("cannot copy to {target}: {problem}")]
+    Copy {
+        /// The file.
+        target: String,
+        /// Why not.
+        problem: String,
+    },
     /// There is no statement at all.
     #[error("there is no query in {found:?}")]
     NoQuery {
@@ -57,6 +75,27 @@ pub enum Error {
     /// DataFusion could not understand or answer the query. Its message is this error's message, not a cause of it.
     #[error("{}", plain(.0))]
     Query(Box<DataFusionError>),
+    /// Another error, and where in the query it is.
+    #[error("{error}\n{excerpt}")]
+    Pointed {
+        /// What is wrong.
+        error: Box<Error>,
+        /// The line of the query, and marks under the word.
+        excerpt: String,
+    },
+    /// A query needs more memory than it may have.
+    #[error("the query needs more than the memory limit of {}{}: {problem}", bytes_in_words(*limit), match spill_folder {
+        Some(folder) => format!(", and what it would put into {} is not enough", folder.display()),
+        None => String::new(),
+    })]
+    OverLimit {
+        /// The limit.
+        limit: usize,
+        /// Where it may put what does not fit.
+        spill_folder: Option<PathBuf>,
+        /// What asked for more, in DataFusion's words.
+        problem: String,
+    },
     /// The answer could not be put into the wanted format.
     #[error("the answer cannot be written as {format}")]
     Encode {
@@ -84,6 +123,7 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Data(error) => return error.hint(),
+            Self::Pointed { error, .. } => return error.hint(),
             Self::Query(error) => match error.find_root() {
                 DataFusionError::External(error) => {
                     let own = || error.downcast_ref().and_then(Self::hint);
@@ -96,7 +136,16 @@ impl Error {
             Self::NothingToAsk { .. } => {
                 "give the folder that `retort ingest`, `retort train` or `retort protocol` wrote"
             }
+            Self::OverLimit { spill_folder: None, .. } => {
+                "let it write to a disk what does not fit, with --spill-dir DIR, or give more with --memory-limit"
+            }
+            Self::OverLimit { .. } => {
+                "give more with --memory-limit; each core holds a shard of the columns that are read, and its part of a sort"
+            }
             Self::UnknownTable { .. } => "SHOW TABLES lists the tables; a teacher's are <teacher>.<table>",
+            Self::Outside { .. } => {
+                "give the flag (from Rust, Options::allow_external) if the query is yours; to write an answer to a file without it: --format parquet > FILE"
+            }
             Self::NotAQuery { .. } => "to write an answer to a file: --format parquet > FILE",
             Self::OneResultOnly { .. } => "ask one at a time, or use another format",
             _ => return None,
@@ -108,6 +157,14 @@ impl Error {
 impl From<DataFusionError> for Error {
     fn from(error: DataFusionError) -> Self {
         Self::Query(Box::new(error))
+    }
+}
+
+/// The words of an error that is about memory.
+pub(crate) fn memory_problem(error: &DataFusionError) -> Option<String> {
+    match error.find_root() {
+        DataFusionError::ResourcesExhausted(_) => Some(plain(error)),
+        _ => None,
     }
 }
 
@@ -125,6 +182,12 @@ fn plain(error: &DataFusionError) -> String {
                 cause = error.source();
             }
             words
+        }
+        // The place is pointed at.
+        DataFusionError::SQL(error, _) => {
+            let words = error.to_string();
+            let words = words.strip_prefix("sql parser error: ").unwrap_or(&words);
+            crate::point::without_place(words).to_owned()
         }
         root => {
             let message = root.message().into_owned();

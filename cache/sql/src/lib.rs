@@ -36,6 +36,8 @@
 //! * **Nothing is believed unchecked.** Shards are read through `retort_cache`: wanted columns only, the checksum of
 //!   each page compared before a value of it is used. Shards that a filter on `split` or `shard`, or a `LIMIT`,
 //!   rules out are not read, and counts come from the manifests.
+//! * **Errors point into the query**: an [`Error`]'s message ends with the line it is about, where that is known.
+//! * **[`Options`]** bound memory, leave damaged shards out, let statements read and write other files, and draw images.
 //! * **Teachers by name.** A teacher's schema has its name, `clip`. It can also be written with its fingerprint,
 //!   `"clip@1a2b3c4d"`; where two fingerprints share a name, only this is possible, as the plain name would be a guess.
 //! * **`teachers`** has a row for each table (`kind`) of each teacher: coverage is rows there by rows expected; for
@@ -55,13 +57,18 @@
 mod catalog;
 mod columns;
 mod error;
+mod external;
 mod functions;
 mod names;
+mod options;
 mod output;
 mod parts;
+mod point;
 mod run;
 mod scan;
+mod skipped;
 mod tables;
+mod thumbnails;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -74,16 +81,11 @@ pub use datafusion::execution::context::SessionContext;
 pub use error::{Error, Result};
 pub use functions::QueryEncoder;
 pub use names::{Names, TableNames};
+pub use options::Options;
 pub use output::Format;
 pub use run::{run, run_blocking};
-
-/// What a folder is opened with.
-#[derive(Debug, Clone, Default)]
-#[non_exhaustive]
-pub struct Options {
-    /// Makes vectors of the texts and images that `nearest` is asked for; without it, it takes vectors and ids.
-    pub encoder: Option<Arc<dyn QueryEncoder>>,
-}
+pub use skipped::{Skipped, take_skipped};
+pub use thumbnails::Thumbnails;
 
 /// Opens a data set, a run or the results of a protocol, with its tables as described [above](crate) and the functions.
 ///
@@ -99,23 +101,32 @@ pub fn open(folder: &Path) -> Result<SessionContext> {
 /// As [`open`], with options.
 ///
 /// # Errors
-/// As [`open`].
+/// As [`open`]; [`Error::Data`] if the folder for spilling cannot be made.
 pub fn open_with(folder: &Path, options: &Options) -> Result<SessionContext> {
     let nothing = || Error::NothingToAsk { path: folder.to_owned() };
-    let (schema, schemas) = if folder.join(DATASET_FILE).is_file() {
-        (tables::DATASET_SCHEMA, tables::of_dataset(Dataset::open(folder)?)?)
-    } else if let Some(schemas) = tables::of_protocol(folder) {
+    let opened = options::Opened::with(folder, options);
+    let skips = opened.skips.as_ref();
+    let (schema, mut schemas) = if folder.join(DATASET_FILE).is_file() {
+        (tables::DATASET_SCHEMA, tables::of_dataset(Dataset::open(folder)?, skips)?)
+    } else if let Some(schemas) = tables::of_protocol(folder, skips) {
         (tables::PROTOCOL_SCHEMA, schemas)
     } else if folder.is_dir() {
-        (tables::RUN_SCHEMA, tables::of_run(folder)?.ok_or_else(nothing)?)
+        (tables::RUN_SCHEMA, tables::of_run(folder, skips)?.ok_or_else(nothing)?)
     } else {
         return Err(nothing());
     };
-    let config = SessionConfig::new()
+    let mut config = SessionConfig::new()
         .with_create_default_catalog_and_schema(false)
         .with_default_catalog_and_schema(catalog::CATALOG, schema)
         .with_information_schema(true);
-    let context = SessionContext::new_with_config(config);
+    config.options_mut().sql_parser.collect_spans = true;
+    let config = options::tuned(config, options).with_extension(opened);
+    let context = SessionContext::new_with_config_rt(config, options::runtime(options)?);
+    if options.allow_external {
+        let files = Arc::new(external::Files::default());
+        files.allow(&context);
+        schemas.open_files(files);
+    }
     context.register_catalog(catalog::CATALOG, Arc::new(schemas));
     functions::register(&context, options.encoder.clone());
     Ok(context)

@@ -15,6 +15,7 @@ use arrow::util::pretty::pretty_format_batches_with_schema;
 use parquet::arrow::ArrowWriter;
 use parquet::errors::ParquetError;
 
+use crate::thumbnails::{Drawings, Thumbnails};
 use crate::{Error, Result};
 
 /// How an answer is written.
@@ -65,7 +66,7 @@ type Out<'a> = &'a mut (dyn Write + Send);
 
 enum Encoder<'a> {
     /// The widths of a table's columns are known at the end.
-    Table(Vec<RecordBatch>, Out<'a>),
+    Table(Vec<RecordBatch>, Option<Drawings>, Out<'a>),
     Csv(Out<'a>),
     Json(Writer<Out<'a>, JsonArray>),
     Ndjson(Writer<Out<'a>, LineDelimited>),
@@ -74,11 +75,17 @@ enum Encoder<'a> {
 
 impl<'a> Output<'a> {
     /// Starts an answer.
-    pub(crate) fn open(format: Format, schema: &Schema, out: Out<'a>) -> Result<Self> {
+    /// Thumbnails are drawn under tables; elsewhere they are none.
+    pub(crate) fn open(
+        format: Format,
+        schema: &Schema,
+        thumbnails: Option<&Arc<dyn Thumbnails>>,
+        out: Out<'a>,
+    ) -> Result<Self> {
         let schema = with_distinct_names(schema);
         let json = || WriterBuilder::new().with_explicit_nulls(true);
         let encoder = match format {
-            Format::Table => Encoder::Table(Vec::new(), out),
+            Format::Table => Encoder::Table(Vec::new(), thumbnails.cloned().map(Drawings::new), out),
             Format::Csv => {
                 // An answer without rows has a header all the same.
                 write_csv(&RecordBatch::new_empty(schema.clone()), true, out)?;
@@ -99,7 +106,10 @@ impl<'a> Output<'a> {
         let renamed = RecordBatch::try_new_with_options(self.schema.clone(), batch.columns().to_vec(), &options);
         let batch = renamed.map_err(failed(Format::Table))?;
         match &mut self.encoder {
-            Encoder::Table(batches, _) => batches.push(for_people(&batch)?),
+            Encoder::Table(batches, drawings, _) => {
+                drawings.iter_mut().for_each(|drawings| drawings.add(&batch));
+                batches.push(for_people(&batch)?);
+            }
             Encoder::Csv(out) => write_csv(&batch, false, out)?,
             Encoder::Json(writer) => writer.write(&batch).map_err(failed(Format::Json))?,
             Encoder::Ndjson(writer) => writer.write(&batch).map_err(failed(Format::Ndjson))?,
@@ -111,10 +121,12 @@ impl<'a> Output<'a> {
     /// Writes what is left.
     pub(crate) fn finish(self) -> Result<()> {
         match self.encoder {
-            Encoder::Table(batches, out) => {
+            Encoder::Table(batches, drawings, out) => {
                 let schema = for_people(&RecordBatch::new_empty(self.schema))?.schema();
                 let table = pretty_format_batches_with_schema(schema, &batches).map_err(failed(Format::Table))?;
-                writeln!(out, "{table}").map_err(Error::Write)
+                writeln!(out, "{table}").map_err(Error::Write)?;
+                let drawn = drawings.map(Drawings::finish).unwrap_or_default();
+                out.write_all(drawn.as_bytes()).map_err(Error::Write)
             }
             Encoder::Csv(_) => Ok(()),
             Encoder::Json(mut writer) => {

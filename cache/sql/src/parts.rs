@@ -18,6 +18,7 @@ use retort_schemas::SchemaVersion;
 use retort_schemas::manifest::Shard;
 
 use crate::columns::{shown_by_name, shown_field};
+use crate::skipped::{Skipped, Skips, is_damage};
 
 /// Rows a batch where a row holds many vectors: decoded, a text's tokens are a thousand times larger than a label.
 const ROWS_OF_TOKENS: usize = 512;
@@ -134,15 +135,26 @@ pub(crate) struct Table {
     stored: usize,
     virtuals: Vec<Virtual>,
     pub(crate) parts: Vec<Part>,
+    /// The columns as they are stored.
+    stored_schema: SchemaRef,
+    /// Where damaged parts are told that are left out; without it they are errors.
+    skips: Option<Arc<Skips>>,
 }
 
 impl Table {
     /// A table with the stored columns of `schema` and virtual ones behind them.
-    pub(crate) fn new(name: String, schema: &Schema, virtuals: &[Virtual], parts: Vec<Part>) -> Self {
-        let stored = schema.fields().iter().map(|field| shown_field(field));
+    pub(crate) fn new(
+        name: String,
+        stored_schema: &SchemaRef,
+        virtuals: &[Virtual],
+        parts: Vec<Part>,
+        skips: Option<Arc<Skips>>,
+    ) -> Self {
+        let stored = stored_schema.fields().iter().map(|field| shown_field(field));
         let fields: Vec<Field> = stored.chain(virtuals.iter().map(|column| column.field())).collect();
-        let (stored, schema) = (schema.fields().len(), Arc::new(Schema::new(fields)));
-        Self { name, schema, stored, virtuals: virtuals.to_vec(), parts }
+        let (stored, schema) = (stored_schema.fields().len(), Arc::new(Schema::new(fields)));
+        let (virtuals, stored_schema) = (virtuals.to_vec(), stored_schema.clone());
+        Self { name, schema, stored, virtuals, parts, stored_schema, skips }
     }
 
     /// Rows a batch, at most `wanted`.
@@ -172,11 +184,29 @@ impl Table {
         columns.iter().all(|column| *column >= self.stored)
     }
 
-    /// Reads those of some columns that are in a part's file, checked, as they are stored.
+    /// Whether a part may turn out to have no rows because it is damaged.
+    pub(crate) fn may_skip(&self) -> bool {
+        self.skips.is_some()
+    }
+
+    /// Reads those of some columns that are in a part's file, checked, as they are stored. A damaged part has no rows if it
+    /// may be skipped.
     pub(crate) fn read(&self, part: usize, columns: &[usize]) -> Result<RecordBatch> {
         let stored = columns.iter().filter(|column| **column < self.stored);
         let names: Vec<&str> = stored.map(|column| self.schema.field(*column).name().as_str()).collect();
-        self.parts[part].source.read(&names).map_err(|error| DataFusionError::External(Box::new(error)))
+        match (self.parts[part].source.read(&names), &self.skips) {
+            (Err(error), Some(skips)) if is_damage(&error) => {
+                skips.add(part, self.skipped(part, &error));
+                Ok(RecordBatch::new_empty(self.stored_schema.clone()))
+            }
+            (read, _) => read.map_err(|error| DataFusionError::External(Box::new(error))),
+        }
+    }
+
+    fn skipped(&self, part: usize, error: &retort_cache::Error) -> Skipped {
+        let Part { shard, split, rows, .. } = &self.parts[part];
+        let shard = shard.clone().or_else(|| split.clone()).unwrap_or_default();
+        Skipped { table: self.name.clone(), shard, rows: *rows, problem: error.to_string() }
     }
 
     /// Some rows of a part as SQL shows them: `stored` is what [`Table::read`] gave, if any of the columns is stored,

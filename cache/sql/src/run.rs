@@ -3,53 +3,96 @@
 use std::io::Write;
 
 use datafusion::common::{DataFusionError, TableReference};
+use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::{SQLOptions, SessionContext};
-use datafusion::logical_expr::LogicalPlan;
-use datafusion::sql::parser::{DFParser, Statement};
+use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder, ident, lit};
+use datafusion::sql::parser::{CopyToSource, CopyToStatement, DFParser, Statement};
 use datafusion::sql::sqlparser::ast::Statement as Sql;
 use futures::StreamExt;
 
 use crate::catalog::{CATALOG, Schemas};
+use crate::error::memory_problem;
+use crate::external::{copy, is_path};
+use crate::options::Opened;
 use crate::output::Output;
-use crate::{Error, Format, Result};
+use crate::{Error, Format, Result, point};
 
 /// Answers the statements of `sql`, separated by `;`, and writes each answer as it comes.
 ///
-/// Only queries are answered: `SELECT`, `WITH`, `VALUES`, `EXPLAIN`, `SHOW` and `DESCRIBE`. All statements are read
-/// before the first is answered. Answers in CSV have a header each and an empty line between them; in JSON, each is an
+/// Only queries are answered: `SELECT`, `WITH`, `VALUES`, `EXPLAIN`, `SHOW` and `DESCRIBE`; and `COPY ... TO` and
+/// `CREATE EXTERNAL TABLE` where [`crate::Options::allow_external`] allows them. All statements are read before the first is
+/// answered. Answers in CSV have a header each and an empty line between them; in JSON, each is an
 /// array; a Parquet file holds one.
 ///
 /// # Errors
-/// [`Error::NotAQuery`] for whatever writes or reads outside the folder, [`Error::UnknownTable`] listing the tables,
+/// [`Error::Outside`] for whatever writes or reads outside the folder without leave, [`Error::NotAQuery`] for other
+/// statements, [`Error::Copy`] if a file cannot be copied to, [`Error::UnknownTable`] listing the tables,
+/// [`Error::OverLimit`] if the memory limit is too small,
 /// [`Error::Query`] with DataFusion's words, or with ours where a file is damaged; [`Error::Write`] if `out` fails.
 pub async fn run(context: &SessionContext, sql: &str, format: Format, out: &mut (dyn Write + Send)) -> Result<()> {
-    let statements = DFParser::parse_sql(sql)?;
+    let pointing = |error| pointing(context, sql, error);
+    let statements = DFParser::parse_sql(sql).map_err(pointing)?;
     if statements.is_empty() {
         return Err(Error::NoQuery { found: sql.to_owned() });
     }
     if format == Format::Parquet && statements.len() > 1 {
         return Err(Error::OneResultOnly { statements: statements.len() });
     }
-    for statement in &statements {
-        if !is_query(statement) {
-            let statement = statement.to_string();
-            let words: Vec<&str> = statement.split_whitespace().take(3).collect();
-            return Err(Error::NotAQuery { statement: words.join(" ") });
+    statements.iter().try_for_each(|statement| check(context, statement))?;
+    let opened = Opened::of(context);
+    let thumbnails = opened.as_ref().and_then(|opened| opened.options.thumbnails.as_ref());
+    let mut answers = 0;
+    for statement in statements {
+        let plan = match statement {
+            Statement::CopyTo(statement) => copied(context, sql, &statement).await?,
+            statement => plan(context, sql, statement).await?,
+        };
+        let mut batches = stream(context, plan).await.map_err(pointing)?;
+        if batches.schema().fields().is_empty() {
+            // A table was made: there is nothing to say.
+            continue;
         }
-    }
-    for (at, statement) in statements.into_iter().enumerate() {
-        if at > 0 && format == Format::Csv {
+        if answers > 0 && format == Format::Csv {
             writeln!(out).map_err(Error::Write)?;
         }
-        let plan = plan(context, statement).await?;
-        let mut batches = context.execute_logical_plan(plan).await?.execute_stream().await?;
-        let mut output = Output::open(format, &batches.schema(), out)?;
+        answers += 1;
+        let mut output = Output::open(format, &batches.schema(), thumbnails, out)?;
         while let Some(batch) = batches.next().await {
-            output.write(&batch?)?;
+            output.write(&batch.map_err(pointing)?)?;
         }
         output.finish()?;
     }
     out.flush().map_err(Error::Write)
+}
+
+async fn stream(context: &SessionContext, plan: LogicalPlan) -> Result<SendableRecordBatchStream, DataFusionError> {
+    context.execute_logical_plan(plan).await?.execute_stream().await
+}
+
+/// An error, and where in the query it is.
+fn pointing(context: &SessionContext, sql: &str, error: DataFusionError) -> Error {
+    over_limit(context, &error).unwrap_or_else(|| Error::from(error).pointing_into(sql))
+}
+
+/// Copies an answer to a file: what is left is a row that says how many rows it has.
+async fn copied(context: &SessionContext, sql: &str, statement: &CopyToStatement) -> Result<LogicalPlan> {
+    let source = match &statement.source {
+        CopyToSource::Query(query) => {
+            plan(context, sql, Statement::Statement(Box::new(Sql::Query(query.clone())))).await?
+        }
+        CopyToSource::Relation(table) => {
+            let query = format!("SELECT * FROM {table}");
+            let all = DFParser::parse_sql(&query)?.pop_front().ok_or(Error::NoQuery { found: query })?;
+            // Places in this query are none in the one that was asked.
+            plan(context, "", all).await.map_err(|error| error.pointing_into(sql))?
+        }
+    };
+    let failed = |error| pointing(context, sql, error);
+    let answer = stream(context, source).await.map_err(failed)?;
+    let folder = Opened::of(context).map(|opened| opened.folder.clone()).unwrap_or_default();
+    let rows = copy(statement, answer, &folder, failed).await?;
+    let count = LogicalPlanBuilder::values(vec![vec![lit(rows)]])?;
+    Ok(count.project(vec![ident("column1").alias("count")])?.build()?)
 }
 
 /// As [`run`], on threads of its own: for callers that are not asynchronous.
@@ -59,6 +102,19 @@ pub async fn run(context: &SessionContext, sql: &str, format: Format, out: &mut 
 pub fn run_blocking(context: &SessionContext, sql: &str, format: Format, out: &mut (dyn Write + Send)) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().build().map_err(Error::Runtime)?;
     runtime.block_on(run(context, sql, format, out))
+}
+
+/// Whether a statement is answered.
+fn check(context: &SessionContext, statement: &Statement) -> Result<()> {
+    let first = || statement.to_string().split_whitespace().take(3).collect::<Vec<_>>().join(" ");
+    let allowed = Opened::of(context).is_some_and(|opened| opened.options.allow_external);
+    match statement {
+        statement if is_query(statement) => Ok(()),
+        Statement::CopyTo(_) | Statement::CreateExternalTable(_) if allowed => Ok(()),
+        Statement::CopyTo(_) => Err(Error::Outside { statement: first(), what: "writes" }),
+        Statement::CreateExternalTable(_) => Err(Error::Outside { statement: first(), what: "reads" }),
+        _ => Err(Error::NotAQuery { statement: first() }),
+    }
 }
 
 fn is_query(statement: &Statement) -> bool {
@@ -82,16 +138,29 @@ fn is_sql_query(sql: &Sql) -> bool {
     }
 }
 
-async fn plan(context: &SessionContext, statement: Statement) -> Result<LogicalPlan> {
+async fn plan(context: &SessionContext, sql: &str, statement: Statement) -> Result<LogicalPlan> {
     let state = context.state();
     let tables = state.resolve_table_references(&statement)?;
+    let creates = matches!(statement, Statement::CreateExternalTable(_));
     let plan = match state.statement_to_plan(statement).await {
         Ok(plan) => plan,
-        Err(error) => return Err(explain_failure(context, &tables, error)),
+        Err(error) => {
+            let told = point::told(sql, &error);
+            return Err(explain_failure(context, &tables, error).pointing_at(sql, told));
+        }
     };
     // What looks like a query may still hold something else, such as SELECT INTO.
-    SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false).verify_plan(&plan)?;
+    let options = SQLOptions::new().with_allow_ddl(creates).with_allow_dml(false).with_allow_statements(false);
+    options.verify_plan(&plan)?;
     Ok(plan)
+}
+
+/// What is to be said of an error about memory.
+fn over_limit(context: &SessionContext, error: &DataFusionError) -> Option<Error> {
+    let problem = memory_problem(error)?;
+    let opened = Opened::of(context)?;
+    let (limit, spill_folder) = (opened.options.memory_limit?, opened.options.spill_folder.clone());
+    Some(Error::OverLimit { limit, spill_folder, problem })
 }
 
 /// Tells which tables, or table functions, there are if the reason is that one of them is none.
@@ -107,6 +176,9 @@ fn explain_failure(context: &SessionContext, tables: &[TableReference], error: D
     let unknown = tables.iter().find(|table| !exists(table) && !functions.contains_key(table.table()));
     let catalog = context.catalog(CATALOG);
     match (unknown, catalog.as_ref().and_then(|catalog| catalog.downcast_ref::<Schemas>())) {
+        (Some(unknown), _) if is_path(unknown.table()) => {
+            Error::Outside { statement: format!("FROM '{}'", unknown.table()), what: "reads" }
+        }
         (Some(unknown), Some(schemas)) => {
             Error::UnknownTable { table: unknown.to_string(), known: schemas.queryable().join(", ") }
         }

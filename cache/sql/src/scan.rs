@@ -14,13 +14,14 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::runtime::SpawnedTask;
 use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DataFusionError, Result, Statistics, internal_err};
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_expr::EquivalenceProperties;
@@ -33,6 +34,7 @@ use datafusion::physical_plan::{
 use futures::{StreamExt, TryStreamExt, stream};
 
 use crate::parts::{Part, Table, Virtual};
+use crate::skipped::Skips;
 
 /// A table of a data set, a teacher or a run.
 #[derive(Debug)]
@@ -40,8 +42,14 @@ pub(crate) struct ShardTable(Arc<Table>);
 
 impl ShardTable {
     /// A table with the stored columns of `schema` and virtual ones behind them.
-    pub(crate) fn new(name: String, schema: &Schema, virtuals: &[Virtual], parts: Vec<Part>) -> Self {
-        Self(Arc::new(Table::new(name, schema, virtuals, parts)))
+    pub(crate) fn new(
+        name: String,
+        schema: &SchemaRef,
+        virtuals: &[Virtual],
+        parts: Vec<Part>,
+        skips: Option<&Arc<Skips>>,
+    ) -> Self {
+        Self(Arc::new(Table::new(name, schema, virtuals, parts, skips.cloned())))
     }
 
     /// What it is made of.
@@ -78,7 +86,7 @@ impl TableProvider for ShardTable {
         let table = &self.0;
         let may_pass = |part: &usize| filters.iter().all(|filter| table.parts[*part].may_pass(filter));
         let mut parts: Vec<usize> = (0..table.parts.len()).filter(may_pass).collect();
-        if let Some(limit) = limit {
+        if let Some(limit) = limit.filter(|_| !table.may_skip()) {
             // The first shards that hold enough rows are enough.
             let mut rows = 0;
             parts.retain(|part| {
@@ -169,7 +177,8 @@ impl ExecutionPlan for ShardScan {
             None => self.table.rows(self.partitions.iter().flatten().copied()),
         };
         let unknown = Statistics::new_unknown(self.properties.equivalence_properties().schema());
-        Ok(Arc::new(unknown.with_num_rows(rows.map_or(Precision::Absent, Precision::Exact))))
+        let known = if self.table.may_skip() { Precision::Inexact } else { Precision::Exact };
+        Ok(Arc::new(unknown.with_num_rows(rows.map_or(Precision::Absent, known))))
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
@@ -179,8 +188,13 @@ impl ExecutionPlan for ShardScan {
         let batch_size = context.session_config().batch_size().min(self.limit.unwrap_or(usize::MAX));
         let rows = self.table.batch_rows(batch_size);
         let schema = self.schema();
-        let reader =
-            PartReader { table: self.table.clone(), projection: self.projection.clone(), schema: schema.clone() };
+        let held = MemoryConsumer::new(format!("ShardScan of {}", self.table.name)).register(context.memory_pool());
+        let reader = PartReader {
+            table: self.table.clone(),
+            projection: self.projection.clone(),
+            schema: schema.clone(),
+            held: Arc::new(held),
+        };
         let batches = stream::iter(parts)
             .then(move |part| reader.clone().read(part))
             .map_ok(move |part| stream::iter(part.batches(rows)))
@@ -195,6 +209,8 @@ struct PartReader {
     table: Arc<Table>,
     projection: Arc<[usize]>,
     schema: SchemaRef,
+    /// What a part takes while it is in memory.
+    held: Arc<MemoryReservation>,
 }
 
 impl PartReader {
@@ -203,12 +219,15 @@ impl PartReader {
             && let Some(rows) = self.table.parts[part].rows
         {
             // Nothing in the file is asked for.
-            return Ok(ReadPart { reader: self, part, stored: None, rows });
+            return Ok(ReadPart { held: self.held.new_empty(), reader: self, part, stored: None, rows });
         }
         let read = move || {
             let stored = self.table.read(part, &self.projection)?;
             let rows = stored.num_rows();
-            Ok(ReadPart { reader: self, part, stored: Some(stored), rows })
+            // Counted and not asked for, so that a sort that holds much makes room for the next shard by spilling.
+            let held = self.held.new_empty();
+            held.grow(stored.get_array_memory_size());
+            Ok(ReadPart { held, reader: self, part, stored: Some(stored), rows })
         };
         // Reading and checking block, so they get threads of their own; other partitions go on meanwhile.
         SpawnedTask::spawn_blocking(read).await.map_err(|error| DataFusionError::External(Box::new(error)))?
@@ -217,6 +236,8 @@ impl PartReader {
 
 /// A part in memory, still as stored.
 struct ReadPart {
+    /// Given back when the last row is out.
+    held: MemoryReservation,
     reader: PartReader,
     part: usize,
     stored: Option<RecordBatch>,
@@ -226,8 +247,9 @@ struct ReadPart {
 impl ReadPart {
     /// Its rows as SQL shows them, some at a time, each made when it is asked for.
     fn batches(self, rows: usize) -> impl Iterator<Item = Result<RecordBatch>> {
-        let PartReader { table, projection, schema } = self.reader;
+        let PartReader { table, projection, schema, .. } = self.reader;
         (0..self.rows).step_by(rows).map(move |from| {
+            let _counted = &self.held;
             let rows = from..(from + rows).min(self.rows);
             table.shown(self.part, self.stored.as_ref(), &projection, &schema, rows)
         })

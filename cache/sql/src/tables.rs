@@ -16,6 +16,7 @@ use crate::Result;
 use crate::catalog::{Schemas, Tables};
 use crate::parts::{Part, Source, Virtual, footer_schema};
 use crate::scan::ShardTable;
+use crate::skipped::Skips;
 
 /// Schema of a data set's own tables, and the default one.
 pub(crate) const DATASET_SCHEMA: &str = "dataset";
@@ -32,7 +33,7 @@ struct Features {
 }
 
 /// Everything that a data set and its teachers hold.
-pub(crate) fn of_dataset(dataset: Dataset) -> Result<Schemas> {
+pub(crate) fn of_dataset(dataset: Dataset, skips: Option<&Arc<Skips>>) -> Result<Schemas> {
     let dataset = Arc::new(dataset);
     let own = Tables::default();
     for (table, schema) in tables::all().into_iter().chain(regions_of(&dataset)?) {
@@ -47,7 +48,7 @@ pub(crate) fn of_dataset(dataset: Dataset) -> Result<Schemas> {
             Err(error) => Some(Err(error)),
         });
         let parts = parts.collect::<retort_cache::Result<_>>()?;
-        own.add(table, ShardTable::new(table.to_owned(), &schema, virtuals, parts));
+        own.add(table, ShardTable::new(table.to_owned(), &schema, virtuals, parts, skips));
     }
     let teachers: Vec<Arc<TeacherCache>> = teachers_of(&dataset)?.into_iter().map(Arc::new).collect();
     let mut features = Vec::new();
@@ -83,7 +84,7 @@ pub(crate) fn of_dataset(dataset: Dataset) -> Result<Schemas> {
             });
             let parts = parts.collect::<retort_cache::Result<_>>()?;
             let virtuals = [Virtual::Split, Virtual::Shard, Virtual::Row];
-            tables.add(table, ShardTable::new(format!("{shown}.{table}"), schema, &virtuals, parts));
+            tables.add(table, ShardTable::new(format!("{shown}.{table}"), schema, &virtuals, parts, skips));
         }
         schemas.add(shown, alias, tables);
     }
@@ -247,13 +248,13 @@ fn in_memory(columns: Vec<(&str, ArrayRef, bool)>) -> Result<MemTable> {
 }
 
 /// The results of a protocol: `None` if there are none.
-pub(crate) fn of_protocol(folder: &Path) -> Option<Schemas> {
+pub(crate) fn of_protocol(folder: &Path, skips: Option<&Arc<Skips>>) -> Option<Schemas> {
     let own = Tables::default();
     let add = |file: &str, name: &str, schema: SchemaRef, version: SchemaVersion| {
         let path = folder.join(file);
         let is_there = path.is_file();
         if is_there {
-            own.add(name, ShardTable::new(name.to_owned(), &schema, &[], vec![run_part(None, path, version)]));
+            own.add(name, ShardTable::new(name.to_owned(), &schema, &[], vec![run_part(None, path, version)], skips));
         }
         is_there
     };
@@ -265,13 +266,13 @@ pub(crate) fn of_protocol(folder: &Path) -> Option<Schemas> {
 }
 
 /// The files of a run that can be asked: `None` if there are none.
-pub(crate) fn of_run(folder: &Path) -> Result<Option<Schemas>> {
+pub(crate) fn of_run(folder: &Path, skips: Option<&Arc<Skips>>) -> Result<Option<Schemas>> {
     let own = Tables::default();
     let mut any = false;
     let mut add = |name: &str, schema: SchemaRef, virtuals: &[Virtual], parts: Vec<Part>| {
         if !parts.is_empty() {
             any = true;
-            own.add(name, ShardTable::new(name.to_owned(), &schema, virtuals, parts));
+            own.add(name, ShardTable::new(name.to_owned(), &schema, virtuals, parts, skips));
         }
     };
     let one = |name: &str, version: SchemaVersion| -> Vec<Part> {

@@ -3,13 +3,15 @@
 mod completion;
 mod input;
 mod shell;
+mod skipped;
+mod thumbnails;
 
 use std::io::{BufWriter, IsTerminal, Read};
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use retort_sql::{Format, open, run_blocking};
+use retort_sql::{Format, Options, SessionContext, open_with, run_blocking};
 
 use crate::cli::Sql;
 
@@ -19,15 +21,26 @@ pub fn run(options: &Sql) -> Result<ExitCode> {
         (Some(query), _) => query.clone(),
         (None, Some(file)) => read(file)?,
         (None, None) if std::io::stdin().is_terminal() => {
-            shell::run(&open(&options.folder)?, &options.folder, format)?;
+            shell::run(&open(options, format)?, &options.folder, format)?;
             return Ok(ExitCode::SUCCESS);
         }
         (None, None) => read("-".as_ref())?,
     };
-    let context = open(&options.folder)?;
+    let context = open(options, format)?;
     let mut out = BufWriter::new(std::io::stdout());
     run_blocking(&context, &query, format, &mut out)?;
+    skipped::tell(&context);
     Ok(ExitCode::SUCCESS)
+}
+
+fn open(options: &Sql, format: Format) -> Result<SessionContext> {
+    let mut opened = Options::default();
+    opened.thumbnails = thumbnails::of(options.thumbnails, format)?;
+    opened.allow_external = options.allow_external;
+    opened.skip_damaged = options.skip_damaged;
+    opened.memory_limit = options.memory_limit;
+    opened.spill_folder.clone_from(&options.spill_dir);
+    Ok(open_with(&options.folder, &opened)?)
 }
 
 fn read(file: &Path) -> Result<String> {

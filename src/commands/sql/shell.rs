@@ -15,6 +15,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::completion::Typing;
 use super::input::{HELP, Input};
+use super::skipped;
 use crate::failure::{self, Light};
 
 const PROMPT: &str = "retort> ";
@@ -112,6 +113,7 @@ impl Shell<'_> {
                 Either::Right(_) => Ok(false),
             }
         });
+        skipped::tell(self.context);
         match outcome {
             Ok(true) if self.timing => self.say(&format!("{:.3} s", began.elapsed().as_secs_f64())),
             Ok(true) => {}

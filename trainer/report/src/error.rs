@@ -23,6 +23,14 @@ pub enum Error {
         /// The file that is missing.
         file: &'static str,
     },
+    /// A data set is named beside the one that is shown.
+    #[error("{} is itself a data set: --dataset {} would not be read", folder.display(), dataset.display())]
+    TwoDatasets {
+        /// What is shown.
+        folder: PathBuf,
+        /// What is named beside it.
+        dataset: PathBuf,
+    },
     /// A JSON file does not say what is expected.
     #[error("{} cannot be understood", path.display())]
     Json {
@@ -42,6 +50,10 @@ impl Error {
                 "give the folder that `retort train --run` wrote; a protocol's folder or a data set is shown alone"
                     .to_owned(),
             ),
+            Self::TwoDatasets { folder, .. } => Some(format!(
+                "--dataset says where the images of runs are: leave it out to show {}, or give the folders of runs",
+                folder.display()
+            )),
             Self::NoRuns | Self::Json { .. } => None,
         }
     }

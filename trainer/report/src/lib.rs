@@ -64,7 +64,7 @@ pub struct ReportSummary {
 /// data set takes them from there.
 ///
 /// # Errors
-/// [`Error::NoRuns`], [`Error::NotARun`]; [`Error::Data`] and [`Error::Json`] if a file of a run or of the data set that
+/// [`Error::NoRuns`], [`Error::NotARun`]; [`Error::TwoDatasets`] if a data set is shown and `dataset` names another; [`Error::Data`] and [`Error::Json`] if a file of a run or of the data set that
 /// is shown is damaged or of another version, or the page cannot be written. Anything merely missing is told on the page.
 pub fn write_report(folders: &[PathBuf], dataset: Option<&Path>, out: &Path) -> Result<ReportSummary> {
     let open = |runs: &[load::Run]| {
@@ -72,7 +72,10 @@ pub fn write_report(folders: &[PathBuf], dataset: Option<&Path>, out: &Path) -> 
         Dataset::open(dataset.unwrap_or(&named.unwrap_or_default()))
     };
     let (page, runs, evaluated) = match folders {
-        [folder] if dataset::is_there(folder) => (dataset::build(folder)?, 0, 0),
+        [folder] if dataset::is_there(folder) => match dataset {
+            Some(dataset) => return Err(Error::TwoDatasets { folder: folder.clone(), dataset: dataset.to_owned() }),
+            None => (dataset::build(folder)?, 0, 0),
+        },
         [folder] if protocol::is_there(folder) => protocol::build(folder, &open)?,
         _ => {
             let runs = load::load(folders)?;

@@ -5,13 +5,15 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
+use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::tree_node::TreeNode;
-use datafusion::common::{DFSchema, Result, exec_datafusion_err, exec_err, plan_err};
+use datafusion::common::{DFSchema, DataFusionError, Result, exec_datafusion_err, exec_err, plan_err};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::PhysicalExpr;
 
+use crate::Error;
 use crate::parts::Table;
 
 /// A condition in SQL over the columns of a table, and over those of what its rows belong to: of features, the images or
@@ -77,7 +79,10 @@ impl Filter {
                 all.push(field.clone());
             }
         }
-        let condition = state.create_logical_expr(condition, &DFSchema::try_from(Schema::new(all))?)?;
+        // The error points into the condition, not into the query that holds it.
+        let pointing = |error| DataFusionError::External(Box::new(Error::from(error).pointing_into(condition)));
+        let schema = DFSchema::try_from(Schema::new(all))?;
+        let condition = state.create_logical_expr(condition, &schema).map_err(pointing)?;
         let subquery = |part: &Expr| {
             Ok(matches!(part, Expr::InSubquery(_) | Expr::Exists(_) | Expr::ScalarSubquery(_) | Expr::SetComparison(_)))
         };
@@ -137,6 +142,10 @@ impl FilteredPart<'_> {
     /// Which of some rows pass; null is no. `stored` has the table's own columns.
     pub(super) fn passes(&self, stored: &RecordBatch, rows: Range<usize>) -> Result<BooleanArray> {
         let (filter, count) = (self.filter, rows.len());
+        if self.owner.as_ref().is_some_and(|(_, stored)| stored.num_rows() < rows.end) {
+            // The owner's shard is damaged and left out.
+            return Ok(BooleanArray::new(BooleanBuffer::new_unset(count), None));
+        }
         let shown = |columns: &Columns, part: usize, stored: &RecordBatch| {
             columns.table.shown(part, Some(stored), &columns.at, &columns.schema, rows.clone())
         };

@@ -12,7 +12,7 @@ use super::rank::Place;
 use crate::parts::Table;
 
 /// The first column of a table, which tells its rows apart: an id, or a word.
-const KEY: usize = 0;
+pub(super) const KEY: usize = 0;
 
 /// The fields of a place; `prefix` tells two places of a row apart.
 pub(super) fn place_fields(prefix: &str) -> Vec<Field> {

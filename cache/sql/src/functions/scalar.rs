@@ -8,11 +8,13 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, FixedSizeListArray, Float32Array, Float64Array, ListArray, UInt32Array};
 use arrow::buffer::{NullBuffer, OffsetBuffer};
-use arrow::datatypes::{DataType, UInt64Type};
+use arrow::datatypes::{DataType, Field, FieldRef, UInt64Type};
 use datafusion::common::{DataFusionError, Result, ScalarValue, exec_datafusion_err, exec_err, plan_err};
-use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
+use datafusion::logical_expr::{
+    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
 
-use super::vectors::{Vectors, coerced, cosine, sum, widths_differ};
+use super::vectors::{Vectors, argument_widths_differ, coerced, cosine, sum};
 
 /// All of them, to be registered.
 pub(super) fn all() -> impl Iterator<Item = ScalarUDF> {
@@ -81,13 +83,22 @@ impl ScalarUDFImpl for VectorFunction {
             let vectors = if expected == 1 { "1 vector" } else { "2 vectors" };
             return plan_err!("{name} takes {vectors}, it is given {} arguments", found.len());
         }
-        let coerced = found.iter().map(|found| coerced(name, found)).collect::<Result<Vec<_>>>()?;
-        if let [DataType::FixedSizeList(_, a), DataType::FixedSizeList(_, b)] = coerced[..]
-            && a != b
+        found.iter().map(|found| coerced(name, found)).collect()
+    }
+
+    /// Checks widths here, not with the types: here the arguments have names.
+    fn return_field_from_args(&self, call: ReturnFieldArgs) -> Result<FieldRef> {
+        let width = |field: &FieldRef| match field.data_type() {
+            DataType::FixedSizeList(_, width) => usize::try_from(*width).ok(),
+            _ => None,
+        };
+        if let [a, b] = call.arg_fields
+            && let (Some(x), Some(y)) = (width(a), width(b))
+            && x != y
         {
-            return Err(DataFusionError::Plan(widths_differ(name, a, b)));
+            return Err(DataFusionError::Plan(argument_widths_differ(self.name(), [x, y], call.arg_fields)));
         }
-        Ok(coerced)
+        Ok(Arc::new(Field::new(self.name(), DataType::Float64, true)))
     }
 
     fn invoke_with_args(&self, call: ScalarFunctionArgs) -> Result<ColumnarValue> {
@@ -100,7 +111,8 @@ impl ScalarUDFImpl for VectorFunction {
         let value = |row: usize| -> Result<Option<f64>> {
             let (Some(a), Some(b)) = (a.row(row), b.row(row)) else { return Ok(None) };
             if a.len() != b.len() {
-                return Err(exec_datafusion_err!("{}", widths_differ(self.name(), a.len(), b.len())));
+                let widths = [a.len(), b.len()];
+                return Err(DataFusionError::Execution(argument_widths_differ(self.name(), widths, &call.arg_fields)));
             }
             Ok(self.kind.value(a, b))
         };

@@ -10,7 +10,7 @@ use futures::{StreamExt, stream};
 use retort_cache::vectors::Rows;
 
 use super::found::blocking;
-use super::places::{has_words, keys_of};
+use super::places::{KEY, has_words, keys_of};
 use super::rank::Place;
 use crate::parts::Table;
 
@@ -85,7 +85,9 @@ impl VectorTable {
 
     /// Reads a part, and further columns with it: as stored, checked.
     pub(super) fn read(&self, part: usize, further: &[usize]) -> Result<VectorPart> {
-        let columns = [&[self.column], further].concat();
+        // Where damage is skipped, the keys are read too: rows are not to be found that cannot be named.
+        let keys = if self.table.may_skip() { &[KEY][..] } else { &[] };
+        let columns = [&[self.column], further, keys].concat();
         let stored = self.table.read(part, &columns)?;
         let rows = Rows::of(&stored, self.table.schema.field(self.column).name());
         let rows = rows.map_err(|error| DataFusionError::External(Box::new(error)))?;
@@ -99,6 +101,9 @@ impl VectorTable {
             let part = table.read(place.part as usize, &[])?;
             let mut floats = Vec::new();
             let row = place.row as usize;
+            if row >= part.stored.num_rows() {
+                return exec_err!("the vector of row {row} of {} lies in a damaged shard", table.name());
+            }
             Ok(part.decode(row..row + 1, &mut floats).to_vec())
         })
         .await

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::buffer::{NullBuffer, ScalarBuffer};
-use arrow::datatypes::{DataType, Field, Float32Type};
+use arrow::datatypes::{DataType, Field, FieldRef, Float32Type};
 use datafusion::common::{Result, exec_datafusion_err, exec_err, plan_err};
 use datafusion::logical_expr::ColumnarValue;
 
@@ -79,6 +79,20 @@ pub(super) fn coerced(name: &str, found: &DataType) -> Result<DataType> {
 /// What is wrong with two vectors.
 pub(super) fn widths_differ(name: &str, a: impl std::fmt::Display, b: impl std::fmt::Display) -> String {
     format!("{name} takes vectors of equal width, it is given widths {a} and {b}")
+}
+
+/// As [`widths_differ`], of the arguments of a call, which are named.
+pub(super) fn argument_widths_differ(name: &str, widths: [usize; 2], arguments: &[FieldRef]) -> String {
+    /// Characters shown of an argument, which may be a literal of many numbers.
+    const SHOWN: usize = 40;
+    let short = |field: &FieldRef| match field.name().char_indices().nth(SHOWN) {
+        Some((cut, _)) => format!("{}...", &field.name()[..cut]),
+        // DataFusion's name for any, once the query runs.
+        None if field.name() == "lit" => "a literal".to_owned(),
+        None => field.name().clone(),
+    };
+    let named: Vec<String> = arguments.iter().map(short).collect();
+    format!("{}: {}", widths_differ(name, widths[0], widths[1]), named.join(" and "))
 }
 
 /// An argument as rows of floats. A scalar is one row that stands for all.

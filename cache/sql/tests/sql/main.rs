@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking, as tests do")]
 
+mod external;
 mod fixture;
 mod functions;
+mod options;
 mod refusals;
 mod slt;
 
@@ -153,28 +155,15 @@ fn mistakes_are_answered_with_what_there_is() {
     small_dataset(folder.path());
     let table = refusal(folder.path(), "SELECT * FROM imags");
     assert_eq!(
-        table,
-        "there is no table imags; there are images, rejects, samples, shards, teachers, texts, clip.images, \
-         clip.texts, clip.tokens"
+        table.lines().next(),
+        Some(
+            "there is no table imags; there are images, rejects, samples, shards, teachers, texts, clip.images, \
+             clip.texts, clip.tokens"
+        )
     );
     let column = refusal(folder.path(), "SELECT widht FROM images");
     assert!(column.contains("No field named widht") && column.contains("width"), "{column}");
     assert!(!column.starts_with("Schema error"), "{column}");
-    for sql in [
-        "COPY images TO 'x.csv'",
-        "EXPLAIN ANALYZE COPY images TO 'x.csv'",
-        "INSERT INTO images SELECT * FROM images",
-        "CREATE EXTERNAL TABLE x STORED AS CSV LOCATION 'x.csv'",
-        "CREATE TABLE x AS SELECT 1",
-        "DROP TABLE images",
-        "SET datafusion.execution.batch_size = 1",
-        "SELECT 1; DELETE FROM images",
-    ] {
-        let refused = refusal(folder.path(), sql);
-        assert!(refused.contains("is refused: only queries are answered"), "{sql}: {refused}");
-    }
-    let outside = refusal(folder.path(), "SELECT * FROM '/etc/hosts.csv'");
-    assert!(outside.contains("there is no table"), "{outside}");
     assert!(matches!(ask_as(folder.path(), " -- nothing", Format::Csv), Err(Error::NoQuery { .. })));
     let empty = tempfile::tempdir().unwrap();
     assert!(matches!(open(empty.path()), Err(Error::NothingToAsk { .. })));
@@ -245,5 +234,5 @@ fn a_run_can_be_asked() {
     assert_eq!(ask(&run, "SELECT selected, visual FROM selection"), json!([{"selected": true, "visual": null}]));
     std::fs::remove_file(run.join("selection.parquet")).unwrap();
     let unknown = refusal(&run, "SELECT * FROM selection");
-    assert_eq!(unknown, "there is no table selection; there are metrics, predictions");
+    assert_eq!(unknown.lines().next(), Some("there is no table selection; there are metrics, predictions"));
 }

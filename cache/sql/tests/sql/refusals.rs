@@ -38,7 +38,7 @@ fn an_unknown_table_or_function_lists_those_there_are() {
     let error = ask_as(folder.path(), "SELECT * FROM nearest('clip.imags', [1, 0], 1)", Format::Csv).unwrap_err();
     let expected = "there is no table clip.imags; there are images, rejects, samples, shards, teachers, texts, \
                     clip.images, clip.texts, clip.tokens";
-    assert_eq!(error.to_string(), expected);
+    assert_eq!(error.to_string().lines().next(), Some(expected));
     assert!(error.hint().is_some_and(|hint| hint.starts_with("SHOW TABLES")), "{:?}", error.hint());
     let function = refusal(folder.path(), "SELECT * FROM nearst('clip.images', [1, 0], 1)");
     let known = "there is no table function nearst; there are ";
@@ -46,4 +46,77 @@ fn an_unknown_table_or_function_lists_those_there_are() {
         function.starts_with(known) && function.contains("near_duplicates, nearest, nearest_join, outliers"),
         "{function}"
     );
+}
+
+#[test]
+fn errors_point_into_the_query() {
+    let folder = tempfile::tempdir().unwrap();
+    small_dataset(folder.path());
+    for (sql, words, line, marks) in [
+        // What cannot be read.
+        ("SELECT 1 +", "Expected: an expression, found: EOF", "1 | SELECT 1 +", "          ^"),
+        ("SELECT row\nFORM texts", "Expected: end of statement, found: texts", "2 | FORM texts", "     ^^^^^"),
+        ("SELECT 'it", "Unterminated string literal", "1 | SELECT 'it", "       ^^^"),
+        ("SELECT (1 FROM texts", "Expected: ), found: FROM", "1 | SELECT (1 FROM texts", "          ^^^^"),
+        // Tables, columns and functions that there are none.
+        (
+            "SELECT row FROM imags i",
+            "there is no table imags; ",
+            "1 | SELECT row FROM imags i",
+            "                ^^^^^",
+        ),
+        ("SELECT row\n FROM clip.imags", "there is no table clip.imags; ", "2 |  FROM clip.imags", "      ^^^^^^^^^^"),
+        ("SELECT t.txt FROM texts t", "No field named t.txt. ", "1 | SELECT t.txt FROM texts t", "       ^^^^^"),
+        ("SELECT row FROM texts\nWHERE txt > ''", "No field named txt. ", "2 | WHERE txt > ''", "      ^^^"),
+        (
+            "SELECT row FROM texts; SELECT row\nFROM texts ORDER BY txt",
+            "No field",
+            "2 | FROM texts ORDER BY txt",
+            "                    ^^^",
+        ),
+        (
+            "SELECT nrm(row) FROM texts",
+            "Invalid function 'nrm'.\nDid you mean 'norm'?",
+            "1 | SELECT nrm(row) FROM texts",
+            "       ^^^",
+        ),
+        (
+            "FROM nearst('clip.images', 1, 1)",
+            "there is no table function nearst; ",
+            "1 | FROM nearst('clip.images', 1, 1)",
+            "     ^^^^^^",
+        ),
+        (
+            "FROM outliers('clip.imgs', 1)",
+            "there is no table clip.imgs; ",
+            "1 | FROM outliers('clip.imgs', 1)",
+            "              ^^^^^^^^^^^",
+        ),
+        // Of a filter, the filter's own text is shown.
+        (
+            "FROM nearest('clip.images', [1, 0], 1, 'row > 1 AND splt = 3')",
+            "No field named splt. ",
+            "1 | row > 1 AND splt = 3",
+            "            ^^^^",
+        ),
+        // The arguments of a call, once while it is planned and once while it runs.
+        (
+            "SELECT dot(c.embedding, w.embedding) FROM clip.images c, (SELECT normalize(arrow_cast([1, 2, 3], 'FixedSizeList(3, Float32)')) AS embedding) w",
+            "dot takes vectors of equal width, it is given widths 2 and 3: embedding and embedding",
+            "1 | SELECT dot(c.embedding, w.embedding) FROM",
+            "       ^^^",
+        ),
+        (
+            "SELECT dot(embedding, [1, 2, 3])\nFROM clip.images",
+            "dot takes vectors of equal width, it is given widths 2 and 3: embedding and a literal",
+            "1 | SELECT dot(embedding, [1, 2, 3])",
+            "       ^^^",
+        ),
+    ] {
+        let refused = refusal(folder.path(), sql);
+        let lines: Vec<&str> = refused.lines().collect();
+        assert!(refused.starts_with(words), "{sql}: {refused}");
+        assert!(lines[lines.len() - 2].starts_with(&format!("  {line}")), "{sql}: {refused}");
+        assert_eq!(lines[lines.len() - 1], format!("    | {marks}"), "{sql}: {refused}");
+    }
 }

@@ -10,6 +10,8 @@
 //! What [`crate::write_table`] stores plain can be read so: vectors, ids and numbers without a dictionary, lists of
 //! them, and binary values; none of them null.
 
+use std::ops::Range;
+
 use parquet::basic::{Compression, Type};
 use parquet::file::metadata::ColumnChunkMetaData;
 use zstd::bulk::Decompressor;
@@ -125,7 +127,7 @@ impl PageReader {
         &mut self,
         table: &Table,
         plain: Plain,
-        pages: std::ops::Range<usize>,
+        pages: Range<usize>,
         out: &mut ColumnRows,
     ) -> Result<()> {
         let leaf = &table.leaves()[plain.leaf];
@@ -133,6 +135,28 @@ impl PageReader {
         table.read_pages(leaf, pages, read, |page, bytes| {
             let bytes = bytes?;
             append_page(zstd, levels, plain, page, bytes, out).map_err(|problem| malformed(table, leaf, page, problem))
+        })
+    }
+}
+
+impl PageReader {
+    /// Reads, checks and hands over all pages of a column of one value a row, one after the other: which rows, and their
+    /// bytes. `page` holds one at a time. `use_page` may tell what is wrong with one.
+    pub(crate) fn each(
+        &mut self,
+        table: &Table,
+        plain: Plain,
+        page: &mut ColumnRows,
+        mut use_page: impl FnMut(Range<usize>, &[u8]) -> Result<(), &'static str>,
+    ) -> Result<()> {
+        let leaf = &table.leaves()[plain.leaf];
+        let Self { zstd, read, levels } = self;
+        table.read_pages(leaf, 0..leaf.pages.len(), read, |checked, bytes| {
+            let bytes = bytes?;
+            page.clear();
+            append_page(zstd, levels, plain, checked, bytes, page)
+                .and_then(|()| use_page(checked.rows.clone(), &page.bytes[..page.used]))
+                .map_err(|problem| malformed(table, leaf, checked, problem))
         })
     }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use retort_schemas::manifest::{CACHE_FOLDER, Shard, TEACHER_FILE, TEACHER_VERSION, TeacherManifest};
+use retort_schemas::manifest::{CACHE_FOLDER, Shard, TEACHER_FILE, TEACHER_VERSION, TableFile, TeacherManifest};
 use retort_schemas::parts::{Part, Runs};
 use retort_schemas::{SchemaVersion, Store, features, scale_column, tables};
 
@@ -19,6 +19,7 @@ use crate::dataset::{names, sorted, table_path};
 use crate::parts::{Parts, Piece, Shards, check_order, pieces};
 use crate::rows::RowTables;
 use crate::seal::read_sealed;
+use crate::table::Table;
 use crate::write::ids_digest;
 use crate::{Columns, Dataset, Error, Result, RowsRead, read_table, take_ids};
 
@@ -198,6 +199,31 @@ impl TeacherCache {
         self.read_matched(dataset, shard, table, columns, Some(rows))
     }
 
+    /// Opens the file of a table of a shard, whose rows are the data set's by the manifests.
+    pub(crate) fn open_table(&self, dataset: &Dataset, shard: &Shard, table: &str) -> Result<Arc<Table>> {
+        let mine = self.shard(&shard.name)?;
+        let (path, file) = self.file_of(mine.as_ref(), shard, table)?;
+        if owner_table(table).and_then(|owner| shard.tables.get(owner)).is_some_and(|owner| owner.ids != file.ids) {
+            return Err(self.mismatch(dataset, shard, table));
+        }
+        Ok(Arc::new(Table::open(&path, file, version_of(table))?))
+    }
+
+    /// Where a table of a shard lies, and what the manifest says of it.
+    fn file_of<'a>(&self, mine: Option<&'a Shard>, shard: &Shard, table: &str) -> Result<(PathBuf, &'a TableFile)> {
+        let path = table_path(&self.folder, table, &shard.name);
+        match mine.and_then(|mine| mine.tables.get(table)) {
+            Some(file) => Ok((path, file)),
+            None => Err(Error::Broken {
+                path,
+                problem: format!(
+                    "teacher {} has no {table} of shard {}: run teach again",
+                    self.manifest.name, shard.name
+                ),
+            }),
+        }
+    }
+
     fn read_matched(
         &self,
         dataset: &Dataset,
@@ -206,12 +232,8 @@ impl TeacherCache {
         columns: Columns<'_>,
         rows: Option<&[usize]>,
     ) -> Result<RecordBatch> {
-        let path = table_path(&self.folder, table, &shard.name);
         let mine = self.shard(&shard.name)?;
-        let file = mine.as_ref().and_then(|mine| mine.tables.get(table)).ok_or_else(|| Error::Broken {
-            path: path.clone(),
-            problem: format!("teacher {} has no {table} of shard {}: run teach again", self.manifest.name, shard.name),
-        })?;
+        let (path, file) = self.file_of(mine.as_ref(), shard, table)?;
         let owner = owner_table(table);
         // Where a column has no scales, the file has no column of that name, and nothing more is read.
         let scales: Vec<String> = match columns {

@@ -63,6 +63,18 @@ impl Source {
     }
 }
 
+impl Source {
+    /// The data set, the teacher, the shard and the table that it is of, if it is a teacher's.
+    pub(crate) fn of_teacher(&self) -> retort_cache::Result<Option<(&Dataset, &TeacherCache, Shard, &'static str)>> {
+        match self {
+            Self::Teacher { dataset, teacher, shard, table } => {
+                Ok(Some((dataset, teacher, found(dataset, shard)?, table)))
+            }
+            Self::Dataset { .. } | Self::Run { .. } => Ok(None),
+        }
+    }
+}
+
 /// A shard that the manifest named when the table was made.
 fn found(dataset: &Dataset, name: &str) -> retort_cache::Result<Shard> {
     dataset.shard(name)?.ok_or_else(|| retort_cache::Error::Broken {

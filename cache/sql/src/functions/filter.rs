@@ -55,7 +55,7 @@ struct Owner {
 }
 
 /// A part of the table whose rows are to be looked at.
-pub(super) struct FilteredPart<'a> {
+struct FilteredPart<'a> {
     filter: &'a Filter,
     part: usize,
     /// The part of the owner, as stored.
@@ -110,11 +110,6 @@ impl Filter {
         }
     }
 
-    /// The table's own columns that it needs.
-    pub(super) fn columns(&self) -> &[usize] {
-        &self.mine.at
-    }
-
     /// The parts that can have rows which pass: what the manifests decide.
     pub(super) fn parts(&self) -> Vec<usize> {
         let parts = &self.mine.table.parts;
@@ -122,7 +117,7 @@ impl Filter {
     }
 
     /// Reads what it needs of the rows that those of a part belong to.
-    pub(super) fn read(&self, part: usize) -> Result<FilteredPart<'_>> {
+    fn read(&self, part: usize) -> Result<FilteredPart<'_>> {
         let Some(owner) = &self.owner else { return Ok(FilteredPart { filter: self, part, owner: None }) };
         let shard = self.mine.table.parts[part].shard.as_deref().unwrap_or_default();
         let Some(at) = owner.parts.get(shard) else {
@@ -130,6 +125,20 @@ impl Filter {
         };
         let stored = owner.columns.table.read(*at, &owner.columns.at)?;
         Ok(FilteredPart { filter: self, part, owner: Some((*at, stored)) })
+    }
+
+    /// Which rows of a part pass; null is no.
+    pub(super) fn passing(&self, part: usize) -> Result<BooleanArray> {
+        let table = &self.mine.table;
+        let rows = table.parts[part].rows;
+        let stored = match rows {
+            Some(rows) if table.all_virtual(&self.mine.at) => {
+                let options = RecordBatchOptions::new().with_row_count(Some(rows));
+                RecordBatch::try_new_with_options(Arc::new(Schema::empty()), Vec::new(), &options)?
+            }
+            _ => table.read(part, &self.mine.at)?,
+        };
+        self.read(part)?.passes(&stored, 0..stored.num_rows())
     }
 
     /// The condition as it was understood.
@@ -140,7 +149,7 @@ impl Filter {
 
 impl FilteredPart<'_> {
     /// Which of some rows pass; null is no. `stored` has the table's own columns.
-    pub(super) fn passes(&self, stored: &RecordBatch, rows: Range<usize>) -> Result<BooleanArray> {
+    fn passes(&self, stored: &RecordBatch, rows: Range<usize>) -> Result<BooleanArray> {
         let (filter, count) = (self.filter, rows.len());
         if self.owner.as_ref().is_some_and(|(_, stored)| stored.num_rows() < rows.end) {
             // The owner's shard is damaged and left out.

@@ -83,7 +83,7 @@ impl NearestJoin {
     async fn read(&self, parts: &[usize], partitions: usize) -> Result<Block> {
         let vectors = self.vectors.clone();
         let blocks = fold(parts.to_vec(), partitions, Block::default, move |block, part| {
-            let (read, mut floats) = (vectors.read(part, &[])?, Vec::new());
+            let (read, mut floats) = (vectors.read(part)?, Vec::new());
             for rows in read.batches() {
                 block.floats.extend_from_slice(read.decode(rows.clone(), &mut floats));
                 block.places.extend(rows.map(|row| Place::new(part, row)));
@@ -100,7 +100,7 @@ impl NearestJoin {
 
     /// Offers the rows of a part of the other table to each row of a block.
     fn search(&self, block: &Block, part: usize, floats: &mut Vec<f32>, bests: &mut [Best]) -> Result<()> {
-        let (width, read) = (self.others.width.max(1), self.others.read(part, &[])?);
+        let (width, read) = (self.others.width.max(1), self.others.read(part)?);
         // Of one column, each row would be its own nearest.
         let same = self.vectors.is(&self.others);
         let mine = directions(&block.floats, width);

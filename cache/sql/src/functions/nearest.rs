@@ -4,22 +4,22 @@
 //! query --> a vector ---+
 //!                       v
 //! parts that can pass the filter, in partitions:
-//!     read, checked --> 256 rows as floats, in one buffer --> cosines --> heap of k --+--> merged, best first
-//!     ...                                                     cosines --> heap of k --+
+//!     page, checked --> floats --> bounds, in single precision --> cosines of what is left --> heap of k --+--> merged
+//!     ...                                                                                      heap of k --+
 //! ```
 
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{Array, Float64Array, RecordBatch};
+use arrow::array::{Array, BooleanArray, Float64Array, RecordBatch};
 use arrow::compute::SortOptions;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::common::{DataFusionError, Result, exec_err, plan_err};
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
-use retort_cache::TeacherCache;
+use retort_cache::{TeacherCache, VectorScan};
 
 use super::arguments::Arguments;
 use super::filter::Filter;
@@ -159,26 +159,25 @@ impl Nearest {
     }
 
     /// Offers the rows of a part to the best.
-    fn search(&self, query: &[f32], part: usize, floats: &mut Vec<f32>, best: &mut Best) -> Result<()> {
+    fn search(&self, query: &[f32], part: usize, scan: &mut Option<VectorScan>, best: &mut Best) -> Result<()> {
         let Some(query) = Direction::of(query) else { return Ok(()) };
         let sieve = Sieve::of(query.floats());
-        let further = self.filter.as_ref().map_or(&[][..], Filter::columns);
-        let read = self.vectors.read(part, further)?;
-        let filtered = self.filter.as_ref().map(|filter| filter.read(part)).transpose()?;
-        for rows in read.batches() {
-            let passes = filtered.as_ref().map(|filter| filter.passes(&read.stored, rows.clone())).transpose()?;
-            let passes = |at: usize| passes.as_ref().is_none_or(|passes| passes.is_valid(at) && passes.value(at));
-            let vectors = read.decode(rows.clone(), floats).chunks_exact(self.vectors.width.max(1));
-            for (at, vector) in vectors.enumerate().filter(|(at, _)| passes(*at)) {
+        let passing = self.filter.as_ref().map(|filter| filter.passing(part)).transpose()?;
+        let passes = |row: usize| {
+            let known = |passing: &BooleanArray| row < passing.len() && passing.is_valid(row) && passing.value(row);
+            passing.as_ref().is_none_or(known)
+        };
+        self.vectors.scan(part, scan, |first, floats| {
+            let vectors = (first..).zip(floats.chunks_exact(self.vectors.width.max(1)));
+            for (row, vector) in vectors.filter(|(row, _)| passes(*row)) {
                 if best.least().is_some_and(|least| sieve.at_most(vector) < least) {
                     continue;
                 }
                 if let Some(score) = query.cosine(vector) {
-                    best.offer(Hit { score, place: Place::new(part, rows.start + at) });
+                    best.offer(Hit { score, place: Place::new(part, row) });
                 }
             }
-        }
-        Ok(())
+        })
     }
 
     async fn found(self: Arc<Self>, partitions: usize) -> Result<RecordBatch> {
@@ -191,8 +190,8 @@ impl Nearest {
         let bests = fold(
             parts,
             partitions,
-            || (Vec::new(), Best::of(wanted)),
-            move |(floats, best), part| search.search(&query, part, floats, best),
+            || (None, Best::of(wanted)),
+            move |(scan, best), part| search.search(&query, part, scan, best),
         );
         let best = bests.await?.into_iter().map(|(_, best)| best).reduce(Best::merge);
         let hits = best.map(Best::ordered).unwrap_or_default();

@@ -14,6 +14,8 @@ use datafusion::common::{Result, exec_err};
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 
+use retort_cache::VectorScan;
+
 use super::arguments::Arguments;
 use super::found::{Found, Search, blocking, fold};
 use super::nearest::{COUNT, SCORE, scored, scored_schema};
@@ -44,19 +46,17 @@ struct Outliers {
 
 impl Outliers {
     /// Visits the vectors of a part with their rows.
-    fn visit(&self, part: usize, floats: &mut Vec<f32>, mut visit: impl FnMut(usize, &[f32])) -> Result<()> {
-        let read = self.vectors.read(part, &[])?;
-        for rows in read.batches() {
-            let vectors = read.decode(rows.clone(), floats).chunks_exact(self.vectors.width.max(1));
-            vectors.zip(rows).for_each(|(vector, row)| visit(row, vector));
-        }
-        Ok(())
+    fn visit(&self, part: usize, scan: &mut Option<VectorScan>, mut visit: impl FnMut(usize, &[f32])) -> Result<()> {
+        self.vectors.scan(part, scan, |first, floats| {
+            let vectors = (first..).zip(floats.chunks_exact(self.vectors.width.max(1)));
+            vectors.for_each(|(row, vector)| visit(row, vector));
+        })
     }
 
     /// The sum of the directions of a part's rows, and how many rows have one.
-    fn directions(&self, part: usize, floats: &mut Vec<f32>) -> Result<(Vec<f64>, u64)> {
+    fn directions(&self, part: usize, scan: &mut Option<VectorScan>) -> Result<(Vec<f64>, u64)> {
         let (mut total, mut count) = (vec![0.0; self.vectors.width], 0);
-        self.visit(part, floats, |_, vector| {
+        self.visit(part, scan, |_, vector| {
             let norm = sum(vector, vector, |x, y| x * y).sqrt();
             if norm > 0.0 && norm.is_finite() {
                 count += 1;
@@ -72,9 +72,9 @@ impl Outliers {
         let sums = fold(
             parts,
             partitions,
-            || (Vec::new(), Vec::new()),
-            move |(floats, sums), part| {
-                sums.push(this.directions(part, floats)?);
+            || (None, Vec::new()),
+            move |(scan, sums), part| {
+                sums.push(this.directions(part, scan)?);
                 Ok(())
             },
         );
@@ -97,10 +97,10 @@ impl Outliers {
         let bests = fold(
             self.vectors.parts(),
             partitions,
-            || (Vec::new(), Best::of(wanted)),
-            move |(floats, best), part| {
+            || (None, Best::of(wanted)),
+            move |(scan, best), part| {
                 let Some(mean) = Direction::of(&mean) else { return Ok(()) };
-                this.visit(part, floats, |row, vector| {
+                this.visit(part, scan, |row, vector| {
                     // The least like the mean is the best outlier.
                     if let Some(cosine) = mean.cosine(vector) {
                         best.offer(Hit { score: -cosine, place: Place::new(part, row) });

@@ -7,6 +7,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::DataType;
 use datafusion::common::{DataFusionError, Result, exec_err, plan_err};
 use futures::{StreamExt, stream};
+use retort_cache::VectorScan;
 use retort_cache::vectors::Rows;
 
 use super::found::blocking;
@@ -83,22 +84,48 @@ impl VectorTable {
         self.table.parts[part].rows.unwrap_or(0)
     }
 
-    /// Reads a part, and further columns with it: as stored, checked.
-    pub(super) fn read(&self, part: usize, further: &[usize]) -> Result<VectorPart> {
+    /// Reads a part: as stored, checked.
+    pub(super) fn read(&self, part: usize) -> Result<VectorPart> {
         // Where damage is skipped, the keys are read too: rows are not to be found that cannot be named.
         let keys = if self.table.may_skip() { &[KEY][..] } else { &[] };
-        let columns = [&[self.column], further, keys].concat();
+        let columns = [&[self.column], keys].concat();
         let stored = self.table.read(part, &columns)?;
         let rows = Rows::of(&stored, self.table.schema.field(self.column).name());
         let rows = rows.map_err(|error| DataFusionError::External(Box::new(error)))?;
         Ok(VectorPart { rows, stored })
     }
 
+    /// Hands the vectors of a part over, some at a time: the first row, and the floats of so many rows as they are,
+    /// `[rows, width]`.
+    pub(super) fn scan(
+        &self,
+        part: usize,
+        scan: &mut Option<VectorScan>,
+        mut use_vectors: impl FnMut(usize, &[f32]),
+    ) -> Result<()> {
+        let column = self.table.schema.field(self.column).name();
+        let external = |error| DataFusionError::External(Box::new(error));
+        // Of a part that may be left out nothing is to be used before all of it was seen.
+        if !self.table.may_skip()
+            && let Some((dataset, teacher, shard, table)) =
+                self.table.parts[part].source.of_teacher().map_err(external)?
+        {
+            let scan = match scan {
+                Some(scan) => scan,
+                None => scan.insert(VectorScan::new().map_err(external)?),
+            };
+            return scan.read(teacher, dataset, &shard, (table, column), use_vectors).map_err(external);
+        }
+        let (read, mut floats) = (self.read(part)?, Vec::new());
+        read.batches().for_each(|rows| use_vectors(rows.start, read.decode(rows.clone(), &mut floats)));
+        Ok(())
+    }
+
     /// The vector of a row.
     pub(super) async fn vector(&self, place: Place) -> Result<Vec<f32>> {
         let table = self.clone();
         blocking(move || {
-            let part = table.read(place.part as usize, &[])?;
+            let part = table.read(place.part as usize)?;
             let mut floats = Vec::new();
             let row = place.row as usize;
             if row >= part.stored.num_rows() {

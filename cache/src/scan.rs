@@ -1,0 +1,114 @@
+//! The vectors of whole shards, handed over page by page while they are in a core's cache.
+//!
+//! ```text
+//! page of `embedding` --> read, checked --> decompressed, if it is --> floats --> use_vectors(first row, floats)
+//!                                             its scales, read before ----^
+//! ```
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::datatypes::Schema;
+use retort_schemas::manifest::Shard;
+use retort_schemas::{Layout, SCALE_KEY};
+
+use crate::pages::{ColumnRows, PageReader, Plain};
+use crate::table::Table;
+use crate::{Columns, Dataset, Error, Result, TeacherCache, codes, vectors};
+
+/// Vectors of the usual width that are decoded at a time where they cannot be read by page.
+const ROWS: usize = 64;
+
+/// Scans vectors, in memory that is used again from shard to shard.
+pub struct VectorScan {
+    pages: PageReader,
+    page: ColumnRows,
+    scales: Vec<f32>,
+    floats: Vec<f32>,
+}
+
+impl fmt::Debug for VectorScan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VectorScan").finish_non_exhaustive()
+    }
+}
+
+impl VectorScan {
+    /// A scan that has read nothing yet.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if there is no memory to decompress in.
+    pub fn new() -> Result<Self> {
+        Ok(Self { pages: PageReader::new()?, page: ColumnRows::default(), scales: Vec::new(), floats: Vec::new() })
+    }
+
+    /// Hands over the vectors of a column of one vector a row, some at a time and in the order of the rows: the first
+    /// row, and the floats of so many rows as they are, `[rows, width]`. Every page is checked before it is used; what was
+    /// handed over before a damaged page is of use all the same. That the rows are the data set's is told by the
+    /// manifests.
+    ///
+    /// # Errors
+    /// As [`TeacherCache::read_columns`].
+    pub fn read(
+        &mut self,
+        teacher: &TeacherCache,
+        dataset: &Dataset,
+        shard: &Shard,
+        (table, column): (&str, &str),
+        mut use_vectors: impl FnMut(usize, &[f32]),
+    ) -> Result<()> {
+        let file = teacher.open_table(dataset, shard, table)?;
+        let Ok((plain, layout)) = Plain::of(&file, column).and_then(|plain| Ok((plain, layout_of(&file, column)?)))
+        else {
+            // Files of older versions.
+            let batch = teacher.read_columns(dataset, shard, table, Columns::Named(&[column]))?;
+            let rows = vectors::Rows::of(&batch, column)?;
+            for from in (0..rows.len()).step_by(ROWS) {
+                let to = (from + ROWS).min(rows.len());
+                self.floats.resize((to - from) * rows.width(), 0.0);
+                rows.decode(from..to, &mut self.floats);
+                use_vectors(from, &self.floats);
+            }
+            return Ok(());
+        };
+        if let Layout::Codes { .. } = layout {
+            self.read_scales(&file, column)?;
+        }
+        let Self { pages, page, scales, floats } = self;
+        let width = layout.width();
+        pages.each(&file, plain, page, |rows, bytes| {
+            floats.resize(rows.len() * width, 0.0);
+            match layout {
+                Layout::Floats(vector) => vectors::decode_into(vector.dtype, bytes, floats),
+                Layout::Codes { code, .. } => {
+                    let scales = scales.get(rows.clone()).ok_or("has more rows than there are scales")?;
+                    codes::decode_into(code, bytes, scales, width, floats);
+                }
+            }
+            use_vectors(rows.start, floats);
+            Ok(())
+        })
+    }
+
+    /// Reads the scale of each row of codes.
+    fn read_scales(&mut self, file: &Arc<Table>, column: &str) -> Result<()> {
+        let scale = field_of(file.metadata().schema(), column)?.metadata().get(SCALE_KEY).cloned().unwrap_or_default();
+        let plain = Plain::of(file, &scale)?;
+        let Self { pages, page, scales, .. } = self;
+        scales.clear();
+        pages.each(file, plain, page, |_, bytes| {
+            scales.extend(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])));
+            Ok(())
+        })
+    }
+}
+
+fn field_of<'a>(schema: &'a Schema, column: &str) -> Result<&'a arrow::datatypes::Field> {
+    let missing = |_| Error::Column { column: column.to_owned(), problem: "is missing".to_owned() };
+    schema.field_with_name(column).map_err(missing)
+}
+
+fn layout_of(file: &Table, column: &str) -> Result<Layout> {
+    let field = field_of(file.metadata().schema(), column)?;
+    Layout::of(field).map_err(|error| Error::Column { column: column.to_owned(), problem: error.to_string() })
+}

@@ -6,7 +6,7 @@ CARGO ?= cargo
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/retort
 
-.PHONY: demo test libtorch demo-data test-python test-browser golden nightly lint bench bench-ingest bench-cache bench-train bench-learn
+.PHONY: demo test libtorch demo-data test-python test-browser golden nightly lint bench bench-ingest bench-cache bench-sql bench-train bench-learn
 
 ## the main job, on a small public data set, from nothing to a report
 demo: libtorch demo-data
@@ -70,7 +70,7 @@ golden: demo-data $(CACHE)/golden-venv/ready
 	$(CACHE)/golden-venv/bin/python tests/py/make_statistics.py
 
 ## every benchmark, beside what people use; docs/benchmarks.md holds the results
-bench: bench-ingest bench-cache bench-train
+bench: bench-ingest bench-cache bench-sql bench-train
 
 ## images a second and memory of ingest
 bench-ingest: libtorch $(CACHE)/peers/ready
@@ -86,6 +86,12 @@ bench-cache: $(CACHE)/peers-cache/ready
 	$(CARGO) build --release --locked -p retort-cache --example epoch
 	$(CACHE)/peers-cache/bin/python tests/peers/cache.py --work "$(CARGO_TARGET_DIR)/bench-cache" \
 		--retort "$(CARGO_TARGET_DIR)/release/examples/epoch"
+
+## the ten nearest of a million vectors, in SQL
+bench-sql: $(CACHE)/peers-sql/ready
+	$(CARGO) build --release --locked --example search
+	$(CACHE)/peers-sql/bin/python tests/peers/sql.py --work "$(CARGO_TARGET_DIR)/bench-sql" \
+		--retort "$(CARGO_TARGET_DIR)/release/examples/search"
 
 ## a step of training: plain, from the cache, with the teachers in the loop, and in PyTorch
 bench-train: libtorch demo-data $(CACHE)/golden-venv/ready
@@ -110,6 +116,12 @@ $(CACHE)/peers-cache/ready: tests/peers/requirements-cache.txt
 	rm -rf $(CACHE)/peers-cache
 	$(PYTHON) -m venv $(CACHE)/peers-cache
 	$(CACHE)/peers-cache/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
+$(CACHE)/peers-sql/ready: tests/peers/requirements-sql.txt
+	rm -rf $(CACHE)/peers-sql
+	$(PYTHON) -m venv $(CACHE)/peers-sql
+	$(CACHE)/peers-sql/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	touch $@
 
 $(CACHE)/peers/ready: tests/peers/requirements.txt

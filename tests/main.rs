@@ -7,6 +7,8 @@ mod evaluation;
 #[cfg(feature = "torch")]
 mod golden;
 #[cfg(feature = "torch")]
+mod hub;
+#[cfg(feature = "torch")]
 mod joining;
 #[cfg(feature = "torch")]
 mod models;

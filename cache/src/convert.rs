@@ -48,7 +48,8 @@ pub fn convert(
         return Err(Error::Coarser { name: source.folder_name().to_owned(), from, to });
     }
     let identity = manifest.identity.clone();
-    let mut writer = TeacherWriter::open(dataset, &manifest.name, manifest.joint, store, identity, manifest.batch)?;
+    let writer = TeacherWriter::open(dataset, &manifest.name, manifest.joint, store, identity, manifest.batch)?;
+    let mut writer = writer.from_origin(manifest.origin.clone());
     let mut work = Vec::new();
     for mine in source.shards() {
         let mine = mine?;

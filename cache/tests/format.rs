@@ -128,7 +128,7 @@ fn the_example_is_what_the_page_says() -> Result {
     let mut all = vec![(folder.clone(), shards_of(&folder, &dataset["splits"][0], &mut said)?)];
     for teacher in &teachers {
         let (manifest, seal) = sealed(&teacher.join("teacher.json"))?;
-        assert_eq!(manifest["retort:schema"], TEACHER_VERSION.to_string());
+        TEACHER_VERSION.accept(manifest["retort:schema"].as_str().ok_or("no version")?)?;
         let name = teacher.file_name().and_then(|name| name.to_str()).ok_or("no name")?;
         writeln!(said, "cache/{name}: store {}, seal {seal}", manifest["store"].as_str().ok_or("no store")?)?;
         all.push((teacher.clone(), shards_of(teacher, &manifest["splits"][0], &mut said)?));

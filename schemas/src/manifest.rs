@@ -21,7 +21,7 @@ pub const CACHE_FOLDER: &str = "cache";
 /// Version of [`DatasetManifest`] written by this build; version 2, which had no parts, is read.
 pub const DATASET_VERSION: SchemaVersion = SchemaVersion::new("dataset", 3, 0).reading_since(2);
 /// Version of [`TeacherManifest`] written by this build; version 2, which had no parts, is read.
-pub const TEACHER_VERSION: SchemaVersion = SchemaVersion::new("teacher", 3, 0).reading_since(2);
+pub const TEACHER_VERSION: SchemaVersion = SchemaVersion::new("teacher", 3, 1).reading_since(2);
 
 /// `dataset.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -247,6 +247,9 @@ pub struct TeacherManifest {
     /// Everything that decides the numbers: architecture, hashes of weights and tokenizer, preprocessing, pooling,
     /// compute type, longest text.
     pub identity: serde_json::Value,
+    /// The repository that its model was fetched from, if it was; it decides no number. Since 3.1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
     /// How the rows of a shard were put into batches.
     pub batch: BatchPlan,
     /// Finished shards by split, in the order of the data set.
@@ -284,6 +287,17 @@ impl TeacherManifest {
     }
 }
 
+/// A revision of a repository of the Hugging Face hub.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// `org/name`, or `name` alone.
+    pub repository: String,
+    /// What the user asked for: a branch, a tag or a commit.
+    pub revision: String,
+    /// The commit that this was, 40 hex digits.
+    pub commit: String,
+}
+
 /// How `teach` forms batches: a pure function of a shard and of these numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BatchPlan {
@@ -310,7 +324,7 @@ mod tests {
     fn never_change_these_constants() {
         assert_eq!(
             [DATASET_VERSION.to_string(), TEACHER_VERSION.to_string(), CHECKSUMS_KEY.to_owned()],
-            ["dataset/3.0", "teacher/3.0", "retort:checksums"]
+            ["dataset/3.0", "teacher/3.1", "retort:checksums"]
         );
         let file = TableFile {
             rows: 1,

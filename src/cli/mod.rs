@@ -104,8 +104,9 @@ pub struct Convert {
 pub struct Teach {
     /// The data set
     pub dataset: PathBuf,
-    /// A name of your choice and a model folder in Hugging Face layout; may be given several times
-    #[arg(long = "teacher", value_name = "NAME=FOLDER", required = true)]
+    /// A name of your choice and a model: a folder in Hugging Face layout, or an id of the hub, such as
+    /// text=sentence-transformers/all-MiniLM-L6-v2 or clip=ORG/NAME@REVISION; may be given several times
+    #[arg(long = "teacher", value_name = "NAME=FOLDER|HUB_ID", required = true)]
     pub teachers: Vec<NamedTeacher>,
     /// auto, cpu, cuda or cuda:N
     #[arg(long, default_value = "auto")]
@@ -130,14 +131,14 @@ pub struct Teach {
     pub batch: BatchSize,
 }
 
-/// `NAME=FOLDER`.
+/// `NAME=FOLDER`, or `NAME=HUB_ID`.
 #[cfg(feature = "torch")]
 #[derive(Debug, Clone)]
 pub struct NamedTeacher {
     /// The name.
     pub name: String,
-    /// The model folder.
-    pub folder: PathBuf,
+    /// The model folder, or an id of the hub.
+    pub model: String,
 }
 
 #[cfg(feature = "torch")]
@@ -145,12 +146,14 @@ impl FromStr for NamedTeacher {
     type Err = String;
 
     fn from_str(word: &str) -> Result<Self, String> {
-        let (name, folder) = word.split_once('=').ok_or("expected NAME=FOLDER, such as clip=models/clip")?;
+        let (name, model) = word
+            .split_once('=')
+            .ok_or("expected NAME=FOLDER or NAME=HUB_ID, such as text=sentence-transformers/all-MiniLM-L6-v2")?;
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
         if name.is_empty() || !name.chars().all(plain) {
             return Err(format!("{name:?} is no name: use letters, digits, _ and -"));
         }
-        Ok(Self { name: name.to_owned(), folder: folder.into() })
+        Ok(Self { name: name.to_owned(), model: model.to_owned() })
     }
 }
 

@@ -7,7 +7,7 @@ use retort_cache::Dataset;
 use retort_schemas::manifest::BatchPlan;
 use retort_schemas::{Dtype, Store};
 use retort_teachers::nn::device;
-use retort_teachers::{Options, Teacher, teach};
+use retort_teachers::{Options, Teacher, hub, teach};
 
 use retort::cli::{ComputeType, Teach};
 use retort::commands::print;
@@ -31,9 +31,20 @@ pub fn run(options: &Teach, terminal: &Terminal) -> Result<ExitCode> {
         words: options.words,
         batch: options.batch.0.map_or(auto, |rows| BatchPlan { images: rows, texts: rows }),
     };
+    // All of them before the first begins to work: one that cannot be had is known at once.
+    let mut found = Vec::new();
     for named in &options.teachers {
         let opening = || format!("teacher {}", named.name);
-        let teacher = Teacher::open(&named.folder, device, compute).with_context(opening)?;
+        let model = hub::find(&named.model, terminal, terminal.interrupt()).with_context(opening)?;
+        if let Some(note) = &model.note {
+            terminal.say(&format!("teacher {}: {note}", named.name));
+        }
+        found.push((named, model));
+    }
+    for (named, model) in found {
+        let opening = || format!("teacher {}", named.name);
+        let mut teacher = Teacher::open(&model.folder, device, compute).with_context(opening)?;
+        teacher.origin = model.origin;
         terminal.say(&describe(&named.name, &teacher, compute, work.store));
         let report =
             teach(&dataset, &named.name, &teacher, &work, terminal, terminal.interrupt()).with_context(opening)?;

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::hub;
+
 /// Result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -15,6 +17,17 @@ pub enum Error {
     /// Weights, tokenizer, pixels or libtorch failed.
     #[error(transparent)]
     Model(#[from] retort_nn::Error),
+    /// Fetching a model failed.
+    #[error(transparent)]
+    Hub(hub::Error),
+    /// A word names no model.
+    #[error("there is no folder {word}, and it is no id of a model on the hub: {problem}")]
+    NoModel {
+        /// The word.
+        word: String,
+        /// What keeps it from being an id.
+        problem: String,
+    },
     /// A model folder lacks a file.
     #[error("{} has no {file}", folder.display())]
     MissingFile {
@@ -75,6 +88,15 @@ pub enum Error {
     },
 }
 
+impl From<hub::Error> for Error {
+    fn from(error: hub::Error) -> Self {
+        match error {
+            hub::Error::Cache(error) => Self::Cache(error),
+            error => Self::Hub(error),
+        }
+    }
+}
+
 impl From<tch::TchError> for Error {
     fn from(error: tch::TchError) -> Self {
         Self::Model(error.into())
@@ -87,6 +109,12 @@ impl Error {
         match self {
             Self::Model(error) => error.hint(),
             Self::Cache(error) => error.hint(),
+            Self::Hub(error) => error.hint(),
+            Self::NoModel { .. } => Some(
+                "give a model folder in Hugging Face layout (config.json, model.safetensors, tokenizer.json), or an id such as \
+                 sentence-transformers/all-MiniLM-L6-v2 or org/name@revision"
+                    .to_owned(),
+            ),
             Self::MissingFile { .. } => {
                 Some("point at a Hugging Face model folder (config.json, model.safetensors, tokenizer.json)".to_owned())
             }

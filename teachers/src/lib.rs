@@ -1,6 +1,8 @@
 //! Frozen encoders: images and texts of a data set into cached features.
 //!
 //! ```text
+//! id of the hub --> hub --> model folder
+//!
 //! model folder --> families --> Teacher = image encoder and/or text encoder, with their preprocessing, tokenizer and
 //!                               pooling, and an identity that decides the fingerprint
 //!
@@ -17,6 +19,7 @@
 mod error;
 mod families;
 mod folder;
+pub mod hub;
 mod pooling;
 mod preprocessing;
 mod sentences;

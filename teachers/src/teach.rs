@@ -67,7 +67,8 @@ pub fn teach(
 ) -> Result<Report> {
     let identity = teacher.identity.clone();
     let joint = teacher.is_joint();
-    let mut writer = TeacherWriter::open(dataset, name, joint, options.store, identity, options.batch)?;
+    let writer = TeacherWriter::open(dataset, name, joint, options.store, identity, options.batch)?;
+    let mut writer = writer.from_origin(teacher.origin.clone());
     let plan = writer.cache().manifest().batch;
     let bench = Bench { name, teacher, dataset, store: options.store, plan, progress, interrupt };
     let work = missing(dataset, teacher, options, &writer)?;

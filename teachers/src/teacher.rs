@@ -5,6 +5,7 @@ use std::path::Path;
 use retort_cache::fingerprint;
 use retort_nn::Encoded;
 use retort_nn::pixels::Rgb;
+use retort_schemas::manifest::Origin;
 use retort_schemas::{Dtype, Store};
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
@@ -21,6 +22,8 @@ pub struct Teacher {
     pub text: Option<TextSide>,
     /// Everything that decides its numbers.
     pub identity: Value,
+    /// The repository that its model was fetched from; whoever fetched it sets it.
+    pub origin: Option<Origin>,
     device: Device,
     kind: Kind,
 }
@@ -45,7 +48,7 @@ impl Teacher {
             "compute": compute,
             "details": details,
         });
-        Ok(Self { image, text, identity, device, kind })
+        Ok(Self { image, text, identity, origin: None, device, kind })
     }
 
     /// Whether images and texts are embedded into one space.

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 pub mod command;
 #[cfg(feature = "torch")]
 pub mod dataset;
+#[cfg(feature = "torch")]
+pub mod hub;
 
 /// What tests and their helpers return.
 pub type Result<T = (), E = Box<dyn Error>> = std::result::Result<T, E>;
@@ -69,4 +71,10 @@ pub fn tree(folder: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
         }
     }
     Ok(files)
+}
+
+/// As [`tree`], by paths with slashes.
+#[cfg(feature = "torch")]
+pub fn tree_names(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
+    Ok(tree(folder)?.into_iter().map(|(path, bytes)| (path.to_string_lossy().into_owned(), bytes)).collect())
 }

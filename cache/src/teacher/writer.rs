@@ -8,7 +8,7 @@ use crate::files::remove_tables;
 use crate::lock::WriterLock;
 use crate::{Dataset, Error, Result, remove_temporaries, write_table};
 use arrow::array::RecordBatch;
-use retort_schemas::manifest::{BatchPlan, CACHE_FOLDER, TEACHER_FILE, TEACHER_VERSION, TeacherManifest};
+use retort_schemas::manifest::{BatchPlan, CACHE_FOLDER, Origin, TEACHER_FILE, TEACHER_VERSION, TeacherManifest};
 use retort_schemas::parts::PART_SHARDS;
 use retort_schemas::{Store, features};
 
@@ -53,6 +53,7 @@ impl TeacherWriter {
                 joint,
                 store,
                 identity: sorted(identity),
+                origin: None,
                 batch: plan,
                 splits: Vec::new(),
                 shards: Vec::new(),
@@ -70,6 +71,16 @@ impl TeacherWriter {
         remove_temporaries(&folder)?;
         cache.parts.sweep(cache.runs())?;
         Ok(Self { cache, dataset: dataset.clone(), run_shards: PART_SHARDS, _lock: lock })
+    }
+
+    /// Says where the teacher's model was fetched from, with what is committed next. A model that was not fetched leaves what is
+    /// said there: its numbers are the same.
+    #[must_use]
+    pub fn from_origin(mut self, origin: Option<Origin>) -> Self {
+        if origin.is_some() {
+            self.cache.manifest.origin = origin;
+        }
+        self
     }
 
     /// As it is, with runs of so many shards, for tests: a data set of few shards has parts then.

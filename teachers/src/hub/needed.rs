@@ -38,20 +38,31 @@ const PICKLE_ENDINGS: [&str; 4] = [".bin", ".pt", ".pth", ".ckpt"];
 /// # Errors
 /// [`Error::Pickle`] if only pickles have the weights, [`Error::NoWeights`] if nothing has.
 pub(super) fn needed(id: &HubId, commit: &str, files: Vec<Remote>) -> Result<Vec<Remote>> {
-    let in_root = |file: &Remote| !file.path.contains('/');
     let has = |name: &str| files.iter().any(|file| file.path == name);
     let weights = Weights::of(&has);
-    // Weights may lie in the folder of the first module of a sentence-transformers model alone.
-    if !files.iter().any(|file| is_weights(&file.path, weights)) {
-        let pickle =
-            files.iter().find(|file| PICKLE_ENDINGS.iter().any(|ending| file.path.ends_with(ending)) && in_root(file));
-        let (id, commit) = (id.clone(), commit.to_owned());
-        return Err(match pickle {
-            Some(pickle) => Error::Pickle { id, commit, file: pickle.path.clone() },
-            None => Error::NoWeights { id, commit, found: names(&files) },
-        });
+    let weighty = |file: &&Remote| is_weights(&file.path, weights);
+    let is_pickle = |file: &&Remote| PICKLE_ENDINGS.iter().any(|ending| file.path.ends_with(ending));
+    // Beside safetensors it does not matter; nor does it in a folder of another purpose.
+    let alone = |pickle: &&Remote| {
+        let safe = |file: &Remote| folder_of(&file.path) == folder_of(&pickle.path);
+        is_module(folder_of(&pickle.path)) && !files.iter().filter(weighty).any(safe)
+    };
+    let nothing = !files.iter().any(|file| is_weights(&file.path, weights));
+    let in_root = |file: &&Remote| nothing && folder_of(&file.path).is_empty();
+    let pickles = files.iter().filter(is_pickle).filter(|file| in_root(file) || alone(file));
+    // There may also be the state of an optimizer.
+    if let Some(pickle) = pickles.min_by_key(|file| !file.path.contains("pytorch_model")) {
+        return Err(Error::Pickle { id: id.clone(), commit: commit.to_owned(), file: pickle.path.clone() });
+    }
+    if nothing {
+        return Err(Error::NoWeights { id: id.clone(), commit: commit.to_owned(), found: names(&files) });
     }
     Ok(files.into_iter().filter(|file| is_config(&file.path) || is_weights(&file.path, weights)).collect())
+}
+
+/// The folder of a path: of one in the root, nothing.
+fn folder_of(path: &str) -> &str {
+    path.rsplit_once('/').map_or("", |(folder, _)| folder)
 }
 
 /// Which files of the root are the weights: a repository may have the same in several forms.
@@ -183,6 +194,11 @@ mod tests {
             said.contains("pytorch_model.bin of a/b at c0 is a pickle") && hint.contains("save_pretrained"),
             "{said} {hint}"
         );
+        let refused = choose(&["optimizer.pt", "pytorch_model.bin"]).unwrap_err().to_string();
+        assert!(refused.starts_with("pytorch_model.bin"), "{refused}");
+        let dense =
+            choose(&["model.safetensors", "2_Dense/config.json", "2_Dense/pytorch_model.bin"]).unwrap_err().to_string();
+        assert!(dense.contains("2_Dense/pytorch_model.bin of a/b at c0 is a pickle"), "{dense}");
         let refused = choose(&["README.md", "adapter_model.safetensors"]).unwrap_err().to_string();
         assert!(refused.contains("has no weights") && refused.contains("README.md"), "{refused}");
     }

@@ -97,6 +97,7 @@ pub fn fetch(id: &HubId, settings: &Settings, progress: &dyn Progress, interrupt
             progress.note(&file.path);
             download(&client, &repository, &listing.commit, file, progress)?;
         }
+        progress.note("");
         progress.end();
     }
     let note = match (missing.len(), there.len()) {

@@ -26,8 +26,9 @@ const EDGES: [(&str, &[&str]); 9] = [
 const APART: [&str; 3] = ["retort-ingest", "retort-teachers", "retort-trainer"];
 
 /// Large dependencies and the only packages that may name them.
-const CONFINED: [(&str, &[&str]); 3] = [
+const CONFINED: [(&str, &[&str]); 4] = [
     ("datafusion", &["retort-sql"]),
+    ("ureq", &["retort-teachers"]),
     ("tch", &["retort-nn", "retort-teachers", "retort-trainer", "retort"]),
     ("torch-sys", &["retort-nn", "retort-teachers", "retort-trainer", "retort"]),
 ];
@@ -111,7 +112,7 @@ fn ingest_teachers_and_trainer_never_see_each_other() -> Result {
 }
 
 #[test]
-fn datafusion_and_torch_stay_where_they_belong() -> Result {
+fn datafusion_torch_and_the_network_stay_where_they_belong() -> Result {
     let manifests = manifests()?;
     for (confined, allowed) in CONFINED {
         let uses = |name: &str| manifests[name].iter().any(|used| used.name == confined);

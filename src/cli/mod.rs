@@ -100,7 +100,7 @@ pub struct Convert {
 #[cfg(feature = "torch")]
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  retort teach vqa/ --teacher clip=models/clip-vit-base-patch32 \\
-      --teacher text=models/all-MiniLM-L6-v2 --tokens --words")]
+      --teacher text=sentence-transformers/all-MiniLM-L6-v2 --tokens --words")]
 pub struct Teach {
     /// The data set
     pub dataset: PathBuf,

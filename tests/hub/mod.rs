@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use retort_cache::{Interrupt, Quiet};
+use retort_cache::{Dataset, Interrupt, Quiet, teachers_of};
 use retort_teachers::hub::{Error, Found, HubId, Settings, fetch};
 use serde_json::Value;
 use tempfile::{TempDir, tempdir};
 
-use crate::support::command::{Ran, VqaFiles, command, text};
+use crate::support::command::{Ran, VqaFiles, command, succeed, text};
 use crate::support::hub::{COMMIT, Fault, Hub, TOKEN, git_sha1, sha256};
 use crate::support::{Result, copy_folder, golden, tree_names};
 
@@ -74,6 +74,7 @@ impl Set {
             endpoint: self.hub.endpoint(),
             token: None,
             offline: false,
+            roots: None,
             patience: Duration::from_secs(10),
             pauses: vec![Duration::ZERO; 3],
         }
@@ -104,9 +105,18 @@ impl Set {
     fn teach_command(&self, dataset: &Path, model: &str) -> Command {
         let teacher = format!("text={model}");
         let mut command = command(&["teach", text(dataset), "--teacher", &teacher]);
-        for name in
-            ["http_proxy", "https_proxy", "all_proxy", "HF_TOKEN", "HF_TOKEN_PATH", "HF_HUB_CACHE", "HF_HUB_OFFLINE"]
-        {
+        for name in [
+            "http_proxy",
+            "https_proxy",
+            "all_proxy",
+            "HF_TOKEN",
+            "HF_TOKEN_PATH",
+            "HF_HUB_CACHE",
+            "REQUESTS_CA_BUNDLE",
+            "CURL_CA_BUNDLE",
+            "SSL_CERT_FILE",
+            "HF_HUB_OFFLINE",
+        ] {
             command.env_remove(name).env_remove(name.to_ascii_uppercase());
         }
         command
@@ -188,6 +198,14 @@ fn a_model_of_the_hub_is_fetched_and_teaches_as_its_folder_does() -> Result {
     let (mut one, mut two) = (taught(&from_hub)?, taught(&from_folder)?);
     let origin = serde_json::json!({"repository": "org/tiny", "revision": "main", "commit": COMMIT});
     assert_eq!(one.1.get("origin"), Some(&origin));
+    // Copies and conversions keep it, and a copy of the same numbers from elsewhere is one.
+    succeed(&["cache", "copy", text(&from_hub), "text", text(&from_folder)])?;
+    assert_eq!(taught(&from_folder)?, two);
+    succeed(&["convert", text(&from_hub), "--teacher", "text", "--store", "cos:0.99"])?;
+    let dataset = Dataset::open(&from_hub)?;
+    let origins = teachers_of(&dataset)?.into_iter().map(|teacher| teacher.manifest().origin.clone());
+    let origins = origins.map(|origin| origin.map(|origin| origin.commit)).collect::<Vec<_>>();
+    assert_eq!(origins, vec![Some(COMMIT.to_owned()); 2]);
     for manifest in [&mut one.1, &mut two.1] {
         manifest.as_object_mut().ok_or("no object")?.retain(|key, _| !["origin", "xxh3"].contains(&key.as_str()));
     }

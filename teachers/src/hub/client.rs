@@ -1,11 +1,13 @@
 //! Questions to the hub: redirects followed by hand, for the token and the hash come with the first answer alone; tries again
 //! where that may help.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use retort_cache::Interrupt;
+use retort_cache::{Error as CacheError, Interrupt};
 use ureq::http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, ETAG, LOCATION, RANGE, RETRY_AFTER};
 use ureq::http::{HeaderMap, Response, Uri};
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Body};
 
 use super::digest::is_hash;
@@ -57,6 +59,7 @@ impl<'a> Client<'a> {
             .http_status_as_error(false)
             .max_redirects(0)
             .user_agent(concat!("retort/", env!("CARGO_PKG_VERSION")))
+            .tls_config(tls(settings.roots.as_deref())?)
             .timeout_resolve(patience)
             .timeout_connect(patience)
             .timeout_recv_response(patience)
@@ -216,6 +219,22 @@ impl<'a> Client<'a> {
     }
 }
 
+/// Trust in the authorities of a PEM file, else in Mozilla's.
+fn tls(roots: Option<&Path>) -> Result<TlsConfig> {
+    let Some(path) = roots else { return Ok(TlsConfig::default()) };
+    let pem = std::fs::read(path).map_err(CacheError::io("read", path))?;
+    let certificate = |item| match item {
+        Ok(PemItem::Certificate(certificate)) => Some(certificate),
+        _ => None,
+    };
+    let certificates: Vec<Certificate<'static>> = parse_pem(&pem).filter_map(certificate).collect();
+    if certificates.is_empty() {
+        let problem = format!("{} has no certificate in PEM", path.display());
+        return Err(Error::Setting { name: "REQUESTS_CA_BUNDLE", problem });
+    }
+    Ok(TlsConfig::builder().root_certs(RootCerts::from(certificates)).build())
+}
+
 fn address(url: &str) -> Result<Uri> {
     url.parse().map_err(|_| Error::Unexpected { url: url.to_owned(), problem: "it is no address".to_owned() })
 }
@@ -273,6 +292,17 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_authorities_has_some() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("own.pem");
+        assert!(tls(Some(&path)).unwrap_err().to_string().contains("own.pem"));
+        std::fs::write(&path, "-----BEGIN NOTHING-----").unwrap();
+        let refused = tls(Some(&path)).unwrap_err().to_string();
+        assert!(refused.contains("own.pem has no certificate"), "{refused}");
+        assert!(tls(None).is_ok());
+    }
+
+    #[test]
     fn tls_is_spoken_and_its_failure_is_an_error() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let endpoint = format!("https://{}", listener.local_addr().unwrap());
@@ -287,6 +317,7 @@ mod tests {
             endpoint,
             token: None,
             offline: false,
+            roots: None,
             patience: Duration::from_secs(5),
             pauses: Vec::new(),
         };

@@ -163,6 +163,10 @@ impl Error {
                 id.repository(),
                 if *with_token { " of an account" } else { "" }
             ),
+            Self::NoAnswer { source, .. } if matches!(**source, ureq::Error::Rustls(_) | ureq::Error::Tls(_)) => {
+                "where a proxy or mirror has an authority of its own, REQUESTS_CA_BUNDLE names the PEM file of its certificate"
+                    .to_owned()
+            }
             Self::NoAnswer { .. } => {
                 "is there a network? HF_ENDPOINT names another address of the hub; HF_HUB_OFFLINE=1 uses \
                                       what the cache has"

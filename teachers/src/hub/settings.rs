@@ -27,6 +27,8 @@ pub struct Settings {
     pub token: Option<Token>,
     /// Nobody is to be asked.
     pub offline: bool,
+    /// PEM file of the authorities to trust, in the place of those that are built in.
+    pub roots: Option<PathBuf>,
     /// How long to wait for an answer, or for more of one.
     pub patience: Duration,
     /// Pauses before further tries.
@@ -85,6 +87,10 @@ impl Settings {
             cache,
             endpoint,
             token,
+            roots: path("REQUESTS_CA_BUNDLE").or_else(|| path("CURL_CA_BUNDLE")).or_else(|| {
+                // Others pass over it where there is no such file.
+                path("SSL_CERT_FILE").filter(|file| file.is_file())
+            }),
             offline: on("HF_HUB_OFFLINE") || on("TRANSFORMERS_OFFLINE"),
             patience: seconds("HF_HUB_DOWNLOAD_TIMEOUT").map_or(PATIENCE, Duration::from_secs),
             pauses: PAUSES.map(|units| first.unwrap_or(FIRST_PAUSE) * units).to_vec(),
@@ -172,6 +178,19 @@ mod tests {
         for word in ["mirror", "ftp://mirror", "mirror:80", "http://"] {
             let refused = settings(&[("HF_ENDPOINT", word)]).unwrap_err().to_string();
             assert!(refused.contains("HF_ENDPOINT") && refused.contains(word), "{refused}");
+        }
+    }
+
+    #[test]
+    fn authorities_are_those_that_python_trusts() {
+        for (variables, expected) in [
+            (&[][..], None),
+            (&[("SSL_CERT_FILE", "/nowhere.pem")], None),
+            (&[("SSL_CERT_FILE", "/dev/null/../null")], None),
+            (&[("CURL_CA_BUNDLE", "/curl.pem")], Some("/curl.pem")),
+            (&[("CURL_CA_BUNDLE", "/curl.pem"), ("REQUESTS_CA_BUNDLE", "~/own.pem")], Some("/home/me/own.pem")),
+        ] {
+            assert_eq!(settings(variables).unwrap().roots.as_deref(), expected.map(Path::new), "{variables:?}");
         }
     }
 

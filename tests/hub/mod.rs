@@ -335,6 +335,11 @@ fn what_python_fetched_is_not_fetched_again() -> Result {
     let mut after = tree_names(&set.repository().join("blobs"))?;
     after.retain(|name, _| before.contains_key(name));
     assert!(after == before);
+    // Where nothing is to be fetched, nothing needs to be written.
+    fs::remove_dir_all(set.repository().join("retort"))?;
+    fs::write(set.repository().join("retort"), "in the way")?;
+    set.fetch("org/tiny")?;
+    assert_eq!(set.fetched(), []);
     Ok(())
 }
 

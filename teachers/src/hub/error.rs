@@ -144,6 +144,16 @@ fn and(said: &str) -> String {
     if said.is_empty() { String::new() } else { format!(": {said}") }
 }
 
+/// Whether a connection failed for a certificate, or for TLS as such.
+fn is_distrust(error: &ureq::Error) -> bool {
+    match error {
+        ureq::Error::Rustls(_) | ureq::Error::Tls(_) => true,
+        // What rustls refuses comes through the connection that it reads.
+        ureq::Error::Io(error) => error.kind() == std::io::ErrorKind::InvalidData,
+        _ => false,
+    }
+}
+
 impl Error {
     /// What to do next, where that is known.
     pub fn hint(&self) -> Option<String> {
@@ -163,7 +173,7 @@ impl Error {
                 id.repository(),
                 if *with_token { " of an account" } else { "" }
             ),
-            Self::NoAnswer { source, .. } if matches!(**source, ureq::Error::Rustls(_) | ureq::Error::Tls(_)) => {
+            Self::NoAnswer { source, .. } if is_distrust(source) => {
                 "where a proxy or mirror has an authority of its own, REQUESTS_CA_BUNDLE names the PEM file of its certificate"
                     .to_owned()
             }
@@ -207,9 +217,28 @@ impl Error {
     /// Whether to ask again may help.
     pub(super) fn may_pass(&self) -> bool {
         match self {
-            Self::NoAnswer { .. } | Self::BrokenOff { .. } => true,
+            Self::NoAnswer { source, .. } => !is_distrust(source),
+            Self::BrokenOff { .. } => true,
             Self::Status { status, .. } => matches!(status, 408 | 429 | 500..),
             _ => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn a_certificate_that_nobody_trusts_is_not_tried_again() {
+        let failed = |kind: ErrorKind| {
+            let source = Box::new(ureq::Error::Io(kind.into()));
+            let error = Error::NoAnswer { url: "https://hub".to_owned(), source };
+            (error.may_pass(), error.hint().unwrap().contains("REQUESTS_CA_BUNDLE"))
+        };
+        assert_eq!(failed(ErrorKind::InvalidData), (false, true));
+        assert_eq!(failed(ErrorKind::ConnectionReset), (true, false));
     }
 }

@@ -105,9 +105,14 @@ pub fn fetch(id: &HubId, settings: &Settings, progress: &dyn Progress, interrupt
         (new, 0) => format!("{new} files from {}", settings.endpoint),
         (new, old) => format!("{new} files from {}, {old} were in the cache", settings.endpoint),
     };
+    let fetched = !missing.is_empty();
     there.extend(missing);
-    repository.set_whole(&listing.commit, &there)?;
-    repository.set_commit(id.revision(), &listing.commit)?;
+    let noted = repository.set_whole(&listing.commit, &there);
+    let noted = noted.and_then(|()| repository.set_commit(id.revision(), &listing.commit));
+    // A cache that others keep may not be ours to write; where nothing was fetched, that only saves questions.
+    if fetched {
+        noted?;
+    }
     Ok(found(id, &repository, &listing.commit, note))
 }
 

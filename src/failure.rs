@@ -19,11 +19,17 @@ pub fn report(error: &Error, known: &dyn Known) -> ExitCode {
         // Whoever read our output has had enough.
         return ExitCode::SUCCESS;
     }
-    eprintln!("error: {}", chain(error));
-    if let Some(hint) = error.chain().find_map(|cause| known.hint(cause)) {
+    let (words, hint) = words(error, known);
+    eprintln!("error: {words}");
+    if let Some(hint) = hint {
         eprintln!("hint: {hint}");
     }
     ExitCode::from(exit_code(error, known))
+}
+
+/// An error with its causes, and what to do next.
+pub fn words(error: &Error, known: &dyn Known) -> (String, Option<String>) {
+    (chain(error), error.chain().find_map(|cause| known.hint(cause)))
 }
 
 /// The error and its causes, each said once.
@@ -85,14 +91,15 @@ pub struct NoTorch {
 }
 
 impl NoTorch {
-    fn hint(&self) -> String {
+    /// What to do next.
+    pub fn hint(&self) -> String {
         "it is built and installed with retort: put both into one folder, or build again".to_owned()
     }
 }
 
 impl fmt::Display for NoTorch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot start {}, which teaches, trains and evaluates", self.path.display())
+        write!(f, "cannot start {}, which teaches, trains, evaluates and encodes queries", self.path.display())
     }
 }
 

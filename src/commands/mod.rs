@@ -32,15 +32,18 @@ pub fn run(command: Command, terminal: &Terminal) -> Result<ExitCode> {
         Command::Ingest(source) => ingest::run(*source, terminal),
         Command::Shift(kind) => shift::run(kind, terminal),
         #[cfg(feature = "torch")]
-        Command::Teach(_) | Command::Train(_) | Command::Eval(_) | Command::Probe(_) | Command::Protocol(_) => {
-            compute::run()
-        }
+        Command::Teach(_)
+        | Command::Train(_)
+        | Command::Eval(_)
+        | Command::Probe(_)
+        | Command::Protocol(_)
+        | Command::Encode(_) => compute::run(),
         Command::Convert(options) => convert::run(&options, terminal),
         Command::Summary(options) => summary::run(&options),
         Command::Verify(options) => verify::run(&options, terminal),
         Command::Cache(command) => cache::run(&command, terminal),
         Command::Export(options) => export::run(&options, terminal),
-        Command::Sql(options) => sql::run(&options),
+        Command::Sql(options) => sql::run(&options, terminal),
         Command::Report(options) => report::run(&options, terminal),
         #[cfg(feature = "torch")]
         Command::Demo(options) => demo::run(&options, terminal),

@@ -72,6 +72,17 @@ pub enum Error {
         /// How many there are.
         statements: usize,
     },
+    /// No vector can be made of a text or an image that `nearest` is asked for: what a [`crate::QueryEncoder`] may say, to
+    /// have its hint told and the query pointed at.
+    #[error("nearest cannot make a vector of {query:?}: {problem}")]
+    NotEncoded {
+        /// The text, or the path.
+        query: String,
+        /// Why not.
+        problem: String,
+        /// What to do next.
+        hint: Option<String>,
+    },
     /// DataFusion could not understand or answer the query. Its message is this error's message, not a cause of it.
     #[error("{}", plain(.0))]
     Query(Box<DataFusionError>),
@@ -133,6 +144,7 @@ impl Error {
                 DataFusionError::SQL(..) => "names with other characters than a-z, 0-9 and _ need \"double quotes\"",
                 _ => return None,
             },
+            Self::NotEncoded { hint, .. } => return hint.clone(),
             Self::NothingToAsk { .. } => {
                 "give the folder that `retort ingest`, `retort train` or `retort protocol` wrote"
             }

@@ -79,6 +79,7 @@ fn named(query: &str, error: &DataFusionError) -> Option<Start> {
         },
         DataFusionError::External(error) => match error.downcast_ref()? {
             Error::UnknownTable { table, .. } => find(query, &Wanted::Quoted(table)),
+            Error::NotEncoded { query: text, .. } => find(query, &Wanted::Quoted(text)),
             _ => None,
         },
         DataFusionError::Plan(words) | DataFusionError::Execution(words) => {

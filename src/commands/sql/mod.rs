@@ -1,6 +1,10 @@
 //! `retort sql`: queries from the command line, a file or stdin; a shell where there is somebody to type.
 
+#[cfg(feature = "torch")]
+mod child;
 mod completion;
+#[cfg(feature = "torch")]
+mod encoder;
 mod input;
 mod shell;
 mod skipped;
@@ -14,8 +18,9 @@ use anyhow::{Context, Result};
 use retort_sql::{Format, Options, SessionContext, open_with, run_blocking};
 
 use crate::cli::Sql;
+use crate::progress::Terminal;
 
-pub fn run(options: &Sql) -> Result<ExitCode> {
+pub fn run(options: &Sql, terminal: &Terminal) -> Result<ExitCode> {
     let format: Format = options.format.parse()?;
     let query = match (&options.query, &options.file) {
         (Some(query), _) => query.clone(),
@@ -28,13 +33,22 @@ pub fn run(options: &Sql) -> Result<ExitCode> {
     };
     let context = open(options, format)?;
     let mut out = BufWriter::new(std::io::stdout());
-    run_blocking(&context, &query, format, &mut out)?;
+    let answered = run_blocking(&context, &query, format, &mut out);
+    if answered.is_err() {
+        // Ctrl-C ends what encodes, too: that is no fault.
+        terminal.interrupt().check()?;
+    }
+    answered?;
     skipped::tell(&context);
     Ok(ExitCode::SUCCESS)
 }
 
 fn open(options: &Sql, format: Format) -> Result<SessionContext> {
     let mut opened = Options::default();
+    #[cfg(feature = "torch")]
+    {
+        opened.encoder = Some(std::sync::Arc::new(encoder::Encoder::of(&options.teachers)?));
+    }
     opened.thumbnails = thumbnails::of(options.thumbnails, format)?;
     opened.allow_external = options.allow_external;
     opened.skip_damaged = options.skip_damaged;

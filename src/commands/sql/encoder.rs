@@ -1,0 +1,117 @@
+//! Texts and images of `nearest` as vectors, by a `retort-torch encode` that is started when it is first needed.
+
+use std::collections::BTreeMap;
+use std::error::Error as StdError;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::{Result, bail};
+use retort_cache::TeacherCache;
+use retort_schemas::Dtype;
+use retort_sql::{Error, QueryEncoder};
+use serde::Deserialize;
+
+use super::child::Child;
+use crate::cli::NamedTeacher;
+use crate::encoding::{Answer, Request};
+
+/// Knows where models are, and has them at work while it lives.
+#[derive(Debug)]
+pub(super) struct Encoder {
+    models: BTreeMap<String, PathBuf>,
+    child: Mutex<Option<Child>>,
+}
+
+impl Encoder {
+    /// # Errors
+    /// If a teacher is named twice.
+    pub(super) fn of(teachers: &[NamedTeacher]) -> Result<Self> {
+        let mut models = BTreeMap::new();
+        for NamedTeacher { name, folder } in teachers {
+            if let Some(other) = models.insert(name.clone(), folder.clone()) {
+                bail!("--teacher {name} is given twice, with {} and {}", other.display(), folder.display());
+            }
+        }
+        Ok(Self { models, child: Mutex::new(None) })
+    }
+
+    fn request(&self, teacher: &TeacherCache, table: &str, query: &str) -> Result<Request, Problem> {
+        let manifest = teacher.manifest();
+        let Some(model) = self.models.get(&manifest.name) else {
+            return Err(Problem::new(
+                format!("that takes the model of its teacher; give --teacher {}=FOLDER", manifest.name),
+                Some("FOLDER is the one that `retort teach` was given; a vector or an id takes none".to_owned()),
+            ));
+        };
+        let compute = Dtype::deserialize(&manifest.identity["compute"]);
+        let compute = compute.map_err(|error| {
+            Problem::new(format!("the manifest of {} has no type to compute in: {error}", teacher.folder_name()), None)
+        })?;
+        Ok(Request {
+            teacher: teacher.folder_name().to_owned(),
+            model: model.clone(),
+            compute,
+            store: manifest.store,
+            fingerprint: manifest.fingerprint.clone(),
+            table: table.to_owned(),
+            query: query.to_owned(),
+        })
+    }
+
+    /// Asks the child that is there, or a new one where that has ended, as by Ctrl-C. One that fails is let go of.
+    fn ask(&self, request: &Request) -> Result<Answer, Problem> {
+        // Whoever panicked has let go of the child.
+        let mut kept = self.child.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut child = match kept.take().and_then(|mut child| child.is_alive().then_some(child)) {
+            Some(child) => child,
+            None => Child::start()?,
+        };
+        let answer = child.ask(request)?;
+        *kept = Some(child);
+        Ok(answer)
+    }
+
+    fn vector(&self, teacher: &TeacherCache, table: &str, query: &str) -> Result<Vec<f32>, Problem> {
+        match self.ask(&self.request(teacher, table, query)?)? {
+            Answer::Encoded { vector, note } => {
+                if let Some(note) = note {
+                    tell(&format!("note: {query:?}: {note}"));
+                }
+                Ok(vector)
+            }
+            Answer::Refused { refused, hint } => Err(Problem::new(refused, hint)),
+        }
+    }
+}
+
+impl QueryEncoder for Encoder {
+    fn encode(
+        &self,
+        teacher: &TeacherCache,
+        table: &str,
+        query: &str,
+    ) -> Result<Vec<f32>, Box<dyn StdError + Send + Sync>> {
+        self.vector(teacher, table, query).map_err(|Problem { words, hint }| {
+            Error::NotEncoded { query: query.to_owned(), problem: words, hint }.into()
+        })
+    }
+}
+
+/// Why there is no vector, and what to do next.
+#[derive(Debug)]
+pub(super) struct Problem {
+    words: String,
+    hint: Option<String>,
+}
+
+impl Problem {
+    pub(super) const fn new(words: String, hint: Option<String>) -> Self {
+        Self { words, hint }
+    }
+}
+
+/// To stderr.
+#[expect(clippy::print_stderr, reason = "what is no answer is no data")]
+fn tell(line: &str) {
+    eprintln!("{line}");
+}

@@ -3,6 +3,8 @@
 mod architecture;
 mod commands;
 #[cfg(feature = "torch")]
+mod encoding;
+#[cfg(feature = "torch")]
 mod evaluation;
 #[cfg(feature = "torch")]
 mod golden;

@@ -27,9 +27,9 @@ impl Encoder {
     /// If a teacher is named twice.
     pub(super) fn of(teachers: &[NamedTeacher]) -> Result<Self> {
         let mut models = BTreeMap::new();
-        for NamedTeacher { name, folder } in teachers {
-            if let Some(other) = models.insert(name.clone(), folder.clone()) {
-                bail!("--teacher {name} is given twice, with {} and {}", other.display(), folder.display());
+        for NamedTeacher { name, model } in teachers {
+            if let Some(other) = models.insert(name.clone(), PathBuf::from(model)) {
+                bail!("--teacher {name} is given twice, with {} and {}", other.display(), model);
             }
         }
         Ok(Self { models, child: Mutex::new(None) })

@@ -142,12 +142,15 @@ fn vector_of(taught: &Taught, teacher: &str, id: &str) -> Result<String> {
     Ok(serde_json::from_str::<serde_json::Value>(&row)?["embedding"].to_string())
 }
 
+/// Models by name, the table that is searched, the query, and what the refusal says.
+type Case<'a> = (&'a [(&'a str, &'a Path)], &'a str, &'a str, &'a [&'a str]);
+
 #[test]
 fn what_cannot_be_encoded_is_refused_and_what_is_no_image_is_a_text() -> Result {
     let taught = Taught::new()?;
     let (clip, bert, seen, nowhere) = (tiny_clip(), golden("bert"), golden("dinov2"), Path::new("nowhere"));
     let other = golden("clip");
-    let cases: &[(&[(&str, &Path)], &str, &str, &[&str])] = &[
+    let cases: &[Case] = &[
         (
             &[],
             "clip.images",

@@ -221,6 +221,37 @@ pub mod confidence {
     }
 }
 
+/// One row per sample of the drawn part of the split: what a run was trained on, and what it held out of that.
+pub mod drawn {
+    use super::*;
+
+    /// File name without its ending, and table name.
+    pub const NAME: &str = "drawn";
+    /// Version written by this build.
+    pub const VERSION: SchemaVersion = SchemaVersion::new(NAME, 1, 0);
+    /// The sample.
+    pub const SAMPLE_ID: &str = "sample_id";
+    /// Its shard.
+    pub const SHARD: &str = "shard";
+    /// Row of the shard's samples.
+    pub const ROW: &str = "row";
+    /// Whether it is held out for validation: never trained on.
+    pub const HELD_OUT: &str = "held_out";
+
+    /// Columns and types.
+    pub fn schema() -> SchemaRef {
+        versioned(
+            VERSION,
+            vec![
+                Field::new(SAMPLE_ID, DataType::Utf8, false),
+                Field::new(SHARD, DataType::Utf8, false),
+                Field::new(ROW, DataType::UInt32, false),
+                Field::new(HELD_OUT, DataType::Boolean, false),
+            ],
+        )
+    }
+}
+
 /// Files of a run folder.
 pub mod files {
     /// The resolved recipe.

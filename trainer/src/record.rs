@@ -5,9 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, Float32Array, RecordBatch, StringArray, UInt32Array};
-use retort_cache::{write_atomic, write_plain_table};
+use retort_cache::{Dataset, write_atomic, write_plain_table};
 use retort_nn::{TextTokenizer, save};
-use retort_schemas::runs::{RunInfo, confidence as confidence_names, files, selection as selection_names};
+use retort_schemas::runs::{
+    RunInfo, confidence as confidence_names, drawn as drawn_names, files, selection as selection_names,
+};
 use tch::Tensor;
 
 use crate::confidence::zero_shot;
@@ -17,7 +19,7 @@ use crate::recipe::{ConfidenceSource, Recipe};
 use crate::stream::Part;
 use crate::students::Student;
 use crate::tasks::Objective;
-use crate::zipped::Sources;
+use crate::zipped::{Sources, samples};
 use crate::{Error, Result};
 
 /// The student's tokenizer, beside its weights.
@@ -49,6 +51,33 @@ pub(crate) fn export(
     write_atomic(&folder.join(WEIGHTS), &save(weights, "format", "pt")?)?;
     write_atomic(&folder.join(TOKENIZER), tokenizer.to_json()?.as_bytes())?;
     student.write_config(&folder, answers)
+}
+
+/// Writes down which samples the run is trained on and which of the drawn ones it holds out, each in the order of the
+/// data set, unless an earlier start has.
+pub(crate) fn write_drawn(run: &Path, dataset: &Dataset, trained: &[Part], held_out: &[Part]) -> Result<()> {
+    if run.join(format!("{}.parquet", drawn_names::NAME)).is_file() {
+        return Ok(());
+    }
+    let (mut ids, mut shards, mut rows, mut apart) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for (parts, is_held_out) in [(trained, false), (held_out, true)] {
+        for part in parts {
+            let samples = samples(dataset, &part.shard)?;
+            for row in &part.rows {
+                ids.push(samples[*row].id.clone());
+                shards.push(part.shard.name.as_str());
+                rows.push(*row as u32);
+                apart.push(is_held_out);
+            }
+        }
+    }
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(StringArray::from(ids)),
+        Arc::new(StringArray::from(shards)),
+        Arc::new(UInt32Array::from(rows)),
+        Arc::new(BooleanArray::from(apart)),
+    ];
+    write(run, drawn_names::NAME, drawn_names::schema(), columns)
 }
 
 /// Finds c_T on the training part in use and writes it down: of a choice, where a joint teacher has read the texts too,

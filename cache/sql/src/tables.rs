@@ -279,8 +279,9 @@ pub(crate) fn of_run(folder: &Path, skips: Option<&Arc<Skips>>) -> Result<Option
         let path = folder.join(format!("{name}.parquet"));
         path.is_file().then(|| run_part(None, path, version)).into_iter().collect()
     };
-    use runs::{confidence, metrics, predictions, selection};
+    use runs::{confidence, drawn, metrics, predictions, selection};
     add(metrics::NAME, metrics::schema(), &[], one(metrics::NAME, metrics::VERSION));
+    add(drawn::NAME, drawn::schema(), &[], one(drawn::NAME, drawn::VERSION));
     add(selection::NAME, selection::schema(), &[], one(selection::NAME, selection::VERSION));
     add(confidence::NAME, confidence::schema(), &[], one(confidence::NAME, confidence::VERSION));
     let predicted = prediction_files(folder)?.into_iter();

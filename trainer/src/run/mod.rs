@@ -125,6 +125,7 @@ fn train_stage(whole: &Recipe, recipe: &Recipe, stage: Stage, call: &Call<'_>) -
         validation: validation.as_ref().map(Validation::info),
     };
     record::write_info(run, &info)?;
+    record::write_drawn(run, dataset, &plan.stream.parts, &plan.held_out)?;
     let mut preparer = Preparer::new(recipe.clone(), tokenizer, objective, answers.len(), device);
     preparer.extra = goal.extra();
     prepare_words(recipe, &sources, &mut preparer)?;

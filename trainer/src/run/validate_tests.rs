@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use arrow::array::{Float32Array, StringArray, UInt32Array};
+use arrow::array::{BooleanArray, Float32Array, StringArray, UInt32Array};
 use retort_cache::{Dataset, Interrupt, Quiet, column, read_plain_table};
 use retort_nn::Checkpoint;
-use retort_schemas::runs::{RunInfo, confidence, files, predictions};
+use retort_schemas::runs::{RunInfo, confidence, drawn, files, predictions};
 use tempfile::tempdir;
 
 use super::setup::plan;
@@ -56,6 +56,24 @@ fn what_is_held_out_is_in_no_part_of_training() -> Result {
     assert_eq!(Some(whole.stream.samples() as u64), samples.map(|samples| samples + info.samples));
     let table = read_plain_table(&run.join("confidence.parquet"), confidence::VERSION)?;
     assert_eq!(table.num_rows() as u64, info.samples);
+    // Both are written down, by their ids and places.
+    let table = read_plain_table(&run.join("drawn.parquet"), drawn::VERSION)?;
+    let ids = column::<StringArray>(&table, drawn::SAMPLE_ID)?;
+    let shards = column::<StringArray>(&table, drawn::SHARD)?;
+    let rows = column::<UInt32Array>(&table, drawn::ROW)?;
+    let held_out = column::<BooleanArray>(&table, drawn::HELD_OUT)?;
+    let mut found = (0..table.num_rows())
+        .map(|at| (ids.value(at).to_owned(), shards.value(at).to_owned(), rows.value(at) as usize, held_out.value(at)));
+    for (parts, is_held_out) in [(&apart.stream.parts, false), (&apart.held_out, true)] {
+        for part in parts {
+            let samples = crate::zipped::samples(&dataset, &part.shard)?;
+            for row in &part.rows {
+                let expected = (samples[*row].id.clone(), part.shard.name.clone(), *row, is_held_out);
+                assert_eq!(found.next(), Some(expected));
+            }
+        }
+    }
+    assert_eq!(found.next(), None);
     Ok(())
 }
 

@@ -11,7 +11,7 @@ pub(crate) const NOTE: &str = ".writer";
 /// Held for as long as it lives. The folder itself is locked; the file beside it only says by whom.
 #[derive(Debug)]
 pub(crate) struct WriterLock {
-    _folder: File,
+    folder: File,
     holder: PathBuf,
 }
 
@@ -27,7 +27,7 @@ impl WriterLock {
         match folder.try_lock() {
             Ok(()) => {
                 fs::write(&holder, std::process::id().to_string()).map_err(Error::io("write", &holder))?;
-                Ok(Self { _folder: folder, holder })
+                Ok(Self { folder, holder })
             }
             Err(TryLockError::WouldBlock) => {
                 let holder = fs::read_to_string(&holder).unwrap_or_else(|_| "unknown".to_owned());
@@ -42,5 +42,27 @@ impl Drop for WriterLock {
     fn drop(&mut self) {
         // Only a note for others; the next writer overwrites one that stays.
         let _ = fs::remove_file(&self.holder);
+        // Closing the folder would not do: a child that another thread forks holds a duplicate until it executes its
+        // program, and the lock lives as long as any duplicate that was not unlocked.
+        let _ = self.folder.unlock();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_ends_with_its_holder_though_a_child_still_has_the_folder_open() -> Result<()> {
+        let folder = tempfile::tempdir().map_err(Error::io("make", Path::new("a folder")))?;
+        let lock = WriterLock::take(folder.path())?;
+        // What a child has between fork and exec.
+        let duplicate = lock.folder.try_clone().map_err(Error::io("duplicate", folder.path()))?;
+        let refused = WriterLock::take(folder.path());
+        assert!(matches!(refused, Err(Error::Locked { .. })), "{refused:?}");
+        drop(lock);
+        WriterLock::take(folder.path())?;
+        drop(duplicate);
+        Ok(())
     }
 }

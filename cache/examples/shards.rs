@@ -109,8 +109,6 @@ fn file(table: &str, number: usize, columns: &[&str]) -> TableFile {
         ids: matches!(table, "images" | "texts").then(|| format!("{:08x}{number:08x}", table.len())),
         rest: format!("{number:016x}"),
         column_bytes: column_bytes.collect(),
-        nulls: BTreeMap::new(),
-        norms: BTreeMap::new(),
-        vectors: BTreeMap::new(),
+        ..TableFile::default()
     }
 }

@@ -39,9 +39,7 @@ pub fn table(bytes: &[u8], rest: usize) -> Option<usize> {
         ids: None,
         rest: hex64(xxh3_64(bytes.get(rest..)?)),
         column_bytes: BTreeMap::from([("all".to_owned(), pages)]),
-        nulls: BTreeMap::new(),
-        norms: BTreeMap::new(),
-        vectors: BTreeMap::new(),
+        ..TableFile::default()
     };
     let batch = read_table(&path, &description, features::images::VERSION, Columns::All).ok()?;
     Some(batch.num_rows())

@@ -80,7 +80,10 @@ pub use rows::RowsRead;
 pub use scan::VectorScan;
 pub use source::{RowBytes, Rows, Source};
 pub use stream::{Position, Stream, StreamOptions};
-pub use summary::{ReadSummary, RejectCount, SplitSummary, Summary, TableSummary, TeacherSummary, VectorSummary};
+pub use summary::{
+    Duplicates, Missing, MissingTable, NormQuantiles, ReadSummary, RejectCount, SplitSummary, Summary, TableSummary,
+    TeacherSummary, VectorSummary,
+};
 pub use teacher::{TeacherCache, TeacherWriter, fingerprint, teachers_of};
 pub use verify::{Damage, Verification, verify};
 pub use write::{write_plain_table, write_table};

@@ -1,13 +1,22 @@
-//! What is in a data set, told by its manifests alone: no table is opened.
+//! What is in a data set, told by its manifests alone: no table is opened, and no part of a manifest that has its sums.
 
 use std::collections::BTreeMap;
 
-use retort_schemas::manifest::{Norms, Shard, TableFile, VectorColumn};
+use retort_schemas::histogram::Histogram;
+use retort_schemas::manifest::{Norms, VectorColumn};
+use retort_schemas::sums::VectorSums;
 use retort_schemas::{Code, Store, features, tables};
 use serde::Serialize;
 
+use crate::summary::missing::missing;
+use crate::summary::sums::{Sums, sums_of, whole_shards};
 use crate::write::{PAGE_BYTES, VECTOR_PAGE_BYTES};
-use crate::{Columns, Dataset, Result, column, teachers_of};
+use crate::{Dataset, Result, TeacherCache, teachers_of};
+
+mod missing;
+mod sums;
+
+pub use missing::{Missing, MissingTable};
 
 /// Counts, sizes and coverage of a data set.
 #[derive(Debug, Clone, Serialize)]
@@ -39,8 +48,28 @@ pub struct SplitSummary {
     pub texts: u64,
     /// Samples.
     pub samples: u64,
-    /// Rejects by reason.
+    /// What is there more than once.
+    pub duplicates: Duplicates,
+    /// Rejects.
+    pub rejected: u64,
+    /// Rejects by reason, those of shards that were written before this was noted left out.
     pub rejects: Vec<RejectCount>,
+}
+
+impl SplitSummary {
+    /// Rejects of which the manifests do not tell the reason.
+    pub fn rejects_unknown(&self) -> u64 {
+        self.rejects.iter().fold(self.rejected, |left, reject| left.saturating_sub(reject.count))
+    }
+}
+
+/// What is there more than once in a shard; over the bounds of shards, only the tables can tell.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Duplicates {
+    /// Images with the perceptual hash of an earlier one of their shard. None if some shards do not say.
+    pub images: Option<u64>,
+    /// Texts of samples that their shard had before, and has once. None if some shards do not say.
+    pub texts: Option<u64>,
 }
 
 /// Rejects of one reason code.
@@ -57,6 +86,8 @@ pub struct RejectCount {
 pub struct TableSummary {
     /// Its name.
     pub table: String,
+    /// Shards that have it.
+    pub shards: u64,
     /// Rows.
     pub rows: u64,
     /// Bytes on disk.
@@ -65,10 +96,45 @@ pub struct TableSummary {
     pub nulls: BTreeMap<String, u64>,
     /// Norms of each vector column.
     pub norms: BTreeMap<String, Norms>,
+    /// Quantiles of the finite norms of each of these columns. None if some shards were written before they were noted.
+    pub norm_quantiles: BTreeMap<String, Option<NormQuantiles>>,
     /// What each vector column takes, and what it lost. Shards written before this was noted are missing.
     pub vectors: BTreeMap<String, VectorSummary>,
     /// Bytes read for each byte used, of a teacher's table that has vectors.
     pub read: Option<ReadSummary>,
+}
+
+/// Quantiles of norms, those of zero vectors among them: the least norm that so many in a hundred are not above.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct NormQuantiles {
+    /// The most that one is wrong by, as a share of it.
+    pub relative_error: f64,
+    pub p1: f64,
+    pub p5: f64,
+    pub p25: f64,
+    pub p50: f64,
+    pub p75: f64,
+    pub p95: f64,
+    pub p99: f64,
+}
+
+impl NormQuantiles {
+    /// None if the histogram is not of all finite norms, or there are none.
+    fn of(norms: &Norms, spread: Option<&Histogram>) -> Option<Self> {
+        let spread = spread.filter(|spread| spread.total() == norms.finite())?;
+        let at = |share| Some(spread.quantile(share)?.max(norms.min).min(norms.max));
+        Some(Self {
+            relative_error: Histogram::RELATIVE_ERROR,
+            p1: at(0.01)?,
+            p5: at(0.05)?,
+            p25: at(0.25)?,
+            p50: at(0.5)?,
+            p75: at(0.75)?,
+            p95: at(0.95)?,
+            p99: at(0.99)?,
+        })
+    }
 }
 
 /// What a step of training reads of a teacher's table for each byte of vectors that it uses.
@@ -83,7 +149,7 @@ pub struct ReadSummary {
 
 impl ReadSummary {
     /// Worked out from the sizes in the manifests and the bytes that the writer gives a page.
-    fn of(table: &TableSummary, files: u64, store: Store) -> Option<Self> {
+    fn of(table: &TableSummary, store: Store) -> Option<Self> {
         let element_bytes = match store {
             Store::Floats(dtype) => dtype.bytes(),
             Store::Cos(_) => Code::I8.bytes(),
@@ -97,7 +163,7 @@ impl ReadSummary {
         let page_bytes = if is_list { PAGE_BYTES } else { VECTOR_PAGE_BYTES };
         let count = table.norms.get(column).map_or(0, |norms| norms.vectors);
         let row_bytes = (count * first.column.width * element_bytes as u64) as f64 / table.rows as f64;
-        let rows_of_a_file = table.rows as f64 / files.max(1) as f64;
+        let rows_of_a_file = table.rows as f64 / table.shards.max(1) as f64;
         let rows = (page_bytes as f64 / row_bytes.max(1.0)).min(rows_of_a_file).max(1.0);
         Some(Self { whole_shards: table.bytes as f64 / vectors as f64, random_rows: rows })
     }
@@ -130,142 +196,120 @@ pub struct TeacherSummary {
     pub shards_expected: u64,
     /// Its tables.
     pub tables: Vec<TableSummary>,
+    /// What its tables lack, and what they could have besides, each with the command that would compute it.
+    pub missing: Vec<Missing>,
 }
 
 impl Summary {
-    /// Sums up the manifests. Reject codes are read from the reject tables, where there are any.
+    /// Sums up the manifests. Of a part of one, its file is read only if the manifest does not tell enough of it.
     ///
     /// # Errors
-    /// As opening the manifests, or reading a reject table.
+    /// As opening the manifests.
     pub fn of(dataset: &Dataset) -> Result<Self> {
         let manifest = dataset.manifest();
-        let mut all = BTreeMap::<String, Sums>::new();
+        let mut all = BTreeMap::new();
         let mut splits = Vec::new();
         for split in &manifest.splits {
-            let mut rejects = BTreeMap::new();
-            for shard in dataset.split_shards(&split.name)? {
-                let shard = shard?;
-                add(&mut all, &shard);
-                count_rejects(dataset, &shard, &mut rejects)?;
-            }
-            let rows = |table: &str| split.runs.total(table).rows;
+            let mut mine = BTreeMap::new();
+            sums_of(dataset.parts(), &split.name, &split.runs, &mut mine)?;
             splits.push(SplitSummary {
                 name: split.name.clone(),
                 source: split.source.clone(),
                 complete: split.complete,
                 shards: split.runs.shard_count() as u64,
-                images: rows(tables::images::NAME),
-                texts: rows(tables::texts::NAME),
-                samples: rows(tables::samples::NAME),
-                rejects: rejects.into_iter().map(|(code, count)| RejectCount { code, count }).collect(),
+                ..split_summary(&mine)
             });
+            mine.into_iter().for_each(|(table, sums)| all.entry(table).or_insert_with(Sums::default).merge(sums));
         }
-        let mut teachers = Vec::new();
-        for teacher in teachers_of(dataset)? {
-            let manifest = teacher.manifest();
-            let mut mine = BTreeMap::new();
-            let mut whole = 0;
-            for shard in teacher.shards() {
-                let shard = shard?;
-                add(&mut mine, &shard);
-                let known = |table: &&&str| manifest.has(table);
-                whole += u64::from(features::ALL.iter().filter(known).all(|table| shard.tables.contains_key(*table)));
-            }
-            teachers.push(TeacherSummary {
-                name: teacher.folder_name().to_owned(),
-                joint: manifest.joint,
-                store: manifest.store,
-                shards: whole,
-                shards_expected: dataset.shard_count() as u64,
-                tables: features::ALL
-                    .iter()
-                    .filter_map(|table| {
-                        let sums = mine.remove(*table)?;
-                        let files = sums.files;
-                        let table = sums.summary(table);
-                        Some(TableSummary { read: ReadSummary::of(&table, files, manifest.store), ..table })
-                    })
-                    .collect(),
-            });
+        let known = teachers_of(dataset)?;
+        let mut teachers = known.iter().map(|teacher| teacher_summary(dataset, teacher)).collect::<Result<Vec<_>>>()?;
+        for at in 0..teachers.len() {
+            teachers[at].missing = missing(dataset, &known, &teachers, at);
         }
         let names = tables::all().map(|(table, _)| table).into_iter().chain([tables::regions::NAME]);
         Ok(Self {
             splits,
-            tables: names.filter_map(|table| Some(all.remove(table)?.summary(table))).collect(),
+            tables: names.filter_map(|table| Some(table_summary(table, all.remove(table)?))).collect(),
             answers: manifest.answers.as_ref().map(|answers| answers.answers.len()),
             teachers,
         })
     }
 }
 
-/// Adds the rejects of a shard by their codes.
-fn count_rejects(dataset: &Dataset, shard: &Shard, counts: &mut BTreeMap<String, u64>) -> Result<()> {
-    if shard.rows(tables::rejects::NAME) > 0 {
-        let batch = dataset.read(shard, tables::rejects::NAME, Columns::Named(&[tables::rejects::CODE]))?;
-        for code in column::<arrow::array::StringArray>(&batch, tables::rejects::CODE)?.iter().flatten() {
-            *counts.entry(code.to_owned()).or_default() += 1;
+/// What the tables of a split add up to; the split's own fields are left empty.
+fn split_summary(tables: &BTreeMap<String, Sums>) -> SplitSummary {
+    let rows = |table: &str| tables.get(table).map_or(0, |sums| sums.rows);
+    let rejects = tables.get(tables::rejects::NAME).and_then(|sums| sums.columns.values.get(tables::rejects::CODE));
+    let again = |table: &str, column: &str| match tables.get(table) {
+        Some(sums) => {
+            sums.columns.repeats.get(column).filter(|known| known.files == sums.files).map(|known| known.count)
         }
-    }
-    Ok(())
-}
-
-/// What is known of a table, shard by shard.
-#[derive(Default)]
-struct Sums {
-    files: u64,
-    rows: u64,
-    bytes: u64,
-    nulls: BTreeMap<String, u64>,
-    norms: BTreeMap<String, Norms>,
-    /// With the number of vectors, of which the manifest tells beside their norms.
-    vectors: BTreeMap<String, (u64, VectorColumn)>,
-}
-
-/// Adds the tables of a shard to those known.
-fn add(known: &mut BTreeMap<String, Sums>, shard: &Shard) {
-    for (table, file) in &shard.tables {
-        if let Some(sums) = known.get_mut(table) {
-            sums.add(file);
-        } else {
-            known.entry(table.clone()).or_default().add(file);
-        }
+        None => Some(0),
+    };
+    SplitSummary {
+        name: String::new(),
+        source: String::new(),
+        complete: false,
+        shards: 0,
+        images: rows(tables::images::NAME),
+        texts: rows(tables::texts::NAME),
+        samples: rows(tables::samples::NAME),
+        duplicates: Duplicates {
+            images: again(tables::images::NAME, tables::images::PHASH),
+            texts: again(tables::samples::NAME, tables::samples::TEXTS),
+        },
+        rejected: rows(tables::rejects::NAME),
+        rejects: rejects
+            .into_iter()
+            .flatten()
+            .map(|(code, count)| RejectCount { code: code.clone(), count: *count })
+            .collect(),
     }
 }
 
-impl Sums {
-    fn add(&mut self, file: &TableFile) {
-        self.files += 1;
-        self.rows += file.rows;
-        self.bytes += file.bytes;
-        for (column, count) in &file.nulls {
-            *self.nulls.entry(column.clone()).or_default() += count;
-        }
-        for (column, more) in &file.norms {
-            self.norms.entry(column.clone()).and_modify(|known| *known = known.merge(*more)).or_insert(*more);
-        }
-        for (column, more) in &file.vectors {
-            let count = file.norms.get(column).map_or(0, |norms| norms.vectors);
-            let add = |known: &mut (u64, VectorColumn)| *known = (known.0 + count, known.1.merge(*more));
-            self.vectors.entry(column.clone()).and_modify(add).or_insert((count, *more));
-        }
+/// What a teacher has; what it lacks is left empty.
+fn teacher_summary(dataset: &Dataset, teacher: &TeacherCache) -> Result<TeacherSummary> {
+    let manifest = teacher.manifest();
+    let mut mine = BTreeMap::new();
+    for (split, runs) in teacher.runs() {
+        sums_of(teacher.parts(), split, runs, &mut mine)?;
     }
+    let table = |table: &&str| {
+        let summary = table_summary(table, mine.remove(*table)?);
+        Some(TableSummary { read: ReadSummary::of(&summary, manifest.store), ..summary })
+    };
+    Ok(TeacherSummary {
+        name: teacher.folder_name().to_owned(),
+        joint: manifest.joint,
+        store: manifest.store,
+        shards: whole_shards(teacher)?,
+        shards_expected: dataset.shard_count() as u64,
+        tables: features::ALL.iter().filter_map(table).collect(),
+        missing: Vec::new(),
+    })
+}
 
-    fn summary(self, table: &str) -> TableSummary {
-        let each = |(column, (count, taken))| (column, taken_by_each(count, taken));
-        TableSummary {
-            table: table.to_owned(),
-            rows: self.rows,
-            bytes: self.bytes,
-            nulls: self.nulls,
-            norms: self.norms,
-            vectors: self.vectors.into_iter().map(each).collect(),
-            read: None,
-        }
+fn table_summary(table: &str, sums: Sums) -> TableSummary {
+    let columns = sums.columns;
+    let quantiles = columns.norms.iter().map(|(column, norms)| {
+        let spread = columns.norm_counts.get(column);
+        (column.clone(), NormQuantiles::of(norms, spread))
+    });
+    TableSummary {
+        table: table.to_owned(),
+        shards: sums.files,
+        rows: sums.rows,
+        bytes: sums.bytes,
+        nulls: columns.nulls,
+        norm_quantiles: quantiles.collect(),
+        norms: columns.norms,
+        vectors: columns.vectors.into_iter().map(|(column, taken)| (column, taken_by_each(taken))).collect(),
+        read: None,
     }
 }
 
-fn taken_by_each(vectors: u64, column: VectorColumn) -> VectorSummary {
-    let bytes_per_vector = column.bytes as f64 / vectors.max(1) as f64;
+fn taken_by_each(VectorSums { count, column }: VectorSums) -> VectorSummary {
+    let bytes_per_vector = column.bytes as f64 / count.max(1) as f64;
     let bits_per_dimension = bytes_per_vector * 8.0 / column.width.max(1) as f64;
     VectorSummary { column, bytes_per_vector, bits_per_dimension }
 }

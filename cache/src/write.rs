@@ -60,6 +60,7 @@ fn encode(path: &Path, file: &File, batch: &RecordBatch) -> Result<TableFile> {
     writer.write(batch).map_err(Error::parquet(path))?;
     let metadata = writer.close().map_err(Error::parquet(path))?;
     let vectors = measure::vectors(batch, &metadata);
+    let (norms, norm_counts) = measure::norms(batch);
     let mut leaves = leaves_of(&metadata).map_err(|problem| Error::Broken { path: path.to_owned(), problem })?;
     let mut description = TableFile {
         rows: batch.num_rows() as u64,
@@ -68,8 +69,11 @@ fn encode(path: &Path, file: &File, batch: &RecordBatch) -> Result<TableFile> {
         rest: String::new(),
         column_bytes: BTreeMap::new(),
         nulls: BTreeMap::new(),
-        norms: measure::norms(batch),
+        norms,
         vectors,
+        norm_counts,
+        values: measure::values(batch),
+        repeats: measure::repeats(batch),
     };
     for leaf in &mut leaves {
         let compressed = description.column_bytes.entry(leaf.column().to_owned()).or_default();

@@ -31,11 +31,13 @@
 
 pub mod answers;
 pub mod features;
+pub mod histogram;
 pub mod manifest;
 pub mod parts;
 pub mod protocol;
 pub mod runs;
 mod store;
+pub mod sums;
 pub mod tables;
 pub mod tokens;
 mod vector;

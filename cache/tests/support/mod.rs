@@ -167,7 +167,7 @@ pub fn hex_id(byte: u8) -> String {
     format!("{byte:02x}").repeat(ID_BYTES as usize)
 }
 
-fn images(first: u8) -> Result<RecordBatch> {
+pub fn images(first: u8) -> Result<RecordBatch> {
     let names: Vec<String> = (first..first + IMAGES).map(|id| format!("photos/{id}.png")).collect();
     let bytes: Vec<&[u8]> = vec![PNG; usize::from(IMAGES)];
     let sizes = || Arc::new(UInt32Array::from(vec![1; usize::from(IMAGES)])) as ArrayRef;
@@ -185,7 +185,7 @@ fn images(first: u8) -> Result<RecordBatch> {
     Ok(RecordBatch::try_new(tables::images::schema(), columns)?)
 }
 
-fn texts(first: u8) -> Result<RecordBatch> {
+pub fn texts(first: u8) -> Result<RecordBatch> {
     let texts: Vec<String> = (first..first + TEXTS).map(|id| format!("text number {id}")).collect();
     let schema = tables::texts::schema();
     let rows = usize::from(TEXTS);
@@ -198,7 +198,7 @@ fn texts(first: u8) -> Result<RecordBatch> {
     Ok(RecordBatch::try_new(schema, columns)?)
 }
 
-fn samples(first: u8) -> Result<RecordBatch> {
+pub fn samples(first: u8) -> Result<RecordBatch> {
     let schema = tables::samples::schema();
     let rows = SAMPLES.len();
     let words = |word: &str| Arc::new(StringArray::from(vec![word; rows])) as ArrayRef;

@@ -62,7 +62,7 @@ pub(crate) fn head(page: &mut Writer, name: &str, dataset: &Dataset, summary: &S
 }
 
 fn rejects_of(split: &SplitSummary) -> u64 {
-    split.rejects.iter().map(|reject| reject.count).sum()
+    split.rejected
 }
 
 fn split_row(split: &SplitSummary) -> String {
@@ -106,6 +106,10 @@ pub(crate) fn rejected(page: &mut Writer, dataset: &Dataset, summary: &Summary) 
     let mut codes: BTreeMap<&str, u64> = BTreeMap::new();
     for reject in summary.splits.iter().flat_map(|split| &split.rejects) {
         *codes.entry(&reject.code).or_default() += reject.count;
+    }
+    let unknown: u64 = summary.splits.iter().map(SplitSummary::rejects_unknown).sum();
+    if unknown > 0 {
+        codes.insert("unknown", unknown);
     }
     if codes.is_empty() {
         page.html += "<p class=\"soft\">Nothing was rejected.</p>";

@@ -6,7 +6,7 @@ CARGO ?= cargo
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/retort
 
-.PHONY: demo test libtorch demo-data test-python test-browser golden nightly lint bench bench-ingest bench-cache bench-sql bench-train bench-learn
+.PHONY: demo test libtorch demo-data test-python test-browser golden nightly lint bench bench-ingest bench-cache bench-sql bench-summary bench-train bench-learn
 
 ## the main job, on a small public data set, from nothing to a report
 demo: libtorch demo-data
@@ -70,7 +70,7 @@ golden: demo-data $(CACHE)/golden-venv/ready
 	$(CACHE)/golden-venv/bin/python tests/py/make_statistics.py
 
 ## every benchmark, beside what people use; docs/benchmarks.md holds the results
-bench: bench-ingest bench-cache bench-sql bench-train
+bench: bench-ingest bench-cache bench-sql bench-summary bench-train
 
 ## images a second and memory of ingest
 bench-ingest: libtorch $(CACHE)/peers/ready
@@ -92,6 +92,14 @@ bench-sql: $(CACHE)/peers-sql/ready
 	$(CARGO) build --release --locked --example search
 	$(CACHE)/peers-sql/bin/python tests/peers/sql.py --work "$(CARGO_TARGET_DIR)/bench-sql" \
 		--retort "$(CARGO_TARGET_DIR)/release/examples/search"
+
+## retort summary of ten million rows, and beside DuckDB's SUMMARIZE on the data sets that DATASETS names
+bench-summary: $(CACHE)/peers-sql/ready
+	$(CARGO) build --release --locked
+	$(CARGO) build --release --locked -p retort-cache --example shards
+	$(CACHE)/peers-sql/bin/python tests/peers/summary.py --work "$(CARGO_TARGET_DIR)/bench-summary" \
+		--retort "$(CARGO_TARGET_DIR)/release/retort" --shards "$(CARGO_TARGET_DIR)/release/examples/shards" \
+		$(if $(DATASETS),--dataset $(DATASETS))
 
 ## a step of training: plain, from the cache, with the teachers in the loop, and in PyTorch
 bench-train: libtorch demo-data $(CACHE)/golden-venv/ready

@@ -2,7 +2,8 @@
 //!
 //! Writes the manifests of a data set and of a teacher that has seen all of it, 100,000 shards unless told otherwise, with no
 //! table behind them. Then, in processes of their own: opens the data set; finds a shard in the middle; opens the teacher,
-//! which compares it with the data set; goes through all shards. Each prints its time and its peak of memory (VmHWM).
+//! which compares it with the data set; goes through all shards; sums all up. Each prints its time and its peak of memory
+//! (VmHWM). `-- write SHARDS FOLDER` writes the manifests and stops: `tests/peers/summary.py` asks `retort summary` of them.
 
 #![expect(clippy::print_stdout, reason = "figures are what it is for")]
 
@@ -12,7 +13,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use retort_cache::{Dataset, TeacherCache, fuzzing};
+use retort_cache::{Dataset, Summary, TeacherCache, fuzzing};
+use retort_schemas::histogram::Histogram;
 use retort_schemas::manifest::{Norms, Shard, TableFile, VectorColumn};
 
 type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
@@ -20,10 +22,15 @@ type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
 const SHARDS: usize = 100_000;
 
 /// What is measured, each in a process of its own.
-const WORK: [&str; 4] = ["open", "find", "teacher", "all"];
+const WORK: [&str; 5] = ["open", "find", "teacher", "all", "summary"];
 
 fn main() -> Result {
     let words: Vec<String> = std::env::args().skip(1).collect();
+    if let [write, shards, folder] = &words[..]
+        && write == "write"
+    {
+        return Ok(fuzzing::manifests(Path::new(folder), shards.parse()?, own, features)?);
+    }
     if let [work, folder] = &words[..] {
         return measure(work, Path::new(folder));
     }
@@ -52,6 +59,11 @@ fn measure(work: &str, folder: &Path) -> Result {
         "teacher" => {
             TeacherCache::open(&dataset, "clip")?;
             "open the data set and its teacher".to_owned()
+        }
+        "summary" => {
+            let summary = Summary::of(&dataset)?;
+            let vectors: u64 = summary.teachers.iter().flat_map(|teacher| &teacher.tables).map(|table| table.rows).sum();
+            format!("open the data set and sum all up, of {vectors} vectors")
         }
         _ => {
             let mut rows = 0;
@@ -84,15 +96,32 @@ fn own(number: usize) -> BTreeMap<String, TableFile> {
         ),
         ("rejects", &["source", "stage", "code", "message"]),
     ];
-    columns.into_iter().map(|(table, columns)| (table.to_owned(), file(table, number, columns))).collect()
+    let mut tables: BTreeMap<_, _> =
+        columns.into_iter().map(|(table, columns)| (table.to_owned(), file(table, number, columns))).collect();
+    for (table, column) in [("images", "phash"), ("samples", "texts")] {
+        if let Some(file) = tables.get_mut(table) {
+            file.repeats.insert(column.to_owned(), number as u64 % 5);
+        }
+    }
+    if let Some(rejects) = tables.get_mut("rejects") {
+        let codes = BTreeMap::from([("image_missing".to_owned(), 1000), ("image_unreadable".to_owned(), 24)]);
+        rejects.values.insert("code".to_owned(), codes);
+    }
+    tables
 }
 
 /// A teacher's.
 fn features(number: usize) -> BTreeMap<String, TableFile> {
     let vector = |(table, ids)| {
         let mut file = file(table, number, &[ids, "embedding"]);
-        let norms = Norms { vectors: file.rows, min: 0.25, mean: 10.0 / 3.0, max: 11.1, ..Norms::default() };
+        let norms = Norms { vectors: file.rows, min: 8.5, mean: 28.0 / 3.0, max: 11.1, ..Norms::default() };
         file.norms.insert("embedding".to_owned(), norms);
+        // As wide as CLIP's, in the middle of each a little elsewhere.
+        let mut spread = Histogram::default();
+        for row in 0..file.rows {
+            spread.add(8.5 + 0.3 * (number % 7) as f64 / 7.0 + 2.3 * row as f64 / file.rows as f64);
+        }
+        file.norm_counts.insert("embedding".to_owned(), spread);
         let column = VectorColumn { width: 512, bytes: file.bytes, worst_cosine: None };
         file.vectors.insert("embedding".to_owned(), column);
         (table.to_owned(), file)

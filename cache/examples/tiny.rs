@@ -1,6 +1,6 @@
 //! Writes a small data set with two teachers, to try readers on: `cargo run -p retort-cache --example tiny -- FOLDER`.
 //! One has vectors of half precision, the other the same as codes. With `parts` behind the folder it has three shards, and
-//! the manifests of the data set and of the first teacher are in parts of two: `tests/data/format-3.0` was made so.
+//! the manifests of the data set and of the first teacher are in parts of two: `tests/data/format-3.1` was made so.
 
 use std::path::PathBuf;
 

@@ -42,7 +42,7 @@ fn shards_of(folder: &Path, split: &Value, said: &mut String) -> Result<Vec<Valu
         let (first, seal) = (part["first"].as_u64().ok_or("no first")?, part["seal"].as_str().ok_or("no seal")?);
         let name = format!("manifest/{}-{first:05}-{seal}.json", split["name"].as_str().ok_or("no name")?);
         let (file, found) = sealed(&folder.join(&name))?;
-        assert_eq!((file["retort:schema"].as_str(), found.as_str()), (Some("part/1.0"), seal));
+        assert_eq!((file["retort:schema"].as_str(), found.as_str()), (Some("part/1.1"), seal));
         let shards = file["shards"].as_array().ok_or("no shards")?;
         assert_eq!(part["shards"], shards.len());
         for (table, told) in part["tables"].as_object().ok_or("no tables")? {
@@ -117,7 +117,7 @@ fn bytes(row: &Row, name: &str) -> Result<Vec<u8>> {
 
 #[test]
 fn the_example_is_what_the_page_says() -> Result {
-    let folder = repository().join("tests/data/format-3.0");
+    let folder = repository().join("tests/data/format-3.1");
     let (dataset, seal) = sealed(&folder.join("dataset.json"))?;
     assert_eq!(dataset["retort:schema"], DATASET_VERSION.to_string());
     let mut said = format!("dataset.json: seal {seal}\n");
@@ -171,7 +171,7 @@ fn the_example_is_what_the_page_says() -> Result {
 /// A fixture of each version of manifests: every later build must read them.
 #[test]
 fn the_examples_are_whole_for_this_build() -> Result {
-    for (version, files) in [("2.0", 25), ("3.0", 38)] {
+    for (version, files) in [("2.0", 25), ("3.0", 38), ("3.1", 39)] {
         let folder = repository().join(format!("tests/data/format-{version}"));
         let found = verify(&folder, &Quiet, &Interrupt::default())?;
         assert!(found.damages.is_empty(), "{:?}", found.damages);

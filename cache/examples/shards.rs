@@ -62,7 +62,8 @@ fn measure(work: &str, folder: &Path) -> Result {
         }
         "summary" => {
             let summary = Summary::of(&dataset)?;
-            let vectors: u64 = summary.teachers.iter().flat_map(|teacher| &teacher.tables).map(|table| table.rows).sum();
+            let vectors: u64 =
+                summary.teachers.iter().flat_map(|teacher| &teacher.tables).map(|table| table.rows).sum();
             format!("open the data set and sum all up, of {vectors} vectors")
         }
         _ => {

@@ -41,6 +41,7 @@ mod files;
 mod floats;
 #[doc(hidden)]
 pub mod fuzzing;
+mod halves;
 mod lock;
 mod manage;
 mod measure;

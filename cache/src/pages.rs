@@ -109,6 +109,7 @@ impl ColumnRows {
 pub(crate) struct PageReader {
     zstd: Decompressor<'static>,
     read: Vec<u8>,
+    unpacked: Vec<u8>,
     levels: Levels,
 }
 
@@ -119,7 +120,7 @@ impl PageReader {
             path: std::path::PathBuf::new(),
             source,
         })?;
-        Ok(Self { zstd, read: Vec::new(), levels: Levels::default() })
+        Ok(Self { zstd, read: Vec::new(), unpacked: Vec::new(), levels: Levels::default() })
     }
 
     /// Reads, checks and appends pages of a column.
@@ -131,7 +132,7 @@ impl PageReader {
         out: &mut ColumnRows,
     ) -> Result<()> {
         let leaf = &table.leaves()[plain.leaf];
-        let Self { zstd, read, levels } = self;
+        let Self { zstd, read, levels, .. } = self;
         table.read_pages(leaf, pages, read, |page, bytes| {
             let bytes = bytes?;
             append_page(zstd, levels, plain, page, bytes, out).map_err(|problem| malformed(table, leaf, page, problem))
@@ -140,25 +141,56 @@ impl PageReader {
 }
 
 impl PageReader {
-    /// Reads, checks and hands over all pages of a column of one value a row, one after the other: which rows, and their
-    /// bytes. `page` holds one at a time. `use_page` may tell what is wrong with one.
+    /// Reads, checks and hands over all pages of a column of one value of one size a row, one after the other: which rows,
+    /// and their bytes. `use_page` may tell what is wrong with one.
     pub(crate) fn each(
         &mut self,
         table: &Table,
         plain: Plain,
-        page: &mut ColumnRows,
         mut use_page: impl FnMut(Range<usize>, &[u8]) -> Result<(), &'static str>,
     ) -> Result<()> {
         let leaf = &table.leaves()[plain.leaf];
-        let Self { zstd, read, levels } = self;
+        let Self { zstd, read, unpacked, .. } = self;
         table.read_pages(leaf, 0..leaf.pages.len(), read, |checked, bytes| {
-            let bytes = bytes?;
-            page.clear();
-            append_page(zstd, levels, plain, checked, bytes, page)
-                .and_then(|()| use_page(checked.rows.clone(), &page.bytes[..page.used]))
+            values(zstd, plain, checked, bytes?, unpacked)
+                .and_then(|values| use_page(checked.rows.clone(), values))
                 .map_err(|problem| malformed(table, leaf, checked, problem))
         })
     }
+}
+
+/// The values of a page, one of one size a row: where they are if they are not compressed, else unpacked.
+fn values<'a>(
+    zstd: &mut Decompressor<'_>,
+    plain: Plain,
+    page: &Page,
+    bytes: &'a [u8],
+    unpacked: &'a mut Vec<u8>,
+) -> Result<&'a [u8], &'static str> {
+    let (header, body) = Header::and_body(bytes)?;
+    let Kind::Fixed(width) = plain.kind else { return Err("has values of several sizes") };
+    let values = if plain.compressed {
+        unpacked.resize(header.uncompressed, 0);
+        decompress(zstd, body, unpacked)?;
+        unpacked
+    } else {
+        body
+    };
+    if values.len() != header.uncompressed {
+        Err(OTHER_SIZE)
+    } else if header.values != page.rows.len() || header.values.checked_mul(width) != Some(values.len()) {
+        Err(OTHER_ROWS)
+    } else {
+        Ok(values)
+    }
+}
+
+const OTHER_SIZE: &str = "has another size than its header says";
+const OTHER_ROWS: &str = "does not hold the rows that it should";
+
+fn decompress(zstd: &mut Decompressor<'_>, body: &[u8], place: &mut [u8]) -> Result<(), &'static str> {
+    let written = zstd.decompress_to_buffer(body, place).map_err(|_| "cannot be decompressed")?;
+    if written == place.len() { Ok(()) } else { Err(OTHER_SIZE) }
 }
 
 fn malformed(table: &Table, leaf: &Leaf, page: &Page, problem: &str) -> Error {
@@ -174,8 +206,7 @@ fn append_page(
     bytes: &[u8],
     out: &mut ColumnRows,
 ) -> Result<(), &'static str> {
-    let header = Header::read(bytes)?;
-    let body = bytes.len().checked_sub(header.compressed).and_then(|at| bytes.get(at..)).ok_or("is cut")?;
+    let (header, body) = Header::and_body(bytes)?;
     let from = out.used;
     let to = from + header.uncompressed;
     if out.bytes.len() < to {
@@ -183,14 +214,11 @@ fn append_page(
     }
     let place = &mut out.bytes[from..to];
     if plain.compressed {
-        let written = zstd.decompress_to_buffer(body, place).map_err(|_| "cannot be decompressed")?;
-        if written != place.len() {
-            return Err("has another size than its header says");
-        }
+        decompress(zstd, body, place)?;
     } else if body.len() == place.len() {
         place.copy_from_slice(body);
     } else {
-        return Err("has another size than its header says");
+        return Err(OTHER_SIZE);
     }
     out.used = to;
     let before = out.rows.len();
@@ -202,11 +230,7 @@ fn append_page(
         Kind::Binary => binary_rows(place, from, header.values, &mut out.rows)?,
     }
     let fits = out.rows.last().is_none_or(|(_, end)| *end == to || out.rows.len() == before);
-    if fits && out.rows.len() - before == page.rows.len() {
-        Ok(())
-    } else {
-        Err("does not hold the rows that it should")
-    }
+    if fits && out.rows.len() - before == page.rows.len() { Ok(()) } else { Err(OTHER_ROWS) }
 }
 
 fn binary_rows(bytes: &[u8], from: usize, values: usize, rows: &mut Vec<(usize, usize)>) -> Result<(), &'static str> {
@@ -234,6 +258,13 @@ struct Header {
 }
 
 impl Header {
+    /// Reads the header of a page, and finds what is behind it.
+    fn and_body(bytes: &[u8]) -> Result<(Self, &[u8]), &'static str> {
+        let header = Self::read(bytes)?;
+        let body = bytes.len().checked_sub(header.compressed).and_then(|at| bytes.get(at..)).ok_or("is cut")?;
+        Ok((header, body))
+    }
+
     /// Reads the beginning of a header: Thrift's compact protocol, the fields that every data page of version 1 begins
     /// with. The values are the end of the page, so nothing behind the encoding needs to be understood.
     fn read(bytes: &[u8]) -> Result<Self, &'static str> {

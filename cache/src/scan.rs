@@ -1,8 +1,8 @@
 //! The vectors of whole shards, handed over page by page while they are in a core's cache.
 //!
 //! ```text
-//! page of `embedding` --> read, checked --> decompressed, if it is --> floats --> use_vectors(first row, floats)
-//!                                             its scales, read before ----^
+//! page of `embedding` --> read, checked --> decompressed, if it is --> rows that are wanted --> floats --> use_vector(row, floats)
+//!                                                                          scales, read before --^
 //! ```
 
 use std::fmt;
@@ -12,17 +12,13 @@ use arrow::datatypes::Schema;
 use retort_schemas::manifest::Shard;
 use retort_schemas::{Layout, SCALE_KEY};
 
-use crate::pages::{ColumnRows, PageReader, Plain};
+use crate::pages::{PageReader, Plain};
 use crate::table::Table;
 use crate::{Columns, Dataset, Error, Result, TeacherCache, codes, vectors};
-
-/// Vectors of the usual width that are decoded at a time where they cannot be read by page.
-const ROWS: usize = 64;
 
 /// Scans vectors, in memory that is used again from shard to shard.
 pub struct VectorScan {
     pages: PageReader,
-    page: ColumnRows,
     scales: Vec<f32>,
     floats: Vec<f32>,
 }
@@ -39,13 +35,12 @@ impl VectorScan {
     /// # Errors
     /// [`Error::Io`] if there is no memory to decompress in.
     pub fn new() -> Result<Self> {
-        Ok(Self { pages: PageReader::new()?, page: ColumnRows::default(), scales: Vec::new(), floats: Vec::new() })
+        Ok(Self { pages: PageReader::new()?, scales: Vec::new(), floats: Vec::new() })
     }
 
-    /// Hands over the vectors of a column of one vector a row, some at a time and in the order of the rows: the first
-    /// row, and the floats of so many rows as they are, `[rows, width]`. Every page is checked before it is used; what was
-    /// handed over before a damaged page is of use all the same. That the rows are the data set's is told by the
-    /// manifests.
+    /// Hands over the vectors of a column of one vector a row, in the order of the rows: each row that is `wanted`, and
+    /// its floats, `[width]`. Every page is checked before it is used, wanted or not; what was handed over before a
+    /// damaged page is of use all the same. That the rows are the data set's is told by the manifests.
     ///
     /// # Errors
     /// As [`TeacherCache::read_columns`].
@@ -55,7 +50,8 @@ impl VectorScan {
         dataset: &Dataset,
         shard: &Shard,
         (table, column): (&str, &str),
-        mut use_vectors: impl FnMut(usize, &[f32]),
+        wanted: impl Fn(usize) -> bool,
+        mut use_vector: impl FnMut(usize, &[f32]),
     ) -> Result<()> {
         let file = teacher.open_table(dataset, shard, table)?;
         let Ok((plain, layout)) = Plain::of(&file, column).and_then(|plain| Ok((plain, layout_of(&file, column)?)))
@@ -63,29 +59,32 @@ impl VectorScan {
             // Files of older versions.
             let batch = teacher.read_columns(dataset, shard, table, Columns::Named(&[column]))?;
             let rows = vectors::Rows::of(&batch, column)?;
-            for from in (0..rows.len()).step_by(ROWS) {
-                let to = (from + ROWS).min(rows.len());
-                self.floats.resize((to - from) * rows.width(), 0.0);
-                rows.decode(from..to, &mut self.floats);
-                use_vectors(from, &self.floats);
+            self.floats.resize(rows.width(), 0.0);
+            for row in (0..rows.len()).filter(|row| wanted(*row)) {
+                rows.decode(row..row + 1, &mut self.floats);
+                use_vector(row, &self.floats);
             }
             return Ok(());
         };
         if let Layout::Codes { .. } = layout {
             self.read_scales(&file, column)?;
         }
-        let Self { pages, page, scales, floats } = self;
+        let Self { pages, scales, floats } = self;
         let width = layout.width();
-        pages.each(&file, plain, page, |rows, bytes| {
-            floats.resize(rows.len() * width, 0.0);
-            match layout {
-                Layout::Floats(vector) => vectors::decode_into(vector.dtype, bytes, floats),
-                Layout::Codes { code, .. } => {
-                    let scales = scales.get(rows.clone()).ok_or("has more rows than there are scales")?;
-                    codes::decode_into(code, bytes, scales, width, floats);
+        // One row at a time, which stays where a core is fastest, and none that nobody wants.
+        floats.resize(width, 0.0);
+        pages.each(&file, plain, |rows, bytes| {
+            let vectors = rows.zip(bytes.chunks_exact(layout.bytes().max(1)));
+            for (row, bytes) in vectors.filter(|(row, _)| wanted(*row)) {
+                match layout {
+                    Layout::Floats(vector) => vectors::decode_into(vector.dtype, bytes, floats),
+                    Layout::Codes { code, .. } => {
+                        let scale = scales.get(row..row + 1).ok_or("has more rows than there are scales")?;
+                        codes::decode_into(code, bytes, scale, width, floats);
+                    }
                 }
+                use_vector(row, floats);
             }
-            use_vectors(rows.start, floats);
             Ok(())
         })
     }
@@ -94,9 +93,9 @@ impl VectorScan {
     fn read_scales(&mut self, file: &Arc<Table>, column: &str) -> Result<()> {
         let scale = field_of(file.metadata().schema(), column)?.metadata().get(SCALE_KEY).cloned().unwrap_or_default();
         let plain = Plain::of(file, &scale)?;
-        let Self { pages, page, scales, .. } = self;
+        let Self { pages, scales, .. } = self;
         scales.clear();
-        pages.each(file, plain, page, |_, bytes| {
+        pages.each(file, plain, |_, bytes| {
             scales.extend(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])));
             Ok(())
         })

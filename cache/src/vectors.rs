@@ -14,7 +14,7 @@ use half::{bf16, f16};
 use retort_schemas::{Dtype, Layout, SCALE_KEY, Store, VectorType, WORST_COSINE_KEY};
 
 use crate::write::ROW_GROUP_ROWS;
-use crate::{Error, Result, codes};
+use crate::{Error, Result, codes, halves};
 
 /// A vector, or a list of vectors, a row: the vectors, and with codes their scales.
 #[derive(Debug, Clone)]
@@ -273,23 +273,14 @@ pub fn encode(vector: VectorType, floats: &[f32]) -> Result<FixedSizeBinaryArray
 
 /// Decodes stored bytes into floats; `out` holds as many as `bytes` has elements.
 pub fn decode_into(dtype: Dtype, bytes: &[u8], out: &mut [f32]) {
-    // Stored bytes are little-endian and of any alignment; aligned ones, the usual case, convert in bulk.
+    // Stored bytes are little-endian and of any alignment.
     match dtype {
         Dtype::F32 => {
             for (x, b) in out.iter_mut().zip(bytes.chunks_exact(4)) {
                 *x = f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
             }
         }
-        Dtype::F16 => match bytemuck::try_cast_slice::<u8, f16>(bytes) {
-            Ok(halves) if halves.len() == out.len() && cfg!(target_endian = "little") => {
-                halves.convert_to_f32_slice(out)
-            }
-            _ => {
-                for (x, b) in out.iter_mut().zip(bytes.chunks_exact(2)) {
-                    *x = f16::from_le_bytes([b[0], b[1]]).to_f32();
-                }
-            }
-        },
+        Dtype::F16 => halves::widen(bytes, out),
         Dtype::Bf16 => {
             for (x, b) in out.iter_mut().zip(bytes.chunks_exact(2)) {
                 *x = bf16::from_le_bytes([b[0], b[1]]).to_f32();

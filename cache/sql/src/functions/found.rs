@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::array::RecordBatch;
 use arrow::compute::SortOptions;
@@ -161,8 +162,8 @@ pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T>
     SpawnedTask::spawn_blocking(work).await.map_err(|error| DataFusionError::External(Box::new(error)))?
 }
 
-/// Steps through parts in partitions of neighbours, each with a state of its own: one a partition comes back, in order.
-/// A search that is no longer wanted ends behind the parts it is at.
+/// Steps through parts in partitions of neighbours, each on a thread of its own and with a state of its own: one a
+/// partition comes back, in order. A search that is no longer wanted ends behind the parts it is at.
 pub(super) async fn fold<S, Step>(
     parts: Vec<usize>,
     partitions: usize,
@@ -173,16 +174,28 @@ where
     S: Send + 'static,
     Step: Fn(&mut S, usize) -> Result<()> + Clone + Send + 'static,
 {
+    let wanted = Wanted(Arc::new(AtomicBool::new(true)));
     let each = parts.len().div_ceil(partitions.max(1)).max(1);
     let running = parts.chunks(each).map(|parts| {
-        let (mut state, step) = (start(), step.clone());
-        async move {
+        let (mut state, step, parts, wanted) = (start(), step.clone(), parts.to_vec(), wanted.0.clone());
+        blocking(move || {
             for part in parts {
-                let (part, step) = (*part, step.clone());
-                state = blocking(move || step(&mut state, part).map(|()| state)).await?;
+                if !wanted.load(Ordering::Relaxed) {
+                    break;
+                }
+                step(&mut state, part)?;
             }
             Ok(state)
-        }
+        })
     });
     try_join_all(running).await
+}
+
+/// Tells threads, which nothing stops from outside, that whoever waited for them does not any more.
+struct Wanted(Arc<AtomicBool>);
+
+impl Drop for Wanted {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
 }

@@ -167,15 +167,12 @@ impl Nearest {
             let known = |passing: &BooleanArray| row < passing.len() && passing.is_valid(row) && passing.value(row);
             passing.as_ref().is_none_or(known)
         };
-        self.vectors.scan(part, scan, |first, floats| {
-            let vectors = (first..).zip(floats.chunks_exact(self.vectors.width.max(1)));
-            for (row, vector) in vectors.filter(|(row, _)| passes(*row)) {
-                if best.least().is_some_and(|least| sieve.at_most(vector) < least) {
-                    continue;
-                }
-                if let Some(score) = query.cosine(vector) {
-                    best.offer(Hit { score, place: Place::new(part, row) });
-                }
+        self.vectors.scan(part, scan, passes, |row, vector| {
+            if best.least().is_some_and(|least| sieve.at_most(vector) < least) {
+                return;
+            }
+            if let Some(score) = query.cosine(vector) {
+                best.offer(Hit { score, place: Place::new(part, row) });
             }
         })
     }

@@ -45,24 +45,21 @@ struct Outliers {
 }
 
 impl Outliers {
-    /// Visits the vectors of a part with their rows.
-    fn visit(&self, part: usize, scan: &mut Option<VectorScan>, mut visit: impl FnMut(usize, &[f32])) -> Result<()> {
-        self.vectors.scan(part, scan, |first, floats| {
-            let vectors = (first..).zip(floats.chunks_exact(self.vectors.width.max(1)));
-            vectors.for_each(|(row, vector)| visit(row, vector));
-        })
-    }
-
     /// The sum of the directions of a part's rows, and how many rows have one.
     fn directions(&self, part: usize, scan: &mut Option<VectorScan>) -> Result<(Vec<f64>, u64)> {
         let (mut total, mut count) = (vec![0.0; self.vectors.width], 0);
-        self.visit(part, scan, |_, vector| {
-            let norm = sum(vector, vector, |x, y| x * y).sqrt();
-            if norm > 0.0 && norm.is_finite() {
-                count += 1;
-                total.iter_mut().zip(vector).for_each(|(total, x)| *total += f64::from(*x) / norm);
-            }
-        })?;
+        self.vectors.scan(
+            part,
+            scan,
+            |_| true,
+            |_, vector| {
+                let norm = sum(vector, vector, |x, y| x * y).sqrt();
+                if norm > 0.0 && norm.is_finite() {
+                    count += 1;
+                    total.iter_mut().zip(vector).for_each(|(total, x)| *total += f64::from(*x) / norm);
+                }
+            },
+        )?;
         Ok((total, count))
     }
 
@@ -100,12 +97,17 @@ impl Outliers {
             || (None, Best::of(wanted)),
             move |(scan, best), part| {
                 let Some(mean) = Direction::of(&mean) else { return Ok(()) };
-                this.visit(part, scan, |row, vector| {
-                    // The least like the mean is the best outlier.
-                    if let Some(cosine) = mean.cosine(vector) {
-                        best.offer(Hit { score: -cosine, place: Place::new(part, row) });
-                    }
-                })
+                this.vectors.scan(
+                    part,
+                    scan,
+                    |_| true,
+                    |row, vector| {
+                        // The least like the mean is the best outlier.
+                        if let Some(cosine) = mean.cosine(vector) {
+                            best.offer(Hit { score: -cosine, place: Place::new(part, row) });
+                        }
+                    },
+                )
             },
         );
         let best = bests.await?.into_iter().map(|(_, best)| best).reduce(Best::merge);

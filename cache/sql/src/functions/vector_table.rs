@@ -95,13 +95,13 @@ impl VectorTable {
         Ok(VectorPart { rows, stored })
     }
 
-    /// Hands the vectors of a part over, some at a time: the first row, and the floats of so many rows as they are,
-    /// `[rows, width]`.
+    /// Hands the vectors of a part over, in order: each row that is `wanted`, and its floats, `[width]`.
     pub(super) fn scan(
         &self,
         part: usize,
         scan: &mut Option<VectorScan>,
-        mut use_vectors: impl FnMut(usize, &[f32]),
+        wanted: impl Fn(usize) -> bool,
+        mut use_vector: impl FnMut(usize, &[f32]),
     ) -> Result<()> {
         let column = self.table.schema.field(self.column).name();
         let external = |error| DataFusionError::External(Box::new(error));
@@ -114,10 +114,12 @@ impl VectorTable {
                 Some(scan) => scan,
                 None => scan.insert(VectorScan::new().map_err(external)?),
             };
-            return scan.read(teacher, dataset, &shard, (table, column), use_vectors).map_err(external);
+            return scan.read(teacher, dataset, &shard, (table, column), wanted, use_vector).map_err(external);
         }
         let (read, mut floats) = (self.read(part)?, Vec::new());
-        read.batches().for_each(|rows| use_vectors(rows.start, read.decode(rows.clone(), &mut floats)));
+        for row in (0..read.stored.num_rows()).filter(|row| wanted(*row)) {
+            use_vector(row, read.decode(row..row + 1, &mut floats));
+        }
         Ok(())
     }
 

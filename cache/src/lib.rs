@@ -61,6 +61,7 @@ mod table;
 mod teacher;
 pub mod vectors;
 mod verify;
+mod words;
 mod write;
 
 pub use ahead::{Ahead, Bounds};
@@ -87,4 +88,5 @@ pub use summary::{
 };
 pub use teacher::{TeacherCache, TeacherWriter, fingerprint, teachers_of};
 pub use verify::{Damage, Verification, verify};
+pub use words::{WordTeachers, names_object, word_embeddings};
 pub use write::{write_plain_table, write_table};

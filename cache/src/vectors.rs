@@ -239,6 +239,15 @@ impl Rows {
         floats
     }
 
+    /// Each vector as floats, `[width]`.
+    pub fn each(&self) -> impl Iterator<Item = Vec<f32>> + '_ {
+        (0..self.len()).map(|vector| {
+            let mut floats = vec![0.0; self.width()];
+            self.decode(vector..vector + 1, &mut floats);
+            floats
+        })
+    }
+
     fn bytes(&self, vectors: &Range<usize>) -> &[u8] {
         let size = self.layout.bytes();
         &self.values.value_data()[vectors.start * size..vectors.end * size]

@@ -36,6 +36,7 @@ pub mod manifest;
 pub mod parts;
 pub mod protocol;
 pub mod runs;
+pub mod selection;
 mod store;
 pub mod sums;
 pub mod tables;

@@ -125,15 +125,7 @@ impl Zipped {
 
     /// Whether text `row` names an object of the image anywhere in `start..end`.
     pub(crate) fn names_object(&self, row: usize, start: usize, end: usize) -> bool {
-        let objects = self.objects.value(row);
-        let bounds = objects.as_struct_opt().and_then(|objects| {
-            let bound = |at: usize| objects.column(at).as_any().downcast_ref::<UInt32Array>();
-            bound(0).zip(bound(1))
-        });
-        bounds.is_some_and(|(starts, ends)| {
-            let mut both = starts.values().iter().zip(ends.values());
-            both.any(|(from, to)| (*from as usize) < end && (*to as usize) > start)
-        })
+        retort_cache::names_object(&self.objects, row, start..end)
     }
 }
 

@@ -32,7 +32,7 @@
 //!   `vec_mean(v)` and `vec_spread(v)` take them, and literals such as `[1.0, 0.0]`; `hamming(a, b)` takes hashes.
 //! * **Searches are tables.** `nearest('clip.images', query, k [, 'filter'])`, `nearest_join('clip.images', 'clip.texts', k)`,
 //!   `outliers('clip.images', k)` and `near_duplicates('images', max_hamming)` are exact, and their rows have `split`,
-//!   `shard`, `row` and `id`. A text as the query of `nearest` needs a [`QueryEncoder`] in [`Options`].
+//!   `shard`, `row` and `id`; `selected_words('sample_id')` has a row a word. A text as the query of `nearest` needs a [`QueryEncoder`] in [`Options`].
 //! * **Nothing is believed unchecked.** Shards are read through `retort_cache`: wanted columns only, the checksum of
 //!   each page compared before a value of it is used. Shards that a filter on `split` or `shard`, or a `LIMIT`,
 //!   rules out are not read, and counts come from the manifests.

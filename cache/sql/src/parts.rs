@@ -64,6 +64,14 @@ impl Source {
 }
 
 impl Source {
+    /// The data set and the shard that it is of, if it is a data set's own.
+    pub(crate) fn of_dataset(&self) -> retort_cache::Result<Option<(&Dataset, Shard)>> {
+        match self {
+            Self::Dataset { dataset, shard, .. } => Ok(Some((dataset, found(dataset, shard)?))),
+            Self::Teacher { .. } | Self::Run { .. } => Ok(None),
+        }
+    }
+
     /// The data set, the teacher, the shard and the table that it is of, if it is a teacher's.
     pub(crate) fn of_teacher(&self) -> retort_cache::Result<Option<(&Dataset, &TeacherCache, Shard, &'static str)>> {
         match self {

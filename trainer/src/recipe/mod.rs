@@ -10,6 +10,7 @@ mod words;
 
 use std::path::PathBuf;
 
+use retort_schemas::selection;
 use serde::{Deserialize, Serialize};
 
 pub use adapt::Adapt;
@@ -261,7 +262,8 @@ pub struct Selection {
 
 impl Default for Selection {
     fn default() -> Self {
-        Self { words: 3, alpha: 0.5, tau_a: 0.05, tau_b: 0.05, mode: SelectMode::Top, target: Target::Token }
+        let (words, alpha, tau) = (selection::WORDS, selection::ALPHA, selection::TAU);
+        Self { words, alpha, tau_a: tau, tau_b: tau, mode: SelectMode::Top, target: Target::Token }
     }
 }
 

@@ -141,8 +141,17 @@ impl<'a> Arguments<'a> {
             features::texts::NAME | features::tokens::NAME => tables::texts::NAME,
             _ => return None,
         };
-        let found = self.schemas()?.table(None, owner)?;
-        found.downcast_ref::<ShardTable>().map(|table| table.table().clone())
+        self.own(owner).ok()
+    }
+
+    /// A table of the folder's own, by its name alone.
+    ///
+    /// # Errors
+    /// [`Error::UnknownTable`] if the folder has none of this name.
+    pub(super) fn own(&self, name: &str) -> Result<Arc<Table>> {
+        let found = self.schemas().and_then(|schemas| schemas.table(None, name));
+        let table = found.and_then(|found| found.downcast_ref::<ShardTable>().map(|table| table.table().clone()));
+        table.ok_or_else(|| self.unknown(name))
     }
 
     /// Says what an argument should be.

@@ -11,6 +11,7 @@ mod outliers;
 mod places;
 mod rank;
 mod scalar;
+mod selected;
 mod sieve;
 mod vector_table;
 mod vectors;
@@ -26,11 +27,12 @@ pub use nearest::QueryEncoder;
 pub(crate) fn register(context: &SessionContext, encoder: Option<Arc<dyn QueryEncoder>>) {
     scalar::all().for_each(|function| context.register_udf(function));
     aggregate::all().for_each(|function| context.register_udaf(function));
-    let tables: [(&str, Arc<dyn TableFunctionImpl>); 4] = [
+    let tables: [(&str, Arc<dyn TableFunctionImpl>); 5] = [
         ("nearest", Arc::new(nearest::NearestFunction { encoder })),
         ("nearest_join", Arc::new(join::NearestJoinFunction)),
         ("near_duplicates", Arc::new(duplicates::NearDuplicatesFunction)),
         ("outliers", Arc::new(outliers::OutliersFunction)),
+        ("selected_words", Arc::new(selected::SelectedWordsFunction)),
     ];
     for (name, function) in tables {
         context.register_udtf(name, function);

@@ -126,6 +126,18 @@ pub(crate) fn add_searched(
     width: usize,
     vector: &dyn Fn(&str, u8, usize) -> Vec<f32>,
 ) {
+    add_worded(dataset, name, store, width, vector, &|shard, row| format!("word{shard}{row}"));
+}
+
+/// As [`add_searched`], with these words: of which shard, which row.
+pub(crate) fn add_worded(
+    dataset: &Dataset,
+    name: &str,
+    store: Store,
+    width: usize,
+    vector: &dyn Fn(&str, u8, usize) -> Vec<f32>,
+    word: &dyn Fn(u8, usize) -> String,
+) {
     let plan = BatchPlan { images: 1, texts: 1 };
     let mut teacher = TeacherWriter::open(dataset, name, true, store, json!({}), plan).unwrap();
     for (number, shard) in dataset.shards().enumerate() {
@@ -141,7 +153,7 @@ pub(crate) fn add_searched(
         let of = |schema, first: ArrayRef, more: Vec<Vec<ArrayRef>>| {
             RecordBatch::try_new(schema, std::iter::once(first).chain(more.concat()).collect()).unwrap()
         };
-        let new_words = words(&[0, 1].map(|row| format!("word{number}{row}")));
+        let new_words = words(&[0, 1].map(|row| word(number, row)));
         let tables = [
             (
                 features::images::NAME,

@@ -4,10 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use retort_cache::TeacherCache;
+use retort_schemas::features;
 use retort_sql::{Format, Options, QueryEncoder, open_with, run_blocking};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::fixture::{add_searched, ask, dataset_of};
+use crate::fixture::{add_searched, add_worded, ask, dataset_of, refusal};
 
 /// Floats that look random, with some rows equal to others of other shards, so that there are ties to break.
 fn vector(what: &str, shard: u8, row: usize) -> Vec<f32> {
@@ -203,4 +204,48 @@ fn an_encoder_answers_for_texts() {
     assert_eq!(ask("a hat").unwrap_err().to_string(), "cannot read a hat");
     let short = ask("too short").unwrap_err().to_string();
     assert!(short.contains("t.images, 21: it is given one of width 1"), "{short}");
+}
+
+/// The texts are `train/0/text0` and `train/0/text1`; the teacher has embedded `train` and `text0`, so the digit between them is no
+/// candidate, nor is `text1`.
+#[test]
+fn words_of_a_sample_come_with_what_selection_goes_by() {
+    let folder = tempfile::tempdir().unwrap();
+    let dataset = dataset_of(folder.path(), 1, 1);
+    let sql = "SELECT text, word, \"start\", \"end\", visual, semantic, probability, selected FROM selected_words('train/0/sample0', 1)";
+    let refused = refusal(folder.path(), sql);
+    assert!(refused.contains("no teacher of this data set has embedded words"), "{refused}");
+
+    let vector = |what: &str, _: u8, row: usize| match (what, row) {
+        ("images", _) => vec![2.0, 0.0],
+        ("texts", _) | (features::words::ISOLATED, 0) => vec![0.0, 3.0],
+        (features::words::ISOLATED, _) => vec![1.0, 0.0],
+        (features::words::PROMPT, 0) => vec![0.0, 1.0],
+        _ => vec![0.6, 0.8],
+    };
+    let word = |_: u8, row: usize| ["train", "text0"][row].to_owned();
+    add_worded(&dataset, "joint", "f32".parse().unwrap(), 2, &vector, &word);
+    let found = in_any_partitions(folder.path(), sql);
+    let rows = found.as_array().unwrap();
+    assert_eq!(rows.len(), 2, "{found}");
+    // By hand: softmax([0, 0.6] / 0.05) and softmax([1, 0] / 0.05), half of each.
+    let [low, lower] = [(-12.0_f64).exp(), (-20.0_f64).exp()];
+    let p = 0.5 * (low / (1.0 + low) + 1.0 / (1.0 + lower));
+    for (row, (word, span, [visual, semantic, p], selected)) in
+        rows.iter().zip([("train", [0, 5], [0.0, 1.0, p], true), ("text0", [8, 13], [0.6, 0.0, 1.0 - p], false)])
+    {
+        assert_eq!([&row["text"], &row["word"]], ["train/0/text0", word], "{row}");
+        assert_eq!([&row["start"], &row["end"]], span, "{row}");
+        assert_eq!(row["selected"], selected, "{row}");
+        for (name, expected) in [("visual", visual), ("semantic", semantic), ("probability", p)] {
+            assert!((row[name].as_f64().unwrap() - expected).abs() < 1e-6, "{name}: {row}, expected {expected}");
+        }
+    }
+    // All words are told, whatever is selected; another sample asks another text, of which one word is known.
+    let count = |sample: &str| {
+        ask(folder.path(), &format!("SELECT count(*) AS n, sum(selected::int) AS of FROM selected_words('{sample}')"))
+    };
+    assert_eq!(count("train/0/sample0"), json!([{"n": 2, "of": 2}]));
+    assert_eq!(count("train/0/sample1"), json!([{"n": 1, "of": 1}]));
+    assert_eq!(ask(folder.path(), "SELECT word FROM selected_words('train/0/sample9')"), json!([]));
 }

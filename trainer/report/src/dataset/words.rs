@@ -7,8 +7,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use arrow::array::StringArray;
-use retort_cache::{Columns, Dataset, Result, TeacherCache, column, vectors};
+use retort_cache::{Columns, Dataset, Result, TeacherCache, WordTeachers, vectors, word_embeddings};
 use retort_schemas::features::{EMBEDDING, images, texts, words};
 use retort_schemas::words::{Word, words as words_of};
 
@@ -83,25 +82,19 @@ pub(crate) fn write(
 
 /// The relevances that the teachers allow; says what is missing.
 fn relevances<'a>(page: &mut Writer, teachers: &'a [TeacherCache]) -> Option<Vec<Relevance<'a>>> {
-    let has = |table: &'static str, joint: Option<bool>| {
-        teachers.iter().find(|teacher| {
-            let is = teacher.manifest();
-            is.has(words::NAME) && is.has(table) && joint.is_none_or(|joint| is.joint == joint)
-        })
-    };
-    let joint = has(images::NAME, Some(true));
-    let text = has(texts::NAME, Some(false)).or_else(|| has(texts::NAME, None));
-    if joint.is_none() {
+    let WordTeachers { visual, semantic } = WordTeachers::among(teachers);
+    if visual.is_none() {
         page.miss("No teacher of images and texts has embedded words, so none is compared with the image: `retort teach --words` does.".to_owned());
     }
-    if text.is_none() {
+    if semantic.is_none() {
         page.miss(
             "No teacher of texts has embedded words, so none is compared with its text: `retort teach --words` does."
                 .to_owned(),
         );
     }
-    let visual = joint.map(|teacher| Relevance { name: "image", teacher, table: images::NAME, word: words::PROMPT });
-    let semantic = text.map(|teacher| Relevance { name: "text", teacher, table: texts::NAME, word: words::ISOLATED });
+    let visual = visual.map(|teacher| Relevance { name: "image", teacher, table: images::NAME, word: words::PROMPT });
+    let semantic =
+        semantic.map(|teacher| Relevance { name: "text", teacher, table: texts::NAME, word: words::ISOLATED });
     let all: Vec<Relevance<'_>> = visual.into_iter().chain(semantic).collect();
     (!all.is_empty()).then_some(all)
 }
@@ -151,50 +144,13 @@ fn scores(
     for (shard, rows) in by_shard(shown.iter().map(spot)) {
         let of = &sampled.shards[shard].shard;
         let batch = kind.teacher.read_rows(dataset, of, kind.table, Columns::Named(&[EMBEDDING]), &rows)?;
-        whole.extend(rows.into_iter().map(|row| Spot { shard, row }).zip(rows_of(&batch, EMBEDDING)?));
+        whole.extend(rows.into_iter().map(|row| Spot { shard, row }).zip(vectors::Rows::of(&batch, EMBEDDING)?.each()));
     }
     let wanted = shown.iter().flat_map(|sample| &sample.words).map(|word| word.lower.as_str()).collect();
-    let known = embedded_words(dataset, kind.teacher, kind.word, &wanted)?;
+    let known = word_embeddings(dataset, kind.teacher, kind.word, &wanted)?;
     let score = |sample: &Shown, word: &Word| cosine(known.get(&word.lower)?, whole.get(&spot(sample))?);
     let of = |sample: &Shown| sample.words.iter().map(|word| score(sample, word)).collect();
     Ok(shown.iter().map(of).collect())
-}
-
-/// The vectors of a column, one a row.
-fn rows_of(batch: &arrow::array::RecordBatch, name: &str) -> Result<Vec<Vec<f32>>> {
-    let vectors = vectors::Rows::of(batch, name)?;
-    Ok(vectors.floats().chunks_exact(vectors.width().max(1)).map(<[f32]>::to_vec).collect())
-}
-
-/// The embeddings of some words. A word is in the shard where it first appears: the names of words are read shard by
-/// shard until all are found, and of the embeddings the wanted rows.
-fn embedded_words(
-    dataset: &Dataset,
-    teacher: &TeacherCache,
-    name: &str,
-    wanted: &BTreeSet<&str>,
-) -> Result<HashMap<String, Vec<f32>>> {
-    let mut found = HashMap::new();
-    for shard in dataset.shards() {
-        let shard = shard?;
-        if found.len() == wanted.len() {
-            break;
-        }
-        if teacher.shard(&shard.name)?.is_none_or(|mine| mine.rows(words::NAME) == 0) {
-            continue;
-        }
-        let all = teacher.read_columns(dataset, &shard, words::NAME, Columns::Named(&[words::WORD]))?;
-        let all = column::<StringArray>(&all, words::WORD)?.iter().flatten().enumerate();
-        let mine: Vec<(usize, String)> =
-            all.filter(|(_, word)| wanted.contains(word)).map(|(row, word)| (row, word.to_owned())).collect();
-        if mine.is_empty() {
-            continue;
-        }
-        let rows: Vec<usize> = mine.iter().map(|(row, _)| *row).collect();
-        let batch = teacher.read_rows(dataset, &shard, words::NAME, Columns::Named(&[name]), &rows)?;
-        found.extend(mine.into_iter().map(|(_, word)| word).zip(rows_of(&batch, name)?));
-    }
-    Ok(found)
 }
 
 /// A text with its words shaded from the least of their cosines to the greatest.

@@ -65,6 +65,8 @@ fn a_page_shows_a_data_set_and_its_teachers() {
         let cosine = cosine(&text_vector(&format!("{column} green")), &whole);
         assert!(html.contains(&format!("title=\"cosine {cosine:.3}\">green</span>")), "{column}: {cosine}");
     }
+    // The last word names an object of the image: selection sees no such words.
+    assert!(html.contains(">shape</span> in the image?</p>"), "a name of an object is shaded");
     assert!(html.contains("&lt;script&gt;") && !html.contains("<script") && !html.contains(HOSTILE), "not escaped");
     assert!(!html.contains("http") && !html.contains("NaN"));
 

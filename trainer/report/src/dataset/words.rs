@@ -7,11 +7,15 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use retort_cache::{Columns, Dataset, Result, TeacherCache, WordTeachers, vectors, word_embeddings};
+use arrow::array::{ListArray, StringArray};
+use retort_cache::{
+    Columns, Dataset, Result, TeacherCache, WordTeachers, column, names_object, vectors, word_embeddings,
+};
 use retort_schemas::features::{EMBEDDING, images, texts, words};
+use retort_schemas::tables::texts as tables;
 use retort_schemas::words::{Word, words as words_of};
 
-use super::pictures::{Pictures, by_shard, read_texts};
+use super::pictures::{Pictures, by_shard};
 use super::sampled::{Sampled, Spot};
 use super::vectors::cosine;
 use crate::examples::spread;
@@ -60,7 +64,7 @@ pub(crate) fn write(
     );
     let Some(kinds) = relevances(page, teachers) else { return Ok(0) };
     let looked_at = looked_at(sampled, &kinds)?;
-    let all = read_texts(dataset, sampled, looked_at.iter().map(|(_, text)| *text))?;
+    let all = read_worded(dataset, sampled, looked_at.iter().map(|(_, text)| *text))?;
     let shown = choose(looked_at, &all);
     if shown.is_empty() {
         page.miss("No text with two words or more was found that the teachers have embedded.".to_owned());
@@ -70,7 +74,7 @@ pub(crate) fn write(
     let pictures = Pictures::read(dataset, sampled, shown.iter().map(|sample| sample.image))?;
     page.html += "<div class=\"selections\">";
     for (at, sample) in shown.iter().enumerate() {
-        let text = all.get(&sample.text).map(String::as_str).unwrap_or_default();
+        let text = all.get(&sample.text).map(|(text, _)| text.as_str()).unwrap_or_default();
         let lines = kinds.iter().zip(&scores).map(|(kind, scores)| line(kind, text, &sample.words, &scores[at]));
         let lines: String = lines.collect();
         let picture = pictures.html(sample.image, text);
@@ -118,18 +122,37 @@ fn looked_at(sampled: &Sampled, kinds: &[Relevance<'_>]) -> Result<Vec<(Spot, Sp
 }
 
 /// Samples with two words or more, of different texts.
-fn choose(pairs: Vec<(Spot, Spot)>, texts: &HashMap<Spot, String>) -> Vec<Shown> {
+fn choose(pairs: Vec<(Spot, Spot)>, texts: &HashMap<Spot, (String, Vec<Word>)>) -> Vec<Shown> {
     let mut seen = BTreeSet::new();
     let mut good = Vec::new();
     for (image, text) in pairs {
-        let Some(words) = texts.get(&text).filter(|text| text.len() <= LONGEST).map(|text| words_of(text)) else {
-            continue;
-        };
-        if words.len() >= 2 && seen.insert(&texts[&text]) {
-            good.push(Shown { image, text, words });
+        let Some((told, words)) = texts.get(&text).filter(|(told, _)| told.len() <= LONGEST) else { continue };
+        if words.len() >= 2 && seen.insert(told) {
+            good.push(Shown { image, text, words: words.clone() });
         }
     }
     spread(good, SHOWN)
+}
+
+/// Texts with their words, without those that name an object of the image: token selection sees none of them.
+fn read_worded(
+    dataset: &Dataset,
+    sampled: &Sampled,
+    spots: impl IntoIterator<Item = Spot>,
+) -> Result<HashMap<Spot, (String, Vec<Word>)>> {
+    let mut all = HashMap::new();
+    for (shard, rows) in by_shard(spots) {
+        let of = &sampled.shards[shard].shard;
+        let batch = dataset.read_rows(of, tables::NAME, Columns::Named(&[tables::TEXT, tables::OBJECTS]), &rows)?;
+        let objects: &ListArray = column(&batch, tables::OBJECTS)?;
+        let texts = column::<StringArray>(&batch, tables::TEXT)?.iter().flatten().enumerate();
+        let worded = texts.map(|(at, text)| {
+            let words = words_of(text).into_iter().filter(|word| !names_object(objects, at, word.start..word.end));
+            (text.to_owned(), words.collect())
+        });
+        all.extend(rows.into_iter().map(|row| Spot { shard, row }).zip(worded));
+    }
+    Ok(all)
 }
 
 /// The cosine of each word of each sample, where the teacher has embedded it.

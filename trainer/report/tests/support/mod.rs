@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use arrow::array::{
     ArrayRef, BinaryArray, BooleanArray, FixedSizeBinaryArray, Float32Array, Float64Array, ListArray, RecordBatch,
-    StringArray, UInt32Array, UInt64Array, new_empty_array,
+    StringArray, StructArray, UInt32Array, UInt64Array, new_empty_array,
 };
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Schema};
@@ -105,9 +105,15 @@ pub fn split(folder: &Path, split: &str, choices: usize) {
         Arc::new(UInt64Array::from_iter_values(rows.iter().map(|row| phash(*row)))),
     ];
     let schema = tables::texts::schema();
-    let objects = lists(&schema, tables::texts::OBJECTS, &[0; SAMPLES], None);
     let parts = lists(&schema, tables::texts::PARTS, &[0; SAMPLES], None);
     let questions: Vec<String> = rows.iter().map(|row| question(*row)).collect();
+    // The image stands for an object of it, where a question names it.
+    let named: Vec<Option<usize>> = questions.iter().map(|question| question.find("image")).collect();
+    let lengths: Vec<usize> = named.iter().map(|at| usize::from(at.is_some())).collect();
+    let [from, to, which] = [|at| at, |at| at + 5, |_| 0]
+        .map(|bound: fn(u32) -> u32| numbers(named.iter().flatten().map(|at| bound(*at as u32))));
+    let spans = StructArray::new(tables::texts::object_fields(), vec![from, to, which], None);
+    let objects = lists(&schema, tables::texts::OBJECTS, &lengths, Some(Arc::new(spans)));
     let texts = RecordBatch::try_new(schema, vec![ids(SAMPLES), words(&questions), objects, parts]).unwrap();
     let schema = tables::samples::schema();
     let texts_of = rows.iter().flat_map(|row| (0..choices).map(move |at| ((row + at) % SAMPLES) as u32));

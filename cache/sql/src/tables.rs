@@ -16,7 +16,7 @@ use crate::Result;
 use crate::catalog::{Schemas, Tables};
 use crate::parts::{Part, Source, Virtual, footer_schema};
 use crate::scan::ShardTable;
-use crate::skipped::Skips;
+use crate::skipped::{Skips, is_damage};
 
 /// Schema of a data set's own tables, and the default one.
 pub(crate) const DATASET_SCHEMA: &str = "dataset";
@@ -36,7 +36,7 @@ struct Features {
 pub(crate) fn of_dataset(dataset: Dataset, skips: Option<&Arc<Skips>>) -> Result<Schemas> {
     let dataset = Arc::new(dataset);
     let own = Tables::default();
-    for (table, schema) in tables::all().into_iter().chain(regions_of(&dataset)?) {
+    for (table, schema) in tables::all().into_iter().chain(regions_of(&dataset, skips.is_some())?) {
         let schema = if table == tables::samples::NAME { samples_schema(&dataset)? } else { schema };
         let virtuals: &[Virtual] = match table {
             tables::samples::NAME => &[Virtual::Shard, Virtual::Row],
@@ -107,7 +107,7 @@ fn samples_schema(dataset: &Dataset) -> Result<SchemaRef> {
 
 /// Columns and types of the table of regions, if any split has one. A split whose objects have no features beside one
 /// whose objects have them is shown with empty lists.
-fn regions_of(dataset: &Dataset) -> Result<Option<(&'static str, SchemaRef)>> {
+fn regions_of(dataset: &Dataset, skips: bool) -> Result<Option<(&'static str, SchemaRef)>> {
     let table = tables::regions::NAME;
     let mut found: Option<SchemaRef> = None;
     for split in &dataset.manifest().splits {
@@ -115,13 +115,24 @@ fn regions_of(dataset: &Dataset) -> Result<Option<(&'static str, SchemaRef)>> {
         if !split.runs.has(table) {
             continue;
         }
-        let Some(shard) = dataset.split_shards(&split.name)?.next().transpose()? else { continue };
-        let schema = footer_schema(&dataset.folder().join(table).join(format!("{}.parquet", shard.name)))?;
+        let Some(schema) = first_footer(dataset, &split.name, table, skips)? else { continue };
         if found.as_ref().is_none_or(|known| known.fields().len() < schema.fields().len()) {
             found = Some(schema);
         }
     }
     Ok(found.map(|schema| (table, schema)))
+}
+
+/// The schema in the footer of a split's first shard; of the first that has one, where damaged shards are left out.
+fn first_footer(dataset: &Dataset, split: &str, table: &str, skips: bool) -> Result<Option<SchemaRef>> {
+    for shard in dataset.split_shards(split)? {
+        let shard = shard?;
+        match footer_schema(&dataset.folder().join(table).join(format!("{}.parquet", shard.name))) {
+            Err(error) if skips && is_damage(&error) => {} // Told when a query reads the shard.
+            read => return Ok(Some(read?)),
+        }
+    }
+    Ok(None)
 }
 
 fn part(shard: &Shard, file: &TableFile, source: impl Fn(&Shard) -> Source) -> Part {

@@ -3,10 +3,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use retort_cache::{Dataset, teachers_of};
+use arrow::array::{RecordBatch, new_empty_array};
+use retort_cache::{Dataset, DatasetWriter, SplitPlan, teachers_of};
+use retort_schemas::tables;
 use retort_sql::{Error, Format, Options, Thumbnails, open_with, run_blocking, take_skipped};
+use serde_json::json;
 
-use crate::fixture::{dataset_of, flip, small_dataset, text};
+use crate::fixture::{dataset_of, flip, ids, item, lists, shard, small_dataset, text};
 
 fn ask_with(folder: &Path, options: &Options, sql: &str) -> Result<String, Error> {
     let mut out = Vec::new();
@@ -171,4 +174,31 @@ fn thumbnails_of_the_first_rows_are_under_the_table() {
     assert_eq!(drawn.last(), Some(&"thumbnails of the first 20 rows; 7 more images"));
     assert!(!ask(sql, Format::Csv).contains("row 2:"));
     assert!(!ask("SELECT row, source FROM images", Format::Table).contains("row 2:"));
+}
+
+#[test]
+fn a_shard_without_a_footer_is_left_out_of_the_regions() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = SplitPlan { name: "train".to_owned(), source: "vqa".to_owned(), options: json!({}), answers: None };
+    let mut writer = DatasetWriter::begin(folder.path(), plan).unwrap();
+    for number in 0..2 {
+        let schema = tables::regions::schema(None);
+        let boxes = new_empty_array(&item(&schema, tables::regions::BOXES));
+        let columns = vec![ids(1, number, 3), lists(&schema, tables::regions::BOXES, &[0; 3], boxes)];
+        let regions = RecordBatch::try_new(schema, columns).unwrap();
+        writer.commit(&[shard("train", number), vec![(tables::regions::NAME, regions)]].concat()).unwrap();
+    }
+    writer.finish().unwrap();
+    std::fs::write(folder.path().join("regions/train-00000.parquet"), "no footer").unwrap();
+    let sql = "SELECT count(boxes) AS n FROM regions";
+    let error = ask_with(folder.path(), &Options::default(), sql).unwrap_err().to_string();
+    assert!(error.contains("train-00000.parquet"), "{error}");
+    let mut options = Options::default();
+    options.skip_damaged = true;
+    let context = open_with(folder.path(), &options).unwrap();
+    let mut out = Vec::new();
+    run_blocking(&context, sql, Format::Csv, &mut out).unwrap();
+    assert_eq!(String::from_utf8(out).unwrap(), "n\n3\n");
+    let skipped: Vec<_> = take_skipped(&context).into_iter().map(|skipped| (skipped.table, skipped.shard)).collect();
+    assert_eq!(skipped, [("regions".to_owned(), "train-00000".to_owned())]);
 }

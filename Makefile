@@ -6,7 +6,7 @@ CARGO ?= cargo
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/retort
 
-.PHONY: demo test libtorch demo-data test-python test-browser golden nightly lint bench bench-ingest bench-cache bench-sql bench-summary bench-train bench-learn
+.PHONY: demo test libtorch demo-data test-python test-browser golden nightly lint bench bench-ingest bench-cache bench-sql bench-summary bench-teach bench-train bench-learn
 
 ## the main job, on a small public data set, from nothing to a report
 demo: libtorch demo-data
@@ -70,7 +70,7 @@ golden: demo-data $(CACHE)/golden-venv/ready
 	$(CACHE)/golden-venv/bin/python tests/py/make_statistics.py
 
 ## every benchmark, beside what people use; docs/benchmarks.md holds the results
-bench: bench-ingest bench-cache bench-sql bench-summary bench-train
+bench: bench-ingest bench-cache bench-sql bench-summary bench-teach bench-train
 
 ## images a second and memory of ingest
 bench-ingest: libtorch $(CACHE)/peers/ready
@@ -100,6 +100,18 @@ bench-summary: $(CACHE)/peers-sql/ready
 	$(CACHE)/peers-sql/bin/python tests/peers/summary.py --work "$(CARGO_TARGET_DIR)/bench-summary" \
 		--retort "$(CARGO_TARGET_DIR)/release/retort" --shards "$(CARGO_TARGET_DIR)/release/examples/shards" \
 		$(if $(DATASETS),--dataset $(DATASETS))
+
+## features a second: from photos and captions to disk, and the models alone; FLICKR8K names a folder with Flickr8k.token.txt and images/
+bench-teach: libtorch demo-data $(CACHE)/golden-venv/ready
+ifdef FLICKR8K
+	$(CARGO) build --release --locked
+	$(CARGO) build --release --locked --example encode
+	$(CACHE)/golden-venv/bin/python tests/peers/teach.py --work "$(CARGO_TARGET_DIR)/bench-teach" --flickr8k "$(FLICKR8K)" \
+		--minilm "$(CACHE)/demo/minilm" --retort "$(CARGO_TARGET_DIR)/release/retort" \
+		--encode "$(CARGO_TARGET_DIR)/release/examples/encode"
+else
+	@echo "bench-teach is skipped: FLICKR8K names no folder with photos"
+endif
 
 ## a step of training: plain, from the cache, with the teachers in the loop, and in PyTorch
 bench-train: libtorch demo-data $(CACHE)/golden-venv/ready

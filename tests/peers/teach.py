@@ -1,0 +1,171 @@
+"""What features cost: `retort teach` from JPEG bytes and texts to features on disk, beside its own model alone, and beside
+transformers' model.
+
+    python tests/peers/teach.py --retort target/release/retort --encode target/release/examples/encode
+        --flickr8k FOLDER --minilm FOLDER [--photos 512] [--sentences 10000] [--rounds 3] [--work FOLDER]
+
+FOLDER of `--flickr8k` has Flickr8k.token.txt and images/. Photos go through a CLIP ViT-B/32 of random weights (made here), of its
+real size; captions, as many as `--sentences`, through all-MiniLM-L6-v2. All compute in f32 on the CPU, with a thread a core, on
+the same version of libtorch.
+
+    retort model      tensors in memory through retort's model: no decoding, no tokenising, nothing written
+    retort teach      the whole command, from its start to its end: bytes decoded and preprocessed, texts tokenised, features
+                      checked, stored as f16 and committed
+    transformers      images: tensors in memory through CLIPVisionModelWithProjection with sdpa, in batches of 32
+                      texts: in the order of the data set in batches of 64, tokenised, through the model with sdpa, mean-pooled and
+                      normalised
+
+A round is all of them, each alone in its process, in another order each round; the table has medians of items a second, and of
+each round's ratios. Below it stands the most memory of `retort teach` with a fourth of the photos and with all.
+"""
+
+import argparse
+import os
+import pathlib
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+
+CORES = len(os.sched_getaffinity(0))
+BATCH = {"images": 32, "texts": 64}
+# What `retort teach` takes on a CPU.
+TOKENS = 2048
+
+
+def run(*command):
+    """Seconds, most memory in MiB, and the output of a command."""
+    began = time.perf_counter()
+    process = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True)
+    out = process.stdout.read()
+    _, status, used = os.wait4(process.pid, 0)
+    if status:
+        sys.exit(f"{' '.join(map(str, command))} failed")
+    return time.perf_counter() - began, used.ru_maxrss / 1024, out
+
+
+def ingest(options, photos, out):
+    """A data set of the first photos and their captions."""
+    if not (out / "dataset.json").exists():
+        run(options.retort, "--quiet", "ingest", "captions", "--file", options.flickr8k / "Flickr8k.token.txt", "--images",
+            options.flickr8k / "images", "--ids", photos, "--split", "all", "--out", out)
+
+
+def teach(options, dataset, teacher):
+    shutil.rmtree(dataset / "cache", ignore_errors=True)
+    return run(options.retort, "--quiet", "teach", dataset, "--teacher", teacher, "--device", "cpu")
+
+
+def transformers_images(model, count):
+    import torch
+    import transformers
+
+    torch.set_num_threads(CORES)
+    model = transformers.CLIPVisionModelWithProjection.from_pretrained(model, attn_implementation="sdpa").eval()
+    size = model.config.image_size
+    pixels = torch.randn(BATCH["images"], 3, size, size)
+    with torch.inference_mode():
+        model(pixel_values=pixels)
+        began = time.perf_counter()
+        for at in range(0, count, BATCH["images"]):
+            model(pixel_values=pixels[:count - at])
+    return count / (time.perf_counter() - began)
+
+
+def transformers_texts(model, file):
+    import torch
+    import transformers
+
+    torch.set_num_threads(CORES)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(model)
+    encoder = transformers.AutoModel.from_pretrained(model, attn_implementation="sdpa").eval()
+    texts = file.read_text().splitlines()
+
+    def embed(texts):
+        batch = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
+        hidden = encoder(**batch).last_hidden_state
+        mask = batch["attention_mask"].unsqueeze(-1).float()
+        return torch.nn.functional.normalize((hidden * mask).sum(1) / mask.sum(1), dim=1)
+
+    with torch.inference_mode():
+        embed(texts[:BATCH["texts"]])
+        began = time.perf_counter()
+        for at in range(0, len(texts), BATCH["texts"]):
+            embed(texts[at:at + BATCH["texts"]])
+    return len(texts) / (time.perf_counter() - began)
+
+
+def prepare(options):
+    """A CLIP, lists of photos, the data sets, and the captions one a line, as the data set has them."""
+    from train import random_clip
+
+    import pyarrow.parquet
+
+    work = options.work
+    work.mkdir(parents=True, exist_ok=True)
+    clip = work / "clip-b32"
+    if not (clip / "tokenizer.json").exists():
+        clip.mkdir(exist_ok=True)
+        random_clip(clip)
+    there = sorted(path.name for path in (options.flickr8k / "images").glob("*.jpg"))
+    sets = {}
+    for name, count in [("photos", options.photos), ("fourth", options.photos // 4), ("captions", options.sentences // 5)]:
+        ids = work / f"{name}-{count}.txt"
+        ids.write_text("\n".join(there[:count]) + "\n")
+        sets[name] = work / f"set-{name}-{count}"
+        ingest(options, ids, sets[name])
+    texts = work / "captions.txt"
+    lines = [text for file in sorted((sets["captions"] / "texts").glob("*.parquet"))
+             for text in pyarrow.parquet.read_table(file, columns=["text"])["text"].to_pylist()]
+    texts.write_text("\n".join(lines) + "\n")
+    photos = sum(pyarrow.parquet.read_metadata(file).num_rows for file in (sets["photos"] / "images").glob("*.parquet"))
+    return clip, sets, texts, photos, len(lines)
+
+
+def main(options):
+    clip, sets, texts, photos, sentences = prepare(options)
+    me = [sys.executable, __file__, "--contestant"]
+    contestants = {
+        ("images", "retort model"): lambda: float(run(options.encode, "images", clip, photos, BATCH["images"])[2]),
+        ("images", "retort teach"): lambda: photos / teach(options, sets["photos"], f"clip={clip}")[0],
+        ("images", "transformers"): lambda: float(run(*me, "images", clip, photos)[2]),
+        ("texts", "retort model"): lambda: float(run(options.encode, "texts", options.minilm, texts, TOKENS)[2]),
+        ("texts", "retort teach"): lambda: sentences / teach(options, sets["captions"], f"text={options.minilm}")[0],
+        ("texts", "transformers"): lambda: float(run(*me, "texts", options.minilm, texts)[2]),
+    }
+    names = list(contestants)
+    rates = {name: [] for name in names}
+    for turn in range(options.rounds):
+        for name in names[turn % len(names):] + names[:turn % len(names)]:
+            rates[name].append(contestants[name]())
+            print(f"round {turn + 1}: {' '.join(name)}: {rates[name][-1]:.1f}/s", file=sys.stderr)
+    print(f"{photos} photos, {sentences} captions; items a second, medians of {options.rounds} rounds\n")
+    for kind in ("images", "texts"):
+        for name in ("retort model", "retort teach", "transformers"):
+            mine, ratios = rates[kind, name], []
+            for other in ("retort model", "transformers"):
+                ratio = statistics.median(a / b for a, b in zip(mine, rates[kind, other], strict=True))
+                ratios.append(f"{ratio:5.2f} x {other}")
+            print(f"{kind:7} {name:13} {statistics.median(mine):9.1f}   {ratios[0]}   {ratios[1]}")
+    memory = [teach(options, sets[name], f"clip={clip}")[1] for name in ("fourth", "photos")]
+    print(f"\nmost memory of teach: {memory[0]:.0f} MiB with a fourth of the photos, {memory[1]:.0f} MiB with all")
+    import torch
+    import transformers
+    print(f"{platform.processor() or platform.machine()}, {CORES} cores, torch {torch.__version__}, transformers "
+          f"{transformers.__version__}")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--contestant"]:
+        _, _, kind, model, what = sys.argv
+        print(transformers_images(model, int(what)) if kind == "images" else transformers_texts(model, pathlib.Path(what)))
+        sys.exit()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("--retort", "--encode", "--flickr8k", "--minilm", "--work"):
+        parser.add_argument(name, type=pathlib.Path, required=True)
+    parser.add_argument("--photos", type=int, default=512)
+    parser.add_argument("--sentences", type=int, default=10_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    main(parser.parse_args())

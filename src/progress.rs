@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use retort_cache::{Interrupt, Progress};
 
 /// Between two status lines where there is no terminal, unless [`STATUS_KEY`] says otherwise.
@@ -17,7 +17,8 @@ pub struct Terminal {
     interrupt: Interrupt,
     quiet: bool,
     status_every: Duration,
-    stage: Mutex<Option<Stage>>,
+    /// Those that go on side by side.
+    stages: Mutex<Vec<Stage>>,
 }
 
 struct Stage {
@@ -33,6 +34,7 @@ struct Stage {
 
 impl Terminal {
     /// Takes over Ctrl-C: the first asks to stop at the next safe point, a second stops at once.
+    #[expect(clippy::print_stderr, reason = "this is where progress is printed")]
     pub fn new(quiet: bool) -> Self {
         let interrupt = Interrupt::default();
         let request = interrupt.clone();
@@ -42,10 +44,13 @@ impl Terminal {
                 std::process::exit(130);
             }
             request.request();
+            if !quiet {
+                eprintln!("stopping behind what is being worked on; Ctrl-C again stops at once");
+            }
         });
         let told = std::env::var(STATUS_KEY).ok().and_then(|secs| secs.parse().ok());
         let status_every = told.map_or(STATUS_EVERY, Duration::from_secs);
-        Self { interrupt, quiet, status_every, stage: Mutex::new(None) }
+        Self { interrupt, quiet, status_every, stages: Mutex::default() }
     }
 
     /// The request to stop.
@@ -59,15 +64,15 @@ impl Terminal {
         if self.quiet {
             return;
         }
-        match self.stage().as_ref().and_then(|stage| stage.bar.as_ref()) {
+        match self.stages().iter().find_map(|stage| stage.bar.as_ref()) {
             Some(bar) => bar.println(line),
             None => eprintln!("{line}"),
         }
     }
 
-    fn stage(&self) -> MutexGuard<'_, Option<Stage>> {
+    fn stages(&self) -> MutexGuard<'_, Vec<Stage>> {
         // A thread that panicked while counting leaves a usable count.
-        self.stage.lock().unwrap_or_else(PoisonError::into_inner)
+        self.stages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -94,41 +99,65 @@ impl Stage {
     }
 }
 
+/// A bar on stderr.
+fn bar(stage: &str, total: u64, unit: &str) -> ProgressBar {
+    let bytes = unit == "bytes";
+    let template = match (total, bytes) {
+        (0, true) => "{prefix} {spinner} {bytes}, {bytes_per_sec} in {elapsed} {msg}".to_owned(),
+        (0, false) => format!("{{prefix}} {{spinner}} {{human_pos}} {unit}, {{per_sec}} in {{elapsed}} {{msg}}"),
+        (_, true) => "{prefix} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec}, {eta} left {msg}".to_owned(),
+        (_, false) => "{prefix} [{bar:30}] {human_pos}/{human_len} {per_sec}, {eta} left {msg}".to_owned(),
+    };
+    let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let bar = ProgressBar::with_draw_target((total > 0).then_some(total), ProgressDrawTarget::stderr());
+    bar.set_style(style.progress_chars("=> "));
+    bar.set_prefix(stage.to_owned());
+    bar
+}
+
 impl Progress for Terminal {
     fn begin(&self, stage: &str, total: u64, unit: &'static str) {
+        self.begin_all(&[(stage.to_owned(), total)], unit);
+    }
+
+    fn advance(&self, units: u64) {
+        self.advance_of(0, units);
+    }
+
+    fn note(&self, note: &str) {
+        self.note_of(0, note);
+    }
+
+    fn end(&self) {
+        for mut stage in std::mem::take(&mut *self.stages()) {
+            if let Some(bar) = stage.bar.take() {
+                bar.finish_and_clear();
+            }
+            if !self.quiet {
+                stage.status();
+            }
+        }
+    }
+
+    fn begin_all(&self, stages: &[(String, u64)], unit: &'static str) {
         let now = Instant::now();
-        let bar = (!self.quiet && std::io::stderr().is_terminal()).then(|| {
-            let bytes = unit == "bytes";
-            let template = match (total, bytes) {
-                (0, true) => "{prefix} {spinner} {bytes}, {bytes_per_sec} in {elapsed} {msg}".to_owned(),
-                (0, false) => {
-                    format!("{{prefix}} {{spinner}} {{human_pos}} {unit}, {{per_sec}} in {{elapsed}} {{msg}}")
-                }
-                (_, true) => "{prefix} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec}, {eta} left {msg}".to_owned(),
-                (_, false) => "{prefix} [{bar:30}] {human_pos}/{human_len} {per_sec}, {eta} left {msg}".to_owned(),
-            };
-            let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
-            let length = (total > 0).then_some(total);
-            let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::stderr());
-            bar.set_style(style.progress_chars("=> "));
-            bar.set_prefix(stage.to_owned());
-            bar
-        });
-        *self.stage() = Some(Stage {
-            name: stage.to_owned(),
-            total,
+        let bars = (!self.quiet && std::io::stderr().is_terminal()).then(MultiProgress::new);
+        let begun = stages.iter().map(|(name, total)| Stage {
+            name: name.clone(),
+            total: *total,
             unit,
             done: 0,
             began: now,
             said: now,
             note: String::new(),
-            bar,
+            bar: bars.as_ref().map(|bars| bars.add(bar(name, *total, unit))),
         });
+        *self.stages() = begun.collect();
     }
 
-    fn advance(&self, units: u64) {
+    fn advance_of(&self, stage: usize, units: u64) {
         let quiet = self.quiet;
-        if let Some(stage) = self.stage().as_mut() {
+        if let Some(stage) = self.stages().get_mut(stage) {
             stage.done += units;
             match &stage.bar {
                 Some(bar) => bar.inc(units),
@@ -138,22 +167,11 @@ impl Progress for Terminal {
         }
     }
 
-    fn note(&self, note: &str) {
-        if let Some(stage) = self.stage().as_mut() {
+    fn note_of(&self, stage: usize, note: &str) {
+        if let Some(stage) = self.stages().get_mut(stage) {
             stage.note = note.to_owned();
             if let Some(bar) = &stage.bar {
                 bar.set_message(note.to_owned());
-            }
-        }
-    }
-
-    fn end(&self) {
-        if let Some(mut stage) = self.stage().take() {
-            if let Some(bar) = stage.bar.take() {
-                bar.finish_and_clear();
-            }
-            if !self.quiet {
-                stage.status();
             }
         }
     }

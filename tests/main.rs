@@ -26,6 +26,8 @@ mod support;
 #[cfg(feature = "torch")]
 mod tasks;
 #[cfg(feature = "torch")]
+mod teaching;
+#[cfg(feature = "torch")]
 mod word_scores;
 #[cfg(feature = "torch")]
 mod zero_shot;

@@ -11,7 +11,7 @@ use retort_ingest::{AnswerPlan, RejectLimit, Vqa, VqaFiles};
 use retort_schemas::manifest::BatchPlan;
 use retort_schemas::{Dtype, Store, VectorType, features, tables};
 use retort_teachers::nn::Encoded;
-use retort_teachers::{Options, Teacher, teach};
+use retort_teachers::{Job, Options, Teacher, teach};
 use serde_json::Value;
 use tch::Device;
 
@@ -124,9 +124,10 @@ fn cached_features_tell_colours_and_shapes_apart() -> Result {
     let folder = tempfile::tempdir()?;
     let dataset = ingest(&easy_vqa, folder.path())?;
     let teacher = Teacher::open(&repository().join("src/demo/tiny-clip"), Device::Cpu, Dtype::F32)?;
-    let batch = BatchPlan { images: 64, texts: 256 };
+    let batch = BatchPlan::of_rows(64, 256);
     let options = Options { store: Store::F16, tokens: false, words: false, patches: false, batch };
-    let report = teach(&dataset, "tiny-clip", &teacher, &options, &Quiet, &Interrupt::default())?;
+    let report =
+        teach(&dataset, &mut [Job::new("tiny-clip", &teacher)], &options, &Quiet, &Interrupt::default())?.remove(0);
     assert_eq!((report.computed, report.truncated), (3, 0));
 
     let shapes = prompts(&teacher, "a photo of a {}", &SHAPES)?;

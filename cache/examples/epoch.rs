@@ -102,7 +102,7 @@ fn write(npy: &Path, out: &Path, shard_rows: usize) -> Result<()> {
     }
     writer.finish()?;
     let dataset = Dataset::open(out)?;
-    let plan = BatchPlan { images: 1, texts: 1 };
+    let plan = BatchPlan::of_rows(1, 1);
     let mut writer = TeacherWriter::open(&dataset, "bench", true, Dtype::F16, serde_json::json!({}), plan)?;
     let began = Instant::now();
     for (shard, (first, rows)) in dataset.shards().zip(&shards) {

@@ -69,7 +69,7 @@ pub fn manifests(folder: &Path, shards: usize, own: Tables, features: Tables) ->
         store: Dtype::F16.into(),
         identity: serde_json::Value::Null,
         origin: None,
-        batch: BatchPlan { images: 1, texts: 1 },
+        batch: BatchPlan::of_rows(1, 1),
         splits: vec![TeacherSplit { name, runs }],
         shards: Vec::new(),
     };

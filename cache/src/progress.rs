@@ -11,8 +11,24 @@ pub trait Progress: Send + Sync {
     fn advance(&self, units: u64);
     /// Something worth a word beside the bar, such as the current loss.
     fn note(&self, note: &str);
-    /// The stage is over.
+    /// The stage is over, or all that go on side by side.
     fn end(&self);
+
+    /// Stages start that go on side by side, each with its name and how many units it has. Who shows only one shows the sum.
+    fn begin_all(&self, stages: &[(String, u64)], unit: &'static str) {
+        let names: Vec<&str> = stages.iter().map(|(name, _)| name.as_str()).collect();
+        self.begin(&names.join(", "), stages.iter().map(|(_, total)| total).sum(), unit);
+    }
+
+    /// As [`Progress::advance`], of one of the stages that go on side by side, by its place among them.
+    fn advance_of(&self, _stage: usize, units: u64) {
+        self.advance(units);
+    }
+
+    /// As [`Progress::note`], of one of the stages that go on side by side.
+    fn note_of(&self, _stage: usize, note: &str) {
+        self.note(note);
+    }
 }
 
 /// Says nothing.

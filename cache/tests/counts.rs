@@ -35,7 +35,7 @@ fn write(dataset: &Dataset, store: Store, rows: &[[f32; WIDTH]]) -> Result {
     let ids = |table, id| -> Result<ArrayRef> {
         Ok(Arc::new(take_ids(&dataset.read(&shard, table, Columns::Named(&[id]))?)?.clone()))
     };
-    let plan = BatchPlan { images: 1, texts: 1 };
+    let plan = BatchPlan::of_rows(1, 1);
     let mut writer = TeacherWriter::open(dataset, "clip", true, store, serde_json::Value::Null, plan)?;
     let pooled = vectors::store(store, EMBEDDING, WIDTH, &floats[..4 * WIDTH])?;
     let columns = [vec![ids(tables::texts::NAME, tables::texts::TEXT_ID)?], pooled.columns].concat();

@@ -28,7 +28,7 @@ fn a_random_row_reads_as_many_rows_as_its_page_has_and_a_shard_little_beside_its
         let (isolated, prompt) = (one(words::ISOLATED)?, one(words::PROMPT)?);
         let schema = words::with(isolated.fields, prompt.fields);
         let batch = RecordBatch::try_new(schema, [vec![names], isolated.columns, prompt.columns].concat())?;
-        let plan = BatchPlan { images: 1, texts: 1 };
+        let plan = BatchPlan::of_rows(1, 1);
         let mut writer = TeacherWriter::open(&dataset, "clip", true, store, serde_json::Value::Null, plan)?;
         writer.commit("train-00000", &[(words::NAME, batch)])?;
         let path = writer.cache().folder().join("words/train-00000.parquet");

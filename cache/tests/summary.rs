@@ -27,7 +27,7 @@ const TEXTS: [[f32; WIDTH]; 8] =
 
 fn open(dataset: &Dataset, store: Store) -> Result<TeacherWriter> {
     let identity = json!({ "compute": "f32" });
-    Ok(TeacherWriter::open(dataset, "text", false, store, identity, BatchPlan { images: 1, texts: 1 })?)
+    Ok(TeacherWriter::open(dataset, "text", false, store, identity, BatchPlan::of_rows(1, 1))?)
 }
 
 fn teach(writer: &mut TeacherWriter, dataset: &Dataset, store: Store, shard: &Shard) -> Result {

@@ -22,7 +22,7 @@ pub const CACHE_FOLDER: &str = "cache";
 /// Version of [`DatasetManifest`] written by this build; version 2, which had no parts, is read.
 pub const DATASET_VERSION: SchemaVersion = SchemaVersion::new("dataset", 3, 1).reading_since(2);
 /// Version of [`TeacherManifest`] written by this build; version 2, which had no parts, is read.
-pub const TEACHER_VERSION: SchemaVersion = SchemaVersion::new("teacher", 3, 1).reading_since(2);
+pub const TEACHER_VERSION: SchemaVersion = SchemaVersion::new("teacher", 3, 2).reading_since(2);
 
 /// `dataset.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -314,8 +314,19 @@ pub struct Origin {
 pub struct BatchPlan {
     /// Images a batch.
     pub images: usize,
-    /// Texts a batch, taken in order of length.
+    /// Texts a batch at most, taken in order of length.
     pub texts: usize,
+    /// Tokens of texts a batch at most, padding included; one text is always allowed. Without it, which is how caches
+    /// were made before 3.2, only texts are counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<usize>,
+}
+
+impl BatchPlan {
+    /// So many images or texts a batch, whatever their length.
+    pub const fn of_rows(images: usize, texts: usize) -> Self {
+        Self { images, texts, tokens: None }
+    }
 }
 
 #[cfg(test)]
@@ -335,7 +346,7 @@ mod tests {
     fn never_change_these_constants() {
         assert_eq!(
             [DATASET_VERSION.to_string(), TEACHER_VERSION.to_string(), CHECKSUMS_KEY.to_owned()],
-            ["dataset/3.1", "teacher/3.1", "retort:checksums"]
+            ["dataset/3.1", "teacher/3.2", "retort:checksums"]
         );
         let file = TableFile {
             rows: 1,
@@ -369,6 +380,18 @@ mod tests {
             let refusal = version.accept(older).unwrap_err().to_string();
             assert!(refusal.contains(older) && refusal.contains(&version.to_string()), "{refusal}");
         }
+    }
+
+    /// A cache that was begun without a budget of tokens says nothing of one, read and written again.
+    #[test]
+    fn a_batch_plan_without_a_budget_stays_as_it_was() {
+        let old = serde_json::json!({"images": 32, "texts": 64});
+        let plan: BatchPlan = serde_json::from_value(old.clone()).unwrap();
+        assert_eq!(plan, BatchPlan::of_rows(32, 64));
+        assert_eq!(serde_json::to_value(plan).unwrap(), old);
+        let new = serde_json::json!({"images": 32, "texts": 256, "tokens": 2048});
+        let plan: BatchPlan = serde_json::from_value(new.clone()).unwrap();
+        assert_eq!((plan.tokens, serde_json::to_value(plan).unwrap()), (Some(2048), new));
     }
 
     #[test]

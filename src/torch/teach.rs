@@ -7,7 +7,8 @@ use retort_cache::Dataset;
 use retort_schemas::manifest::BatchPlan;
 use retort_schemas::{Dtype, Store};
 use retort_teachers::nn::device;
-use retort_teachers::{Options, Teacher, hub, teach};
+use retort_teachers::{Job, Options, Report, Teacher, hub, teach};
+use tch::Device;
 
 use retort::cli::{ComputeType, Teach};
 use retort::commands::print;
@@ -22,14 +23,12 @@ pub fn run(options: &Teach, terminal: &Terminal) -> Result<ExitCode> {
         ComputeType::Bf16 => Dtype::Bf16,
         ComputeType::F16 => Dtype::F16,
     };
-    let auto =
-        if device.is_cuda() { BatchPlan { images: 256, texts: 512 } } else { BatchPlan { images: 32, texts: 64 } };
     let work = Options {
         store: options.store,
         patches: options.patches,
         tokens: options.tokens,
         words: options.words,
-        batch: options.batch.0.map_or(auto, |rows| BatchPlan { images: rows, texts: rows }),
+        batch: options.batch.0.map_or(automatic(device), |rows| BatchPlan::of_rows(rows, rows)),
     };
     // All of them before the first begins to work: one that cannot be had is known at once.
     let mut found = Vec::new();
@@ -41,23 +40,44 @@ pub fn run(options: &Teach, terminal: &Terminal) -> Result<ExitCode> {
         }
         found.push((named, model));
     }
+    let mut teachers = Vec::new();
     for (named, model) in found {
         let opening = || format!("teacher {}", named.name);
         let mut teacher = Teacher::open(&model.folder, device, compute).with_context(opening)?;
         teacher.origin = model.origin;
         terminal.say(&describe(&named.name, &teacher, compute, work.store));
-        let report =
-            teach(&dataset, &named.name, &teacher, &work, terminal, terminal.interrupt()).with_context(opening)?;
-        let mut text = format!("{}: {} shards computed", report.folder, report.computed);
-        if report.kept > 0 {
-            text.push_str(&format!(", {} were there", report.kept));
-        }
-        if report.truncated > 0 {
-            text.push_str(&format!(", {} texts longer than the model takes were cut", report.truncated));
-        }
-        print(&format!("{text}\n"))?;
+        teachers.push(teacher);
+    }
+    let names = options.teachers.iter().map(|named| named.name.as_str());
+    let mut jobs: Vec<Job<'_>> = names.zip(&teachers).map(|(name, teacher)| Job::new(name, teacher)).collect();
+    for report in teach(&dataset, &mut jobs, &work, terminal, terminal.interrupt())? {
+        print(&format!("{}\n", summary(&report)))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Batches of a new cache where nobody says. Texts of captions' length make full batches of tokens on either device.
+fn automatic(device: Device) -> BatchPlan {
+    if device.is_cuda() {
+        BatchPlan { images: 256, texts: 2048, tokens: Some(16_384) }
+    } else {
+        BatchPlan { images: 32, texts: 256, tokens: Some(2048) }
+    }
+}
+
+/// What was done, on one line.
+fn summary(report: &Report) -> String {
+    let mut text = format!("{}: {} shards computed", report.folder, report.computed);
+    if report.kept > 0 {
+        text.push_str(&format!(", {} were there", report.kept));
+    }
+    if report.truncated > 0 {
+        text.push_str(&format!(", {} texts longer than the model takes were cut", report.truncated));
+    }
+    if let Some(speed) = report.speed() {
+        text.push_str(&format!(", {speed}"));
+    }
+    text
 }
 
 /// What was detected of a teacher, on one line.

@@ -23,7 +23,6 @@ pub mod hub;
 mod pooling;
 mod preprocessing;
 mod sentences;
-mod shard;
 mod sides;
 mod teach;
 mod teacher;
@@ -35,5 +34,5 @@ pub use pooling::Pooling;
 /// The layers and weights that teachers are built from.
 pub use retort_nn as nn;
 pub use sides::{ImageSide, ImageTower, Padding, TextFeatures, TextSide, TextTower};
-pub use teach::{Options, Report, Work, teach};
+pub use teach::{Job, Options, Report, teach};
 pub use teacher::Teacher;

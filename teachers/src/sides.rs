@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use retort_nn::pixels::{Preprocessing, Rgb};
 use retort_nn::{Encoded, TextTokenizer};
 use serde_json::Value;
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::Result;
 
@@ -120,7 +120,9 @@ impl TextSide {
         }
         let shape = [texts.len() as i64, longest as i64];
         let tensor = |values: &[i64]| -> Result<Tensor> {
-            Ok(Tensor::f_from_slice(values)?.f_reshape(shape)?.f_to_device(device)?)
+            let host = Tensor::f_from_slice(values)?.f_reshape(shape)?;
+            let host = if device.is_cuda() { host.f_pin_memory(device)? } else { host };
+            Ok(host.f_to_device_(device, Kind::Int64, device.is_cuda(), false)?)
         };
         Ok((tensor(&ids)?, tensor(&mask)?))
     }

@@ -75,11 +75,16 @@ impl Teacher {
     /// # Errors
     /// As [`Self::embed_pixels`].
     pub fn see_pixels(&self, pixels: &[f32], images: usize, with_grid: bool) -> Result<(Vec<f32>, Vec<f32>)> {
+        let pixels = host_pixels(pixels, images, self.image_side()?.input_size(), self.device)?;
+        self.see(&pixels, with_grid)
+    }
+
+    /// As [`Self::see_pixels`], of what [`host_pixels`] gives.
+    pub(crate) fn see(&self, pixels: &Tensor, with_grid: bool) -> Result<(Vec<f32>, Vec<f32>)> {
         let side = self.image_side()?;
-        let [height, width] = side.input_size();
-        let shape = [images as i64, 3, i64::from(height), i64::from(width)];
         let _guard = tch::no_grad_guard();
-        let pixels = Tensor::f_from_slice(pixels)?.f_reshape(shape)?.f_to_device(self.device)?.f_to_kind(self.kind)?;
+        let pixels =
+            pixels.f_to_device_(self.device, Kind::Float, self.device.is_cuda(), false)?.f_to_kind(self.kind)?;
         let hidden = side.tower.hidden(&pixels)?;
         let grid = if with_grid { floats(&side.tower.grid(&hidden)?)? } else { Vec::new() };
         Ok((floats(&side.tower.pooled(&hidden)?)?, grid))
@@ -121,6 +126,11 @@ impl Teacher {
         Ok((pooled, tokens))
     }
 
+    /// Where it computes.
+    pub(crate) const fn device(&self) -> Device {
+        self.device
+    }
+
     fn image_side(&self) -> Result<&ImageSide> {
         self.image.as_ref().ok_or_else(|| no_side("image"))
     }
@@ -129,6 +139,14 @@ impl Teacher {
 fn no_side(side: &'static str) -> Error {
     let found = format!("this teacher has no {side} encoder");
     Error::Model(retort_nn::Error::Image { problem: found })
+}
+
+/// Preprocessed images, end to end, as a tensor `[images, 3, height, width]` in the memory of the host: for CUDA in such
+/// that the device copies from while this thread goes on.
+pub(crate) fn host_pixels(pixels: &[f32], images: usize, input: [u32; 2], device: Device) -> Result<Tensor> {
+    let [height, width] = input.map(i64::from);
+    let host = Tensor::f_from_slice(pixels)?.f_reshape([images as i64, 3, height, width])?;
+    Ok(if device.is_cuda() { host.f_pin_memory(device)? } else { host })
 }
 
 fn floats(tensor: &Tensor) -> Result<Vec<f32>> {

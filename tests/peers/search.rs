@@ -79,7 +79,7 @@ fn write(floats: &Path, widths: &Path, out: &Path, store: Store) -> Result<()> {
     }
     writer.finish()?;
     let dataset = Dataset::open(out)?;
-    let plan = BatchPlan { images: 1, texts: 1 };
+    let plan = BatchPlan::of_rows(1, 1);
     let mut teacher = TeacherWriter::open(&dataset, "clip", true, store, json!({}), plan)?;
     let mut first = 0;
     for shard in dataset.shards() {

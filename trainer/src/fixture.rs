@@ -71,7 +71,7 @@ pub(crate) fn write(folder: &Path, asked: Asked) -> Result<PathBuf> {
     writer.finish()?;
     let dataset = Dataset::open(&path)?;
     for (name, joint, width) in [("clip", true, IMAGE_WIDTH), ("text", false, TEXT_WIDTH)] {
-        let batch = BatchPlan { images: 8, texts: 8 };
+        let batch = BatchPlan::of_rows(8, 8);
         let mut writer = TeacherWriter::open(&dataset, name, joint, Dtype::F16, serde_json::json!(name), batch)?;
         let mut known = BTreeSet::new();
         for (rows, shard) in shards.iter().zip(dataset.shards()) {

@@ -78,7 +78,7 @@ fn spans() -> ArrayRef {
 }
 
 fn taught(dataset: &Dataset, name: &str, store: Store, spoil: Option<f32>) -> TeacherCache {
-    let plan = BatchPlan { images: 2, texts: 5 };
+    let plan = BatchPlan::of_rows(2, 5);
     let mut writer = TeacherWriter::open(dataset, name, true, store, json!({ "weights": 1 }), plan).unwrap();
     for (number, shard) in dataset.shards().enumerate() {
         let shard = shard.unwrap();

@@ -52,7 +52,7 @@ fn grow(folder: &Path, split: &str, shards: usize, run: usize) -> Result<Dataset
 }
 
 fn teacher(dataset: &Dataset, run: usize) -> Result<TeacherWriter> {
-    let batch = BatchPlan { images: 1, texts: 1 };
+    let batch = BatchPlan::of_rows(1, 1);
     Ok(TeacherWriter::open(dataset, "clip", true, Dtype::F16, serde_json::Value::Null, batch)?.in_runs_of(run))
 }
 

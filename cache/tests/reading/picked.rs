@@ -39,7 +39,7 @@ fn ids(dataset: &Dataset, shard: &Shard, table: &str) -> ArrayRef {
 
 /// Writes a teacher of pooled vectors of images, and of tokens with their spans, stored as asked.
 fn teach(dataset: &Dataset, name: &str, store: Store, ids_of: impl Fn(&Shard, &str) -> ArrayRef) -> TeacherCache {
-    let plan = BatchPlan { images: 1, texts: 1 };
+    let plan = BatchPlan::of_rows(1, 1);
     let mut writer = TeacherWriter::open(dataset, name, false, store, serde_json::json!(name), plan).unwrap();
     for shard in dataset.shards() {
         let shard = &shard.unwrap();
@@ -151,7 +151,7 @@ fn rows_of_another_order_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let dataset = set::write(folder.path(), &[20]);
     let shard = shard_of(&dataset, 0);
-    let plan = BatchPlan { images: 1, texts: 1 };
+    let plan = BatchPlan::of_rows(1, 1);
     let identity = serde_json::json!("backwards");
     let mut writer = TeacherWriter::open(&dataset, "backwards", false, Store::F16, identity, plan).unwrap();
     let stored = vectors::store(Store::F16, features::EMBEDDING, 32, &[0.5; 20 * 32]).unwrap();

@@ -94,7 +94,7 @@ pub(crate) fn write(folder: &Path, shards: &[usize]) -> Dataset {
     }
     writer.finish().unwrap();
     let dataset = Dataset::open(folder).unwrap();
-    let plan = BatchPlan { images: 1, texts: 1 };
+    let plan = BatchPlan::of_rows(1, 1);
     let identity = serde_json::json!({"test": 1});
     let mut writer = TeacherWriter::open(&dataset, "clip", true, Dtype::F16, identity, plan).unwrap();
     for (shard, rows) in shards.iter().enumerate() {

@@ -107,7 +107,7 @@ pub fn write_features_in_runs(dataset: &Dataset, name: &str, scale: f32, wanted:
 /// Opens the cache of a teacher for writing: the lock is held until it is dropped.
 pub fn open_writer(dataset: &Dataset, name: &str) -> Result<TeacherWriter> {
     let identity = serde_json::json!({ "architecture": "clip", "name": name });
-    let plan = BatchPlan { images: 8, texts: 8 };
+    let plan = BatchPlan::of_rows(8, 8);
     Ok(TeacherWriter::open(dataset, name, true, Dtype::F16, identity, plan)?)
 }
 

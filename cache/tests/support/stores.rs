@@ -37,7 +37,7 @@ pub fn write_every_store(dataset: &Dataset) -> Result {
 /// Adds one teacher of every table.
 pub fn write_stored(dataset: &Dataset, name: &str, store: Store) -> Result {
     let identity = serde_json::json!({ "architecture": "clip", "name": name });
-    let plan = BatchPlan { images: 8, texts: 8 };
+    let plan = BatchPlan::of_rows(8, 8);
     let mut writer = TeacherWriter::open(dataset, name, true, store, identity, plan)?;
     for shard in dataset.shards().collect::<retort_cache::Result<Vec<_>>>()? {
         let ids = |table, id| -> Result<(ArrayRef, Vec<u8>)> {

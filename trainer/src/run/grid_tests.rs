@@ -17,7 +17,7 @@ const WIDTH: usize = 6;
 /// The patch grids of a split's shards, of which one place tells the label. Of the last image, which is missing, zeros.
 fn teach(folder: &Path, split: &str, identity: &str, uneven: bool) {
     let dataset = Dataset::open(folder).unwrap();
-    let plan = BatchPlan { images: 1, texts: 1 };
+    let plan = BatchPlan::of_rows(1, 1);
     let identity = serde_json::Value::from(identity);
     let mut teacher = TeacherWriter::open(&dataset, "clip", false, Dtype::F16, identity, plan).unwrap();
     let vector = VectorType { dtype: Dtype::F16, width: WIDTH };
@@ -97,7 +97,7 @@ fn a_cache_without_patch_grids_is_refused_with_what_to_do() {
     let error = run().unwrap_err().to_string();
     assert!(error.contains("\"clip\""), "{error}");
     let open = Dataset::open(&dataset).unwrap();
-    let plan = BatchPlan { images: 1, texts: 1 };
+    let plan = BatchPlan::of_rows(1, 1);
     let empty = serde_json::Value::from("a");
     let mut teacher = TeacherWriter::open(&open, "clip", false, Dtype::F16, empty, plan).unwrap();
     teacher.commit("train-00000", &[]).unwrap();

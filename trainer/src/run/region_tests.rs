@@ -168,7 +168,7 @@ pub(super) fn add_split(folder: &Path, name: &str, has: Has) {
 /// A teacher that has seen all images and texts of a data set.
 fn teach(folder: &Path) {
     let dataset = Dataset::open(folder).unwrap();
-    let plan = BatchPlan { images: 1, texts: 1 };
+    let plan = BatchPlan::of_rows(1, 1);
     let mut teacher = TeacherWriter::open(&dataset, "clip", true, Dtype::F16, serde_json::Value::Null, plan).unwrap();
     let vector = VectorType { dtype: Dtype::F16, width: 4 };
     for (at, shard) in dataset.split_shards("train").unwrap().enumerate() {

@@ -98,7 +98,7 @@ fn photos(folder: &Path) -> Result<(Plan, Sources)> {
     }
     writer.finish()?;
     let dataset = Dataset::open(&path)?;
-    let batches = BatchPlan { images: 8, texts: 8 };
+    let batches = BatchPlan::of_rows(8, 8);
     let mut writer = TeacherWriter::open(&dataset, "clip", true, Dtype::F16, serde_json::json!("clip"), batches)?;
     let vector = VectorType { dtype: Dtype::F16, width: 512 };
     for (shard, of) in dataset.shards().enumerate() {

@@ -96,7 +96,7 @@ pub(crate) fn hashes(shard: u8) -> [u64; 3] {
 }
 
 pub(crate) fn add_teacher(dataset: &Dataset, weights: &str, shards: &[(&str, u8)]) {
-    let plan = BatchPlan { images: 1, texts: 1 };
+    let plan = BatchPlan::of_rows(1, 1);
     let identity = json!({ "weights": weights });
     let mut teacher = TeacherWriter::open(dataset, "clip", true, VECTOR.dtype, identity, plan).unwrap();
     for (name, shard) in shards {
@@ -138,7 +138,7 @@ pub(crate) fn add_worded(
     vector: &dyn Fn(&str, u8, usize) -> Vec<f32>,
     word: &dyn Fn(u8, usize) -> String,
 ) {
-    let plan = BatchPlan { images: 1, texts: 1 };
+    let plan = BatchPlan::of_rows(1, 1);
     let mut teacher = TeacherWriter::open(dataset, name, true, store, json!({}), plan).unwrap();
     for (number, shard) in dataset.shards().enumerate() {
         let number = number as u8;

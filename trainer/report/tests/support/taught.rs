@@ -59,7 +59,7 @@ fn word_table() -> RecordBatch {
 pub fn teach(folder: &Path, but: &str) {
     let dataset = Dataset::open(folder).unwrap();
     for (name, joint) in [("clip", true), ("text", false)] {
-        let batch = BatchPlan { images: 4, texts: 4 };
+        let batch = BatchPlan::of_rows(4, 4);
         let mut writer =
             TeacherWriter::open(&dataset, name, joint, Dtype::F32, serde_json::json!(name), batch).unwrap();
         for shard in dataset.shards().map(Result::unwrap).filter(|shard| !shard.name.starts_with(but)) {

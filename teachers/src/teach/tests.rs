@@ -1,0 +1,138 @@
+//! Small data sets, taught.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BinaryArray, FixedSizeBinaryArray, RecordBatch, StringArray};
+use arrow::datatypes::SchemaRef;
+use retort_cache::vectors::Rows;
+use retort_cache::{DatasetWriter, Quiet, SplitPlan, TeacherCache, verify};
+use retort_schemas::Dtype;
+use tch::Device;
+
+use super::*;
+use retort_schemas::{features, tables};
+
+/// Three images, the second of which is missing, and no text: of the columns those that a teacher reads.
+fn dataset(folder: &Path, golden: &Path) -> Result<Dataset> {
+    let (name, source, options) = ("all".to_owned(), "test".to_owned(), serde_json::Value::Null);
+    let mut writer = DatasetWriter::begin(folder, SplitPlan { name, source, options, answers: None })?;
+    let table = |schema: SchemaRef, names: &[&str], columns: Vec<ArrayRef>| {
+        let places: Vec<usize> = names.iter().map(|name| schema.index_of(name).unwrap()).collect();
+        RecordBatch::try_new(Arc::new(schema.project(&places).unwrap()), columns).unwrap()
+    };
+    let read = |name: &str| std::fs::read(golden.join("../images").join(name)).unwrap();
+    let bytes = BinaryArray::from_iter_values([read("wide.png"), Vec::new(), read("tall.png")]);
+    let ids: ArrayRef = Arc::new(FixedSizeBinaryArray::try_from_iter((0..3_u8).map(|id| [id; 16])).unwrap());
+    let none: ArrayRef = Arc::new(
+        FixedSizeBinaryArray::try_from_sparse_iter_with_size(std::iter::empty::<Option<[u8; 16]>>(), 16).unwrap(),
+    );
+    let images = [tables::images::IMAGE_ID, tables::images::BYTES];
+    let texts = [tables::texts::TEXT_ID, tables::texts::TEXT];
+    writer.commit(&[
+        (tables::images::NAME, table(tables::images::schema(), &images, vec![ids, Arc::new(bytes)])),
+        (tables::texts::NAME, table(tables::texts::schema(), &texts, vec![none, Arc::new(StringArray::new_null(0))])),
+    ])?;
+    writer.finish()?;
+    Ok(Dataset::open(folder)?)
+}
+
+#[test]
+fn patches_come_with_the_images_or_after_them_and_are_the_same() -> Result<()> {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/golden/clip");
+    let teacher = Teacher::open(&golden, Device::Cpu, Dtype::F32)?;
+    let mut found = Vec::new();
+    let all_runs = [&[true][..], &[false, true], &[true, true]];
+    let stores: [Store; 2] = [Dtype::F16.into(), "cos:0.999".parse().unwrap()];
+    for (store, runs) in stores.into_iter().flat_map(|store| all_runs.map(|runs| (store, runs))) {
+        let folder = tempfile::tempdir().unwrap();
+        let dataset = dataset(folder.path(), &golden)?;
+        for patches in runs {
+            let batch = BatchPlan::of_rows(2, 2);
+            let options = Options { store, patches: *patches, tokens: false, words: false, batch };
+            teach(&dataset, &mut [Job::new("clip", &teacher)], &options, &Quiet, &Interrupt::default())?;
+            let cache = TeacherCache::open(&dataset, "clip")?;
+            let shard = cache.shard("all-00000")?.unwrap();
+            assert_eq!(shard.tables.contains_key(features::patches::NAME), *patches);
+        }
+        let cache = TeacherCache::open(&dataset, "clip")?;
+        let shard = &dataset.shards().next().unwrap()?;
+        let table = cache.read(&dataset, shard, features::patches::NAME)?;
+        let grid = Rows::of(&table, features::patches::GRID)?;
+        assert_eq!((table.num_rows(), grid.of_row(1), grid.width()), (3, 16..32, 40));
+        let floats = grid.floats();
+        let zeros = |row: usize| floats[row * 640..(row + 1) * 640].iter().all(|x| *x == 0.0);
+        assert_eq!([zeros(0), zeros(1), zeros(2)], [false, true, false]);
+        let pooled = cache.read(&dataset, shard, features::images::NAME)?;
+        found.push((table, pooled));
+        assert!(verify(folder.path(), &Quiet, &Interrupt::default())?.damages.is_empty());
+    }
+    assert!(found[..3].iter().all(|tables| *tables == found[0]) && found[3..].iter().all(|tables| *tables == found[3]));
+    Ok(())
+}
+#[test]
+fn a_teacher_of_images_alone_gives_no_texts_and_patches_of_its_own_size() -> Result<()> {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/golden/dinov2");
+    let teacher = Teacher::open(&golden, Device::Cpu, Dtype::F32)?;
+    let folder = tempfile::tempdir().unwrap();
+    let dataset = dataset(folder.path(), &golden)?;
+    let batch = BatchPlan::of_rows(2, 2);
+    let options = Options { store: Dtype::F32.into(), patches: true, tokens: true, words: true, batch };
+    teach(&dataset, &mut [Job::new("dino", &teacher)], &options, &Quiet, &Interrupt::default())?;
+    let cache = TeacherCache::open(&dataset, "dino")?;
+    let shard = &dataset.shards().next().unwrap()?;
+    let tables = cache.shard(&shard.name)?.unwrap().tables;
+    assert_eq!(tables.keys().collect::<Vec<_>>(), [features::images::NAME, features::patches::NAME]);
+    let table = cache.read(&dataset, shard, features::patches::NAME)?;
+    let grid = Rows::of(&table, features::patches::GRID)?;
+    // Cropped to 40 pixels: 5 x 5 patches of 8, where the model was made for 4 x 4.
+    assert_eq!((table.num_rows(), grid.of_row(2), grid.width()), (3, 50..75, 32));
+    Ok(())
+}
+
+/// A call in which both teachers lack the images, which are read and decoded for both in one pass.
+#[test]
+fn an_image_is_decoded_once_for_all_teachers() -> Result<()> {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/golden");
+    let folder = tempfile::tempdir().unwrap();
+    let dataset = dataset(folder.path(), &golden.join("clip"))?;
+    let open = |name| Teacher::open(&golden.join(name), Device::Cpu, Dtype::F32);
+    let teachers = [open("clip")?, open("dinov2")?];
+    let courses = teachers.iter().map(|teacher| Course::of("any", teacher, Store::F16, BatchPlan::of_rows(1, 1)));
+    let courses: Vec<Course<'_>> = courses.collect();
+    let wants = Wants { images: true, ..Wants::default() };
+    let writers = ["one", "two"].map(|name| {
+        TeacherWriter::open(&dataset, name, false, Store::F16, serde_json::json!(name), BatchPlan::of_rows(1, 1))
+            .unwrap()
+    });
+    let works = plan::missing(&dataset, &[wants; 2], &writers)?;
+    let (tally, interrupt) = (Tally::begin(&Quiet, 2, 1), Interrupt::default());
+    let run = Run::new(&dataset, courses, works, HashMap::new(), tally, &interrupt);
+    let ((loaded, rows), (ready, batches)) = (sync_channel(1), sync_channel(9));
+    decode::read(&run, &loaded);
+    drop(loaded);
+    decode::decode(&run, Device::Cpu, rows, ready);
+    let seen = batches.iter().map(|ready| match ready {
+        Ok(decode::Ready::Begin(_)) => "begin".to_owned(),
+        Ok(decode::Ready::Pixels { teacher, pixels, rows }) => format!("{teacher}: {rows:?} {:?}", pixels.size()),
+        Ok(decode::Ready::Done { teacher }) => format!("{teacher} done"),
+        _ => "something else".to_owned(),
+    });
+    // Were there a pass for each, all of a teacher's batches would come together.
+    let expected = [
+        "begin",
+        "0: [0] [1, 3, 32, 32]",
+        "1: [0] [1, 3, 40, 40]",
+        "0: [2] [1, 3, 32, 32]",
+        "1: [2] [1, 3, 40, 40]",
+        "0 done",
+        "1 done",
+    ];
+    assert_eq!(seen.collect::<Vec<_>>(), expected);
+    Ok(())
+}
+
+#[test]
+fn counts_have_commas() {
+    assert_eq!([0, 999, 1000, 1_234_567].map(thousands), ["0", "999", "1,000", "1,234,567"]);
+}

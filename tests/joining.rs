@@ -1,17 +1,16 @@
 //! Features join the rows they were made from, whatever happened in between: rows out of order, caches of other data
-//! sets, work that was interrupted, teachers that fail.
+//! sets, teachers that fail.
 
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow::array::{Array, AsArray, ListArray, RecordBatch, StringArray};
 use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Schema, UInt32Type};
 use retort_cache::{
-    Columns, Dataset, Error as CacheError, Interrupt, Progress, Quiet, TeacherCache, TeacherWriter, column, take_ids,
+    Columns, Dataset, Error as CacheError, Interrupt, Quiet, TeacherCache, TeacherWriter, column, take_ids,
     teachers_of, vectors, verify,
 };
 use retort_schemas::manifest::{BatchPlan, CACHE_FOLDER, Shard};
@@ -25,8 +24,14 @@ use crate::support::dataset::{Rows, hex_id, stripes, write_dataset};
 use crate::support::{Result, copy_folder, golden, tree};
 
 /// Batches so small that every table of a shard takes several.
-const OPTIONS: Options =
-    Options { store: Store::F16, tokens: true, words: true, patches: false, batch: BatchPlan::of_rows(1, 2) };
+const OPTIONS: Options = Options {
+    store: Store::F16,
+    tokens: true,
+    words: true,
+    patches: false,
+    batch: BatchPlan::of_rows(1, 2),
+    find_batch: false,
+};
 
 /// Two shards. The first has more images than batches wait for the encoder; a text and some words are in both.
 fn two_shards() -> Result<Vec<Rows>> {
@@ -48,17 +53,11 @@ fn clip() -> Result<Teacher> {
 }
 
 fn teach_quietly(dataset: &Dataset, teacher: &Teacher) -> Result<Report, Error> {
-    teach_clip(dataset, teacher, &OPTIONS, &Quiet, &Interrupt::default())
+    teach_clip(dataset, teacher, &OPTIONS)
 }
 
-fn teach_clip(
-    dataset: &Dataset,
-    teacher: &Teacher,
-    options: &Options,
-    progress: &dyn Progress,
-    interrupt: &Interrupt,
-) -> Result<Report, Error> {
-    Ok(teach(dataset, &mut [Job::new("clip", teacher)], options, progress, interrupt)?.remove(0))
+fn teach_clip(dataset: &Dataset, teacher: &Teacher, options: &Options) -> Result<Report, Error> {
+    Ok(teach(dataset, &mut [Job::new("clip", teacher)], options, &Quiet, &Interrupt::default())?.remove(0))
 }
 
 /// A new data set of these shards, taught by golden clip.
@@ -299,76 +298,10 @@ fn tables_wanted_later_are_added_to_those_that_are_there() -> Result {
     let teacher = clip()?;
     for (tokens, words) in [(false, false), (true, false), (true, true)] {
         let options = Options { tokens, words, ..OPTIONS };
-        let report = teach_clip(&dataset, &teacher, &options, &Quiet, &Interrupt::default())?;
+        let report = teach_clip(&dataset, &teacher, &options)?;
         assert_eq!(report.computed, 2, "tokens {tokens}, words {words}");
     }
     assert!(tree(&cache_folder(&dataset)?)? == tree(&cache_folder(&whole)?)?, "the order of the wishes shows");
-    Ok(())
-}
-
-/// Asks to stop after so many steps.
-struct StopAfter {
-    steps: usize,
-    done: AtomicUsize,
-    interrupt: Interrupt,
-}
-
-impl StopAfter {
-    fn new(steps: usize) -> Self {
-        Self { steps, done: AtomicUsize::new(0), interrupt: Interrupt::default() }
-    }
-}
-
-impl Progress for StopAfter {
-    fn begin(&self, _: &str, _: u64, _: &'static str) {}
-
-    fn advance(&self, _: u64) {
-        if self.done.fetch_add(1, Ordering::Relaxed) + 1 == self.steps {
-            self.interrupt.request();
-        }
-    }
-
-    fn note(&self, _: &str) {}
-
-    fn end(&self) {}
-}
-
-#[test]
-fn interrupted_anywhere_and_continued_it_writes_the_same_bytes() -> Result {
-    let folder = tempfile::tempdir()?;
-    let teacher = clip()?;
-    let whole = write_dataset(&folder.path().join("whole"), &two_shards()?)?;
-    let counter = StopAfter::new(usize::MAX);
-    teach_clip(&whole, &teacher, &OPTIONS, &counter, &counter.interrupt)?;
-    let steps = counter.done.load(Ordering::Relaxed);
-    let expected = tree(&cache_folder(&whole)?)?;
-    // teacher.json, and four tables of two shards each.
-    assert_eq!(expected.len(), 9, "{:?}", expected.keys());
-
-    let mut kept = Vec::new();
-    for stop in 1..=steps {
-        let dataset = write_dataset(&folder.path().join(stop.to_string()), &two_shards()?)?;
-        let progress = StopAfter::new(stop);
-        let stopped = teach_clip(&dataset, &teacher, &OPTIONS, &progress, &progress.interrupt);
-        let interrupted = matches!(stopped, Err(Error::Cache(CacheError::Interrupted)));
-        assert!(interrupted || stopped.is_ok(), "asked to stop at step {stop} of {steps}: {stopped:?}");
-        let report = teach_quietly(&dataset, &teacher)?;
-        assert_eq!(report.kept + report.computed, 2, "stopped at step {stop}");
-        assert_eq!(interrupted, report.computed > 0, "stopped at step {stop}");
-        kept.push(report.kept);
-        let found = tree(&cache_folder(&dataset)?)?;
-        assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>(), "stopped at step {stop}");
-        for (file, bytes) in &found {
-            assert!(*bytes == expected[file], "stopped at step {stop}: {} differs", file.display());
-        }
-    }
-    // The shard that is being computed is finished, wherever in it the stop comes.
-    let in_first = kept.iter().filter(|kept| **kept == 1).count();
-    assert!(in_first > 5 && in_first < steps - 5, "{kept:?}");
-    assert!(
-        kept[..in_first].iter().all(|kept| *kept == 1) && kept[in_first..].iter().all(|kept| *kept == 2),
-        "{kept:?}"
-    );
     Ok(())
 }
 

@@ -3,11 +3,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use retort_cache::{Dataset, Interrupt, Quiet, TeacherCache, verify};
+use retort_cache::{Dataset, Error as CacheError, Interrupt, Progress, Quiet, TeacherCache, verify};
 use retort_schemas::manifest::{BatchPlan, CACHE_FOLDER};
 use retort_schemas::{Dtype, Store};
-use retort_teachers::{Job, Options, Report, Teacher, teach};
+use retort_teachers::{Error, Job, Options, Report, Teacher, teach};
 use serde_json::Value;
 use tch::Device;
 
@@ -15,8 +16,14 @@ use crate::support::command::{VqaFiles, command, succeed, text};
 use crate::support::dataset::{Rows, stripes, write_dataset};
 use crate::support::{Result, golden, tree};
 
-const OPTIONS: Options =
-    Options { store: Store::F16, tokens: true, words: true, patches: false, batch: BatchPlan::of_rows(2, 3) };
+const OPTIONS: Options = Options {
+    store: Store::F16,
+    tokens: true,
+    words: true,
+    patches: false,
+    batch: BatchPlan::of_rows(2, 3),
+    find_batch: false,
+};
 
 /// Six shards of different sizes.
 fn six_shards() -> Result<Vec<Rows>> {
@@ -136,6 +143,107 @@ fn a_failure_stops_every_worker() -> Result {
     assert!(said.contains("of shard train-00000: "), "{said}");
     let done = TeacherCache::open(&dataset, "clip").map_or(0, |cache| cache.shard_count());
     assert!(done < 30, "{done} shards were done after the first had failed");
+    Ok(())
+}
+
+/// One that was begun with a count of texts, before there were budgets of tokens, above all.
+#[test]
+fn a_cache_goes_on_with_the_batches_that_it_was_begun_with() -> Result {
+    let folder = tempfile::tempdir()?;
+    let bert = open("bert")?;
+    let budget = BatchPlan { images: 3, texts: 4, tokens: Some(20) };
+    let mut all = Vec::new();
+    for (begun, later) in [(OPTIONS.batch, budget), (budget, OPTIONS.batch)] {
+        let taught = |name: &str, steps: &[Options]| -> Result<Vec<(PathBuf, Vec<u8>)>> {
+            let name = format!("{name}-{:?}", begun.tokens);
+            let dataset = write_dataset(&folder.path().join(name), &six_shards()?)?;
+            for options in steps {
+                let report = teach_quietly(&dataset, &mut [Job::new("bert", &bert)], options)?.remove(0);
+                assert_eq!(report.batch, begun);
+            }
+            assert_eq!(TeacherCache::open(&dataset, "bert")?.manifest().batch, begun);
+            caches(&dataset)
+        };
+        let whole = Options { batch: begun, ..OPTIONS };
+        let expected = taught("whole", &[whole])?;
+        let first = Options { words: false, tokens: false, ..whole };
+        assert_same(&taught("by-and-by", &[first, Options { batch: later, ..OPTIONS }])?, &expected);
+        all.push(expected);
+    }
+    let budgets = all.iter().map(|files| files.iter().any(|(_, bytes)| contains(bytes, b"\"tokens\": 20")));
+    assert_eq!(budgets.collect::<Vec<_>>(), [false, true]);
+    Ok(())
+}
+
+fn contains(bytes: &[u8], words: &[u8]) -> bool {
+    bytes.windows(words.len()).any(|window| window == words)
+}
+
+/// Asks to stop after so many steps.
+struct StopAfter {
+    steps: usize,
+    done: AtomicUsize,
+    interrupt: Interrupt,
+}
+
+impl StopAfter {
+    fn new(steps: usize) -> Self {
+        Self { steps, done: AtomicUsize::new(0), interrupt: Interrupt::default() }
+    }
+}
+
+impl Progress for StopAfter {
+    fn begin(&self, _: &str, _: u64, _: &'static str) {}
+
+    fn advance(&self, _: u64) {
+        if self.done.fetch_add(1, Ordering::Relaxed) + 1 == self.steps {
+            self.interrupt.request();
+        }
+    }
+
+    fn note(&self, _: &str) {}
+
+    fn end(&self) {}
+}
+
+#[test]
+fn interrupted_anywhere_and_continued_it_writes_the_same_bytes() -> Result {
+    let folder = tempfile::tempdir()?;
+    let teacher = open("clip")?;
+    // Batches so small that every table of a shard takes several.
+    let options = Options { batch: BatchPlan::of_rows(1, 2), ..OPTIONS };
+    let two_shards = &six_shards()?[2..4];
+    let teach_clip = |dataset: &Dataset, progress: &StopAfter| {
+        teach(dataset, &mut [Job::new("clip", &teacher)], &options, progress, &progress.interrupt)
+    };
+    let whole = write_dataset(&folder.path().join("whole"), two_shards)?;
+    let counter = StopAfter::new(usize::MAX);
+    teach_clip(&whole, &counter)?;
+    let steps = counter.done.load(Ordering::Relaxed);
+    let expected = caches(&whole)?;
+    // teacher.json, and four tables of two shards each.
+    assert_eq!(expected.len(), 9, "files of one teacher");
+
+    let mut kept = Vec::new();
+    for stop in 1..=steps {
+        let dataset = write_dataset(&folder.path().join(stop.to_string()), two_shards)?;
+        let progress = StopAfter::new(stop);
+        let stopped = teach_clip(&dataset, &progress);
+        let interrupted = matches!(stopped, Err(Error::Cache(CacheError::Interrupted)));
+        assert!(interrupted || stopped.is_ok(), "asked to stop at step {stop} of {steps}: {stopped:?}");
+        let report = teach_quietly(&dataset, &mut [Job::new("clip", &teacher)], &options)?.remove(0);
+        assert_eq!(report.kept + report.computed, 2, "stopped at step {stop}");
+        assert_eq!(interrupted, report.computed > 0, "stopped at step {stop}");
+        kept.push(report.kept);
+        assert_same(&caches(&dataset)?, &expected);
+    }
+    // The shard that is being computed is finished, wherever in it the stop comes.
+    let in_first = kept.iter().filter(|kept| **kept == 1).count();
+    assert!(in_first > 4 && in_first < steps - 4, "{kept:?}");
+    assert!(
+        kept[..in_first].iter().all(|kept| *kept == 1) && kept[in_first..].iter().all(|kept| *kept == 2),
+        "{kept:?}"
+    );
     Ok(())
 }
 

@@ -125,7 +125,7 @@ fn cached_features_tell_colours_and_shapes_apart() -> Result {
     let dataset = ingest(&easy_vqa, folder.path())?;
     let teacher = Teacher::open(&repository().join("src/demo/tiny-clip"), Device::Cpu, Dtype::F32)?;
     let batch = BatchPlan::of_rows(64, 256);
-    let options = Options { store: Store::F16, tokens: false, words: false, patches: false, batch };
+    let options = Options { store: Store::F16, tokens: false, words: false, patches: false, batch, find_batch: false };
     let report =
         teach(&dataset, &mut [Job::new("tiny-clip", &teacher)], &options, &Quiet, &Interrupt::default())?.remove(0);
     assert_eq!((report.computed, report.truncated), (3, 0));

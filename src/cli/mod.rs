@@ -113,7 +113,7 @@ pub struct Teach {
     /// text=sentence-transformers/all-MiniLM-L6-v2 or clip=ORG/NAME@REVISION; may be given several times
     #[arg(long = "teacher", value_name = "NAME=FOLDER|HUB_ID", required = true)]
     pub teachers: Vec<NamedTeacher>,
-    /// auto, cpu, cuda or cuda:N
+    /// auto, cpu, cuda or cuda:N: auto is every CUDA device at once or, without one, the CPU
     #[arg(long, default_value = "auto")]
     pub device: String,
     /// Type to compute in: auto is f32 on a CPU and bf16 on CUDA
@@ -131,7 +131,9 @@ pub struct Teach {
     /// Also store the embeddings of each distinct word
     #[arg(long)]
     pub words: bool,
-    /// Rows a batch: auto or a number; a cache keeps the number it was begun with
+    /// Images or texts a batch: auto or a number; a cache keeps what it was begun with
+    ///
+    /// auto makes batches of texts by their tokens. On CUDA it tries what pays, once, when a cache is begun.
     #[arg(long, value_name = "auto|N", default_value = "auto")]
     pub batch: BatchSize,
 }

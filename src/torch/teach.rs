@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use retort_cache::Dataset;
 use retort_schemas::manifest::BatchPlan;
 use retort_schemas::{Dtype, Store};
-use retort_teachers::nn::device;
+use retort_teachers::nn::devices;
 use retort_teachers::{Job, Options, Report, Teacher, hub, teach};
 use tch::Device;
 
@@ -16,7 +16,9 @@ use retort::progress::Terminal;
 
 pub fn run(options: &Teach, terminal: &Terminal) -> Result<ExitCode> {
     let dataset = Dataset::open(&options.dataset)?;
-    let device = device(&options.device)?;
+    let devices = devices(&options.device)?;
+    // There is one at least.
+    let device = devices.first().copied().unwrap_or(Device::Cpu);
     let compute = match options.dtype {
         ComputeType::Auto if device.is_cuda() => Dtype::Bf16,
         ComputeType::Auto | ComputeType::F32 => Dtype::F32,
@@ -28,7 +30,8 @@ pub fn run(options: &Teach, terminal: &Terminal) -> Result<ExitCode> {
         patches: options.patches,
         tokens: options.tokens,
         words: options.words,
-        batch: options.batch.0.map_or(automatic(device), |rows| BatchPlan::of_rows(rows, rows)),
+        batch: options.batch.0.map_or(AUTOMATIC, |rows| BatchPlan::of_rows(rows, rows)),
+        find_batch: options.batch.0.is_none(),
     };
     // All of them before the first begins to work: one that cannot be had is known at once.
     let mut found = Vec::new();
@@ -43,27 +46,24 @@ pub fn run(options: &Teach, terminal: &Terminal) -> Result<ExitCode> {
     let mut teachers = Vec::new();
     for (named, model) in found {
         let opening = || format!("teacher {}", named.name);
-        let mut teacher = Teacher::open(&model.folder, device, compute).with_context(opening)?;
-        teacher.origin = model.origin;
+        let open = |device: &Device| Teacher::open(&model.folder, *device, compute).with_context(opening);
+        let mut teacher = open(&device)?;
+        teacher.origin = model.origin.clone();
         terminal.say(&describe(&named.name, &teacher, compute, work.store));
-        teachers.push(teacher);
+        let copies = devices.iter().skip(1).map(open).collect::<Result<Vec<_>>>()?;
+        teachers.push((teacher, copies));
     }
     let names = options.teachers.iter().map(|named| named.name.as_str());
-    let mut jobs: Vec<Job<'_>> = names.zip(&teachers).map(|(name, teacher)| Job::new(name, teacher)).collect();
+    let mut jobs: Vec<Job<'_>> =
+        names.zip(&mut teachers).map(|(name, (teacher, copies))| Job { name, teacher, copies }).collect();
     for report in teach(&dataset, &mut jobs, &work, terminal, terminal.interrupt())? {
         print(&format!("{}\n", summary(&report)))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Batches of a new cache where nobody says. Texts of captions' length make full batches of tokens on either device.
-fn automatic(device: Device) -> BatchPlan {
-    if device.is_cuda() {
-        BatchPlan { images: 256, texts: 2048, tokens: Some(16_384) }
-    } else {
-        BatchPlan { images: 32, texts: 256, tokens: Some(2048) }
-    }
-}
+/// Batches of a new cache where nobody says, on a CPU. On CUDA they are found by trying.
+const AUTOMATIC: BatchPlan = BatchPlan { images: 32, texts: 256, tokens: Some(2048) };
 
 /// What was done, on one line.
 fn summary(report: &Report) -> String {

@@ -104,9 +104,18 @@ impl From<tch::TchError> for Error {
 }
 
 impl Error {
+    /// Whether the memory of a device did not suffice. libtorch has no other sign of it than its words.
+    pub(crate) fn is_out_of_memory(&self) -> bool {
+        matches!(self, Self::Model(retort_nn::Error::Torch(error)) if error.to_string().contains("out of memory"))
+    }
+
     /// What to do next, where that is known.
     pub fn hint(&self) -> Option<String> {
         match self {
+            Self::Model(_) if self.is_out_of_memory() => Some(
+                "free memory of the device, or begin the teacher's cache anew with a smaller --batch (`retort cache rm`)"
+                    .to_owned(),
+            ),
             Self::Model(error) => error.hint(),
             Self::Cache(error) => error.hint(),
             Self::Hub(error) => error.hint(),

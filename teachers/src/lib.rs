@@ -7,14 +7,18 @@
 //!                               pooling, and an identity that decides the fingerprint
 //!
 //! shard i of the data set                                             shard i of cache/<teacher>@<fingerprint8>
-//!   images.bytes --> decode, resize, crop (rayon) --> batches --> encoder --> images   [rows, width]
-//!   texts.text   --> tokenise, sort by length     --> batches --> encoder --> texts    [rows, width]
-//!                                                                        \--> tokens   [rows, tokens, width]
-//!   new words    --> alone, and in "a photo of {}" --> batches --> encoder --> words    [words, width] twice
+//!   images.bytes --> decode once for all teachers, resize, crop --> batches --> encoder --> images   [rows, width]
+//!                                                                                      \--> patches  [rows, places, width]
+//!   texts.text   --> tokenise, sort by length                   --> batches --> encoder --> texts    [rows, width]
+//!                                                                                      \--> tokens   [rows, tokens, width]
+//!   new words    --> alone, and in "a photo of {}"              --> batches --> encoder --> words    [words, width] twice
+//!
+//! at once: read shard i + 2 | decode of shard i + 1 | compute shard i | store and commit shard i - 1
+//!            one thread     |    rayon's threads    |   one a device  |   one thread
 //! ```
 //!
 //! [`teach()`] does shard i as a pure function of the data set, the teacher and i: a killed run that is started again
-//! writes the same bytes as one that was never stopped.
+//! writes the same bytes as one that was never stopped. `teach` (the module) draws its threads and what waits between them.
 
 mod error;
 mod families;

@@ -83,6 +83,20 @@ impl TeacherWriter {
         self
     }
 
+    /// Whether nothing was ever committed, so that the batches are not settled.
+    pub fn is_new(&self) -> bool {
+        !self.cache.folder.join(TEACHER_FILE).is_file()
+    }
+
+    /// As it is, with other batches. A cache that was begun goes on with its own.
+    #[must_use]
+    pub fn with_batches(mut self, plan: BatchPlan) -> Self {
+        if self.is_new() {
+            self.cache.manifest.batch = plan;
+        }
+        self
+    }
+
     /// As it is, with runs of so many shards, for tests: a data set of few shards has parts then.
     #[doc(hidden)]
     #[must_use]

@@ -31,6 +31,16 @@ pub use weights::{Init, Scope, Weights};
 
 use tch::Device;
 
+/// Finds all devices that a word names: `auto` is every CUDA device, or the CPU where there is none; any other word is one, as
+/// [`device`] says.
+///
+/// # Errors
+/// As [`device`].
+pub fn devices(word: &str) -> Result<Vec<Device>> {
+    let gpus = usize::try_from(tch::Cuda::device_count()).unwrap_or(0);
+    if word == "auto" && gpus > 0 { Ok((0..gpus).map(Device::Cuda).collect()) } else { Ok(vec![device(word)?]) }
+}
+
 /// Finds the device that a word names: `auto` (CUDA if there is one), `cpu`, `cuda` or `cuda:N`.
 ///
 /// # Errors

@@ -50,6 +50,8 @@ pub struct Options {
     pub words: bool,
     /// Batch sizes of a new cache; one that exists keeps its own.
     pub batch: BatchPlan,
+    /// For a new cache of a teacher on CUDA, find the batch sizes by trying instead.
+    pub find_batch: bool,
 }
 
 /// One teacher of a call.
@@ -158,7 +160,11 @@ pub fn teach(
 fn open_writer(dataset: &Dataset, job: &Job<'_>, options: &Options) -> Result<TeacherWriter> {
     let (identity, joint) = (job.teacher.identity.clone(), job.teacher.is_joint());
     let writer = TeacherWriter::open(dataset, job.name, joint, options.store, identity, options.batch)?;
-    Ok(writer.from_origin(job.teacher.origin.clone()))
+    let writer = writer.from_origin(job.teacher.origin.clone());
+    if options.find_batch && job.teacher.device().is_cuda() && writer.is_new() {
+        return Ok(writer.with_batches(batches::find_plan(job.teacher, options.patches, options.tokens)?));
+    }
+    Ok(writer)
 }
 
 /// Copies of the teachers by device, as many as there are of every teacher.

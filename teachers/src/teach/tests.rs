@@ -49,7 +49,7 @@ fn patches_come_with_the_images_or_after_them_and_are_the_same() -> Result<()> {
         let dataset = dataset(folder.path(), &golden)?;
         for patches in runs {
             let batch = BatchPlan::of_rows(2, 2);
-            let options = Options { store, patches: *patches, tokens: false, words: false, batch };
+            let options = Options { store, patches: *patches, tokens: false, words: false, batch, find_batch: false };
             teach(&dataset, &mut [Job::new("clip", &teacher)], &options, &Quiet, &Interrupt::default())?;
             let cache = TeacherCache::open(&dataset, "clip")?;
             let shard = cache.shard("all-00000")?.unwrap();
@@ -77,7 +77,8 @@ fn a_teacher_of_images_alone_gives_no_texts_and_patches_of_its_own_size() -> Res
     let folder = tempfile::tempdir().unwrap();
     let dataset = dataset(folder.path(), &golden)?;
     let batch = BatchPlan::of_rows(2, 2);
-    let options = Options { store: Dtype::F32.into(), patches: true, tokens: true, words: true, batch };
+    let options =
+        Options { store: Dtype::F32.into(), patches: true, tokens: true, words: true, batch, find_batch: false };
     teach(&dataset, &mut [Job::new("dino", &teacher)], &options, &Quiet, &Interrupt::default())?;
     let cache = TeacherCache::open(&dataset, "dino")?;
     let shard = &dataset.shards().next().unwrap()?;

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use retort_cache::{Dataset, Error as CacheError, Interrupt, Progress, Quiet, TeacherCache, verify};
 use retort_schemas::manifest::{BatchPlan, CACHE_FOLDER};
@@ -282,20 +283,28 @@ fn start(arguments: &[&str]) -> Result<Child> {
     Ok(command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?)
 }
 
-/// Stops the process, by a signal that it cannot see, when something was committed.
-fn stop_at_work(child: &Child, dataset: &Path) -> Result {
-    while committed(dataset, "bert") == 0 {
+/// Waits for a state that a process brings about; fails where it ends before, or takes minutes.
+fn wait_until(child: &mut Child, reached: impl Fn() -> bool) -> Result {
+    let began = Instant::now();
+    while !reached() {
+        let ended = child.try_wait()?;
+        if ended.is_some() || began.elapsed() > Duration::from_secs(120) {
+            child.kill()?;
+            return Err(format!("it is not reached: {ended:?} after {:?}", began.elapsed()).into());
+        }
         std::thread::yield_now();
     }
-    signal(child, "STOP")
+    Ok(())
 }
 
 #[test]
 fn ctrl_c_ends_teaching_behind_a_shard_and_the_next_run_continues() -> Result {
     let folder = tempfile::tempdir()?;
     let (dataset, arguments) = ingested(folder.path())?;
-    let child = start(&strs(&arguments))?;
-    stop_at_work(&child, &dataset)?;
+    let mut child = start(&strs(&arguments))?;
+    wait_until(&mut child, || committed(&dataset, "bert") > 0)?;
+    // Asleep, it sees the request before it can end by itself.
+    signal(&child, "STOP")?;
     signal(&child, "INT")?;
     signal(&child, "CONT")?;
     let ended = child.wait_with_output()?;
@@ -329,15 +338,18 @@ fn a_second_ctrl_c_ends_it_at_once() -> Result {
     fs::rename(&table, &aside)?;
     assert!(Command::new("mkfifo").arg(&table).status()?.success());
     let mut child = start(&strs(&arguments))?;
-    while committed(&dataset, "bert") < 3 {
-        std::thread::yield_now();
-    }
-    // Two that come at once can be one.
-    while child.try_wait()?.is_none() {
+    wait_until(&mut child, || committed(&dataset, "bert") >= 3)?;
+    let began = Instant::now();
+    let ended = loop {
+        // Again and again: two that come at once can be one.
         signal(&child, "INT")?;
-        std::thread::yield_now();
-    }
-    assert_eq!(child.wait()?.code(), Some(130));
+        match child.try_wait()? {
+            Some(status) => break status,
+            None if began.elapsed() > Duration::from_secs(60) => child.kill()?,
+            None => std::thread::yield_now(),
+        }
+    };
+    assert_eq!(ended.code(), Some(130));
     assert_eq!(["clip", "bert"].map(|name| committed(&dataset, name)), [3, 3]);
     fs::rename(&aside, &table)?;
     let ran = succeed(&strs(&arguments))?;

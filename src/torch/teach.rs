@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use retort_cache::Dataset;
 use retort_schemas::manifest::BatchPlan;
 use retort_schemas::{Dtype, Store};
@@ -33,6 +33,12 @@ pub fn run(options: &Teach, terminal: &Terminal) -> Result<ExitCode> {
         batch: options.batch.0.map_or(AUTOMATIC, |rows| BatchPlan::of_rows(rows, rows)),
         find_batch: options.batch.0.is_none(),
     };
+    for (at, named) in options.teachers.iter().enumerate() {
+        let before = &options.teachers[..at];
+        if before.iter().any(|other| (&other.name, &other.model) == (&named.name, &named.model)) {
+            bail!("teacher {}={} is given twice: give it once", named.name, named.model);
+        }
+    }
     // All of them before the first begins to work: one that cannot be had is known at once.
     let mut found = Vec::new();
     for named in &options.teachers {

@@ -103,10 +103,10 @@ impl Stage {
 fn bar(stage: &str, total: u64, unit: &str) -> ProgressBar {
     let bytes = unit == "bytes";
     let template = match (total, bytes) {
-        (0, true) => "{prefix} {spinner} {bytes}, {bytes_per_sec} in {elapsed} {msg}".to_owned(),
-        (0, false) => format!("{{prefix}} {{spinner}} {{human_pos}} {unit}, {{per_sec}} in {{elapsed}} {{msg}}"),
-        (_, true) => "{prefix} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec}, {eta} left {msg}".to_owned(),
-        (_, false) => "{prefix} [{bar:30}] {human_pos}/{human_len} {per_sec}, {eta} left {msg}".to_owned(),
+        (0, true) => "{prefix} {spinner} {bytes}, {bytes_per_sec} in {elapsed}{msg}".to_owned(),
+        (0, false) => format!("{{prefix}} {{spinner}} {{human_pos}} {unit}, {{per_sec}} in {{elapsed}}{{msg}}"),
+        (_, true) => "{prefix} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec}, {eta} left{msg}".to_owned(),
+        (_, false) => "{prefix} [{bar:30}] {human_pos}/{human_len} {per_sec}, {eta} left{msg}".to_owned(),
     };
     let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
     let bar = ProgressBar::with_draw_target((total > 0).then_some(total), ProgressDrawTarget::stderr());
@@ -171,7 +171,7 @@ impl Progress for Terminal {
         if let Some(stage) = self.stages().get_mut(stage) {
             stage.note = note.to_owned();
             if let Some(bar) = &stage.bar {
-                bar.set_message(note.to_owned());
+                bar.set_message(if note.is_empty() { String::new() } else { format!(", {note}") });
             }
         }
     }

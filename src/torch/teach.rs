@@ -39,6 +39,9 @@ pub fn run(options: &Teach, terminal: &Terminal) -> Result<ExitCode> {
             bail!("teacher {}={} is given twice: give it once", named.name, named.model);
         }
     }
+    if devices.len() > 1 {
+        terminal.say(&format!("computing on {} devices, each a shard at a time", devices.len()));
+    }
     // All of them before the first begins to work: one that cannot be had is known at once.
     let mut found = Vec::new();
     for named in &options.teachers {

@@ -96,9 +96,10 @@ pub struct Report {
 impl Report {
     /// Items, items a second and the share of waiting, in words; none where nothing was computed.
     pub fn speed(&self) -> Option<String> {
-        let each_second = self.items as f64 / self.elapsed.as_secs_f64().max(1e-9);
+        let each_second = (self.items as f64 / self.elapsed.as_secs_f64().max(1e-9)).round() as u64;
         let waiting = tally::waiting(self.elapsed, self.waited);
-        (self.computed > 0).then(|| format!("{} items, {each_second:.0} items/s, {waiting}", thousands(self.items)))
+        let [items, each_second] = [self.items, each_second].map(thousands);
+        (self.computed > 0).then(|| format!("{items} items, {each_second} items/s, {waiting}"))
     }
 }
 

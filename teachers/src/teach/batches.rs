@@ -87,7 +87,8 @@ fn find_plan_within(
         // Of any token: what it says takes no time.
         let ids = side.tokenizer.encode("a")?.ids.into_iter().cycle().take(longest).collect();
         let text = Encoded { ids, spans: vec![(0, 1); longest], special: vec![false; longest], truncated: false };
-        let budget = find(budgets[0], budgets[1], |budget| {
+        // Below that a batch is one text, and all are alike.
+        let budget = find(budgets[0].max(longest), budgets[1], |budget| {
             let batch = vec![&text; (budget / longest.max(1)).max(1)];
             rate(batch.len(), || teacher.embed_texts(&batch, tokens).map(drop))
         })?;

@@ -4,8 +4,8 @@ transformers' model.
     python tests/peers/teach.py --retort target/release/retort --encode target/release/examples/encode
         --flickr8k FOLDER --minilm FOLDER [--photos 512] [--sentences 10000] [--rounds 3] [--work FOLDER]
 
-FOLDER of `--flickr8k` has Flickr8k.token.txt and images/. Photos go through a CLIP ViT-B/32 of random weights (made here), of its
-real size; captions, as many as `--sentences`, through all-MiniLM-L6-v2. All compute in f32 on the CPU, with a thread a core, on
+FOLDER of `--flickr8k` has Flickr8k.token.txt and images/. Photos go through the image tower of a CLIP ViT-B/32 of random weights (made
+here), of its real size; captions, as many as `--sentences`, through all-MiniLM-L6-v2. All compute in f32 on the CPU, with a thread a core, on
 the same version of libtorch.
 
     retort model      tensors in memory through retort's model: no decoding, no tokenising, nothing written
@@ -28,6 +28,8 @@ import statistics
 import subprocess
 import sys
 import time
+
+from clip import random_clip
 
 CORES = len(os.sched_getaffinity(0))
 BATCH = {"images": 32, "texts": 64}
@@ -99,16 +101,19 @@ def transformers_texts(model, file):
 
 def prepare(options):
     """A CLIP, lists of photos, the data sets, and the captions one a line, as the data set has them."""
-    from train import random_clip
-
     import pyarrow.parquet
 
     work = options.work
     work.mkdir(parents=True, exist_ok=True)
-    clip = work / "clip-b32"
-    if not (clip / "tokenizer.json").exists():
-        clip.mkdir(exist_ok=True)
-        random_clip(clip)
+    clip = work / "clip-b32-images"
+    if not (clip / "config.json").exists():
+        import transformers
+
+        whole = work / "clip-b32"
+        whole.mkdir(exist_ok=True)
+        random_clip(whole)
+        transformers.CLIPVisionModelWithProjection.from_pretrained(whole).save_pretrained(clip)
+        shutil.copy(whole / "preprocessor_config.json", clip)
     there = sorted(path.name for path in (options.flickr8k / "images").glob("*.jpg"))
     sets = {}
     for name, count in [("photos", options.photos), ("fourth", options.photos // 4), ("captions", options.sentences // 5)]:

@@ -22,11 +22,12 @@ import json
 import os
 import pathlib
 import platform
-import shutil
 import statistics
 import subprocess
 import sys
 import time
+
+from clip import random_clip
 
 CORES = len(os.sched_getaffinity(0))
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -60,23 +61,6 @@ checkpoint_every = 1000000
 def run(*command):
     print("$", *command, file=sys.stderr)
     subprocess.run(list(map(str, command)), check=True, stdout=sys.stderr)
-
-
-def random_clip(folder):
-    """A CLIP ViT-B/32 of random weights with the small CLIP's vocabulary; `CLIPConfig()` has those sizes."""
-    import torch
-    import transformers
-
-    tiny = ROOT / "src/demo/tiny-clip"
-    text = json.loads((tiny / "config.json").read_text())["text_config"]
-    kept = {key: text[key] for key in ("vocab_size", "bos_token_id", "eos_token_id", "pad_token_id") if key in text}
-    torch.manual_seed(1)
-    transformers.CLIPModel(transformers.CLIPConfig(text_config=kept)).save_pretrained(folder)
-    settings = json.loads((tiny / "preprocessor_config.json").read_text())
-    settings |= {"size": {"shortest_edge": 224}, "crop_size": {"height": 224, "width": 224}}
-    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
-    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
-        shutil.copy(tiny / name, folder)
 
 
 def prepare(retort, work, assets, shape):

@@ -1,0 +1,24 @@
+"""A CLIP ViT-B/32 of random weights, of its real size: what costs do not depend on."""
+
+import json
+import pathlib
+import shutil
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def random_clip(folder):
+    """A CLIP ViT-B/32 of random weights with the small CLIP's vocabulary; `CLIPConfig()` has those sizes."""
+    import torch
+    import transformers
+
+    tiny = ROOT / "src/demo/tiny-clip"
+    text = json.loads((tiny / "config.json").read_text())["text_config"]
+    kept = {key: text[key] for key in ("vocab_size", "bos_token_id", "eos_token_id", "pad_token_id") if key in text}
+    torch.manual_seed(1)
+    transformers.CLIPModel(transformers.CLIPConfig(text_config=kept)).save_pretrained(folder)
+    settings = json.loads((tiny / "preprocessor_config.json").read_text())
+    settings |= {"size": {"shortest_edge": 224}, "crop_size": {"height": 224, "width": 224}}
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
+        shutil.copy(tiny / name, folder)

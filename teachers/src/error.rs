@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::hub;
+use crate::layout::OPEN_CLIP_WEIGHTS;
 
 /// Result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -53,6 +54,16 @@ pub enum Error {
         found: String,
         /// What there is.
         known: String,
+    },
+    /// A model of open_clip or OpenAI has something else than two plain towers.
+    #[error("{}: {key} is {value}, expected none: only the plain vision and text transformers of CLIP are known here", path.display())]
+    UnsupportedTower {
+        /// The config file, or that of the weights.
+        path: PathBuf,
+        /// The key that says so.
+        key: String,
+        /// What it says.
+        value: String,
     },
     /// The tokenizer makes ids that the model has no embedding for.
     #[error("{} has {tokenizer} tokens, the model {model}: they do not belong together", path.display())]
@@ -124,6 +135,13 @@ impl Error {
                  sentence-transformers/all-MiniLM-L6-v2 or org/name@revision"
                     .to_owned(),
             ),
+            Self::UnsupportedTower { .. } => Some(
+                "take the same model in the layout of transformers, if there is one, or trace it to TorchScript (docs/teachers.md)"
+                    .to_owned(),
+            ),
+            Self::MissingFile { file: OPEN_CLIP_WEIGHTS, .. } => Some(format!(
+                "point at a folder that open_clip wrote (open_clip_config.json, {OPEN_CLIP_WEIGHTS}, tokenizer.json)"
+            )),
             Self::MissingFile { .. } => {
                 Some("point at a Hugging Face model folder (config.json, model.safetensors, tokenizer.json)".to_owned())
             }

@@ -1,13 +1,14 @@
-//! A model folder in Hugging Face layout that is being opened: its config, its weights, and the files beside them.
+//! A model folder that is being opened: its config, its weights, and the files beside them.
 
 use std::path::{Path, PathBuf};
 
-use retort_nn::{Checkpoint, Scope, Weights};
+use retort_nn::{Checkpoint, Convert, Error as ModelError, SINGLE, Scope, Weights};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tch::{Device, Kind};
 
-use crate::{Error, Result};
+use crate::layout::{CONFIG, Layout, Opened};
+use crate::{Error, Result, families};
 
 /// The folder, with what every family reads of it.
 pub(crate) struct ModelFolder {
@@ -15,6 +16,8 @@ pub(crate) struct ModelFolder {
     root: PathBuf,
     /// Where config, weights and tokenizer are: the root, but for sentence-transformers folders that divide them.
     path: PathBuf,
+    layout: Layout,
+    config_path: PathBuf,
     config: Value,
     weights: Weights,
     weights_hash: String,
@@ -29,21 +32,31 @@ impl ModelFolder {
     /// [`Error::MissingFile`], [`Error::Config`], and those of the weights.
     pub(crate) fn open(root: &Path, device: Device, kind: Kind) -> Result<Self> {
         let path = transformer_of(root)?;
-        let config = read_json(&require(&path, CONFIG)?)?;
-        let checkpoint = Checkpoint::open(&path)?;
+        let Opened { layout, path: config_path, config, checkpoint } = Layout::open(&path)?;
         let weights_hash = checkpoint.hash().to_owned();
         let weights = Weights::frozen(checkpoint, device, kind);
-        Ok(Self { root: root.to_owned(), path, config, weights, weights_hash, device, kind })
+        let weights = if layout == Layout::Transformers { weights } else { weights.named_by(families::openai_name) };
+        let root = root.to_owned();
+        Ok(Self { root, path, layout, config_path, config, weights, weights_hash, device, kind })
     }
 
-    /// What the config calls its architecture.
+    /// Whose layout it has.
+    pub(crate) fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// What the config calls its architecture, or the layout where that means only one.
     pub(crate) fn model_type(&self) -> &str {
-        self.config.get("model_type").and_then(Value::as_str).unwrap_or_default()
+        match self.layout {
+            Layout::Transformers => self.config.get("model_type").and_then(Value::as_str).unwrap_or_default(),
+            Layout::OpenClip => "open_clip",
+            Layout::OpenAi => "openai_clip",
+        }
     }
 
-    /// The config's path.
+    /// The config's path, or that of the weights where there is no config.
     pub(crate) fn config_path(&self) -> PathBuf {
-        self.path.join(CONFIG)
+        self.config_path.clone()
     }
 
     /// The config as a family reads it.
@@ -117,6 +130,27 @@ impl ModelFolder {
         if !root.has(probe) && below.has(probe) { below } else { root }
     }
 
+    /// Names of the tensors as they are stored.
+    pub(crate) fn stored_names(&self) -> impl Iterator<Item = &str> {
+        self.weights.checkpoint().into_iter().flat_map(Checkpoint::names)
+    }
+
+    /// Whether there is a tensor of a name, as they are stored.
+    pub(crate) fn stores(&self, name: &str) -> bool {
+        self.weights.checkpoint().is_some_and(|checkpoint| checkpoint.has(name))
+    }
+
+    /// The shape of a tensor as it is stored.
+    ///
+    /// # Errors
+    /// [`ModelError::MissingTensor`].
+    pub(crate) fn stored_shape(&self, name: &str) -> Result<Vec<i64>> {
+        let checkpoint = self.weights.checkpoint();
+        let missing =
+            || ModelError::MissingTensor { path: self.config_path(), name: name.to_owned(), expected: Vec::new() };
+        Ok(checkpoint.ok_or_else(missing)?.tensor(name)?.size())
+    }
+
     /// blake3 of the weights.
     pub(crate) fn weights_hash(&self) -> &str {
         &self.weights_hash
@@ -127,7 +161,10 @@ impl ModelFolder {
     /// # Errors
     /// Those of the weights.
     pub(crate) fn module_weights(&self, place: &str) -> Result<(Weights, String)> {
-        let checkpoint = Checkpoint::open(&self.root.join(place))?;
+        let checkpoint = Checkpoint::open(&self.root.join(place)).map_err(|error| match error {
+            ModelError::Pickle { path, .. } => ModelError::Pickle { path, convert: Convert::StateDict(SINGLE) },
+            error => error,
+        })?;
         let hash = checkpoint.hash().to_owned();
         Ok((Weights::frozen(checkpoint, self.device, self.kind), hash))
     }
@@ -162,8 +199,6 @@ impl ModelFolder {
     }
 }
 
-const CONFIG: &str = "config.json";
-
 /// A module of sentence-transformers' `modules.json`.
 #[derive(Debug, serde::Deserialize)]
 pub(crate) struct Module {
@@ -192,12 +227,20 @@ fn transformer_of(root: &Path) -> Result<PathBuf> {
     Ok(transformer.map_or_else(|| root.to_owned(), |module| root.join(module.path)))
 }
 
-fn require(folder: &Path, file: &'static str) -> Result<PathBuf> {
+/// The path of a file of a folder that must be there.
+///
+/// # Errors
+/// [`Error::MissingFile`].
+pub(crate) fn require(folder: &Path, file: &'static str) -> Result<PathBuf> {
     let path = folder.join(file);
     if path.is_file() { Ok(path) } else { Err(Error::MissingFile { folder: folder.to_owned(), file }) }
 }
 
-fn json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+/// A JSON file, if it is there.
+///
+/// # Errors
+/// [`Error::Config`].
+pub(crate) fn json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     if path.is_file() { read_json(path).map(Some) } else { Ok(None) }
 }
 

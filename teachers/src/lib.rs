@@ -24,6 +24,7 @@ mod error;
 mod families;
 mod folder;
 pub mod hub;
+mod layout;
 mod pooling;
 mod preprocessing;
 mod sentences;

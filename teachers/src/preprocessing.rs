@@ -2,13 +2,18 @@
 
 use std::path::PathBuf;
 
-use retort_nn::pixels::{Filter, Preprocessing, Resize};
+use retort_nn::pixels::{Filter, Middle, Preprocessing, Resize};
 use serde_json::Value;
 
 use crate::folder::{ModelFolder, parse, read_json};
 use crate::{Error, Result};
 
 const FILE: &str = "preprocessor_config.json";
+
+/// Of the images that OpenAI's CLIP was trained on, a channel.
+pub(crate) const OPENAI_MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
+/// Their standard deviation.
+pub(crate) const OPENAI_STD: [f32; 3] = [0.268_629_54, 0.261_302_6, 0.275_777_1];
 
 /// The image processors of transformers that are known: what they do where the file says nothing.
 ///
@@ -40,14 +45,12 @@ impl Processor {
     fn usual(self, side: u32) -> Preprocessing {
         let (resize, crop, filter, mean, std) = match self {
             Self::Clip | Self::Bit => {
-                let mean = [0.481_454_66, 0.457_827_5, 0.408_210_73];
-                let std = [0.268_629_54, 0.261_302_6, 0.275_777_1];
-                (Resize::ShortestEdge(side), Some([side, side]), Filter::Bicubic, mean, std)
+                (Resize::ShortestEdge(side), Some([side, side]), Filter::Bicubic, OPENAI_MEAN, OPENAI_STD)
             }
             Self::Vit => (Resize::Exact([side, side]), None, Filter::Bilinear, [0.5; 3], [0.5; 3]),
             Self::Siglip => (Resize::Exact([side, side]), None, Filter::Bicubic, [0.5; 3], [0.5; 3]),
         };
-        Preprocessing { resize: Some(resize), filter, crop, rescale: 1.0 / 255.0, mean, std }
+        Preprocessing { resize: Some(resize), filter, crop, middle: Middle::Down, rescale: 1.0 / 255.0, mean, std }
     }
 
     /// What a size means that is a plain number.

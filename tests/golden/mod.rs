@@ -3,6 +3,7 @@
 mod bert;
 mod clip;
 mod families;
+mod open_clip;
 mod pixels;
 mod pooling;
 

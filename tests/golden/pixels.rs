@@ -1,7 +1,7 @@
 //! What becomes of an image before a model sees it.
 
 use retort_schemas::Dtype;
-use retort_teachers::nn::pixels::{Filter, Preprocessing, Resize};
+use retort_teachers::nn::pixels::{Filter, Middle, Preprocessing, Resize};
 
 use super::{Case, image_side};
 use crate::support::Result;
@@ -19,6 +19,7 @@ fn every_pixel_is_within_one_level_of_pillow() -> Result {
                 resize: Some(Resize::ShortestEdge(edge)),
                 filter: Filter::Bicubic,
                 crop: Some([crop, crop]),
+                middle: Middle::Down,
                 rescale: 1.0,
                 mean: [0.0; 3],
                 std: [1.0; 3],

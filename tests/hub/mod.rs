@@ -8,8 +8,11 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use retort_cache::{Dataset, Interrupt, Quiet, teachers_of};
+use retort_schemas::Dtype;
+use retort_teachers::Teacher;
 use retort_teachers::hub::{Error, Found, HubId, Settings, fetch};
 use serde_json::Value;
+use tch::Device;
 use tempfile::{TempDir, tempdir};
 
 use crate::support::command::{Ran, VqaFiles, command, succeed, text};
@@ -210,6 +213,32 @@ fn a_model_of_the_hub_is_fetched_and_teaches_as_its_folder_does() -> Result {
         manifest.as_object_mut().ok_or("no object")?.retain(|key, _| !["origin", "xxh3"].contains(&key.as_str()));
     }
     assert_eq!(one, two);
+    Ok(())
+}
+
+/// As others publish them: with a card, pickles, and timm's config and weights of the image tower alone.
+#[test]
+fn models_of_open_clip_and_openai_are_fetched_and_opened() -> Result {
+    let timm = [("config.json", "{\"architecture\": \"vit_base_patch32\"}"), ("model.safetensors", "timm's")];
+    let tokens = ["special_tokens_map.json", "tokenizer.json", "tokenizer_config.json"];
+    let open_clip = [&["config.json", "open_clip_config.json", "open_clip_model.safetensors"][..], &tokens].concat();
+    let openai = [&["model.safetensors"][..], &tokens].concat();
+    for (name, extra, needed) in [("open-clip", &timm[..], open_clip), ("openai-clip", &[], openai)] {
+        let folder = tempdir()?;
+        let model = folder.path().join("model");
+        copy_folder(&golden(name), &model)?;
+        fs::remove_file(model.join("expected.safetensors"))?;
+        for (file, text) in extra.iter().chain(&[("README.md", "a model"), ("open_clip_pytorch_model.bin", "a pickle")])
+        {
+            fs::write(model.join(file), text)?;
+        }
+        let set = Set { hub: Hub::start(&model)?, folder };
+        let found = set.fetch("org/tiny")?;
+        assert_eq!(tree_names(&found.folder)?.into_keys().collect::<Vec<_>>(), needed, "{name}");
+        let [fetched, local] =
+            [found.folder, golden(name)].map(|folder| Teacher::open(&folder, Device::Cpu, Dtype::F32));
+        assert_eq!(fetched?.fingerprint(Dtype::F16), local?.fingerprint(Dtype::F16), "{name}");
+    }
     Ok(())
 }
 

@@ -7,10 +7,12 @@ use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use tch::{Device, Kind, Tensor};
 
-use crate::{Error, Result};
+use crate::{Convert, Error, Result};
 
-const SINGLE: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
+/// The weights of a model in one file.
+pub const SINGLE: &str = "model.safetensors";
+/// What names the files of weights in several.
+pub const INDEX: &str = "model.safetensors.index.json";
 const PICKLE_ENDINGS: [&str; 4] = ["bin", "pt", "pth", "ckpt"];
 
 /// The tensors of a model folder, or of one safetensors file.
@@ -32,6 +34,14 @@ pub fn file_hash(path: &Path) -> Result<String> {
     Ok(blake3::hash(&bytes).to_hex()[..32].to_owned())
 }
 
+/// A pickle of a folder, if it has any.
+pub fn pickle_in(folder: &Path) -> Option<PathBuf> {
+    let mut paths = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    paths.find(|path| {
+        path.extension().and_then(|ending| ending.to_str()).is_some_and(|ending| PICKLE_ENDINGS.contains(&ending))
+    })
+}
+
 impl Checkpoint {
     /// Opens the weights of a model folder: `model.safetensors`, or the shards of its index.
     ///
@@ -51,11 +61,8 @@ impl Checkpoint {
             let map = map.ok_or_else(|| malformed("it has no weight_map".to_owned()))?;
             return Self::open_parts(folder, &index, map);
         }
-        let pickle = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).find(|path| {
-            path.extension().and_then(|ending| ending.to_str()).is_some_and(|ending| PICKLE_ENDINGS.contains(&ending))
-        });
-        Err(match pickle {
-            Some(path) => Error::Pickle { path },
+        Err(match pickle_in(folder) {
+            Some(path) => Error::Pickle { path, convert: Convert::Transformers },
             None => Error::NoWeights { folder: folder.to_owned() },
         })
     }

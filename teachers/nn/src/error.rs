@@ -40,6 +40,8 @@ pub enum Error {
     Pickle {
         /// The pickle.
         path: PathBuf,
+        /// What makes safetensors of it.
+        convert: Convert,
     },
     /// A file is not what its name says.
     #[error("{} cannot be understood: {problem}", path.display())]
@@ -108,6 +110,48 @@ pub enum Error {
     Torch(#[from] tch::TchError),
 }
 
+/// What makes safetensors of a pickle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Convert {
+    /// transformers opens the folder and saves it again.
+    Transformers,
+    /// torch opens a state dict, and its tensors are saved in a file of this name.
+    StateDict(&'static str),
+    /// torch opens a TorchScript module, as OpenAI's CLIP is one.
+    TorchScript,
+}
+
+impl Convert {
+    /// The command.
+    fn command(self, path: &std::path::Path) -> String {
+        let folder = path.parent().unwrap_or(path).display();
+        let save = |opens: &str, file: &std::path::Path| {
+            let file = file.display();
+            format!(
+                "python -c \"import torch; from safetensors.torch import save_file; state = {opens}; \
+                 save_file({{name: tensor.clone().contiguous() for name, tensor in state.items()}}, '{file}')\""
+            )
+        };
+        let pickle = path.display();
+        match self {
+            Self::Transformers => format!(
+                "python -c \"from transformers import AutoModel; \
+                 AutoModel.from_pretrained('{folder}').save_pretrained('{folder}-safetensors', safe_serialization=True)\" \
+                 and copy the tokenizer and preprocessor files beside it"
+            ),
+            Self::StateDict(file) => {
+                let opens = format!("torch.load('{pickle}', map_location='cpu', weights_only=True)");
+                save(&opens, &path.with_file_name(file))
+            }
+            Self::TorchScript => {
+                let opens = format!("torch.jit.load('{pickle}', map_location='cpu').state_dict()");
+                let command = save(&opens, &path.with_extension("safetensors"));
+                format!("{command} and copy tokenizer.json beside it, for CLIP of openai/clip-vit-base-patch32")
+            }
+        }
+    }
+}
+
 /// libtorch's messages go on with a stack trace; the first line says it all.
 fn first_line(error: &tch::TchError) -> String {
     error.to_string().lines().next().unwrap_or_default().to_owned()
@@ -123,13 +167,8 @@ impl Error {
     /// What to do next, where that is known.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Pickle { path } => {
-                let folder = path.parent().unwrap_or(path).display().to_string();
-                Some(format!(
-                    "convert it once, where you trust it: python -c \"from transformers import AutoModel; \
-                     AutoModel.from_pretrained('{folder}').save_pretrained('{folder}-safetensors', safe_serialization=True)\" \
-                     and copy the tokenizer and preprocessor files beside it"
-                ))
+            Self::Pickle { path, convert } => {
+                Some(format!("convert it once, where you trust it: {}", convert.command(path)))
             }
             Self::NoWeights { .. } => {
                 Some("point at a Hugging Face model folder (config.json, model.safetensors, tokenizer.json)".to_owned())

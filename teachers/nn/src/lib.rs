@@ -18,14 +18,16 @@ mod error;
 mod layers;
 pub mod pixels;
 mod prepare;
+mod stored;
 mod tokens;
 mod weights;
 
 pub use bert::{BertEmbeddings, BertSizes, bert_layers};
-pub use checkpoint::{Checkpoint, file_hash, save};
-pub use error::{Error, Result};
+pub use checkpoint::{Checkpoint, INDEX, SINGLE, file_hash, pickle_in, save};
+pub use error::{Convert, Error, Result};
 pub use layers::{Activation, Attention, Block, Embedding, LayerNorm, Linear, Mlp, NormOrder, attention_bias};
 pub use prepare::Preparation;
+pub use stored::{Form, Naming, Stored};
 pub use tokens::{Encoded, TextTokenizer};
 pub use weights::{Init, Scope, Weights};
 

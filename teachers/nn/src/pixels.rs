@@ -41,6 +41,33 @@ impl Filter {
     }
 }
 
+/// Where the middle is, when it is between two pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Middle {
+    /// transformers: a crop begins half a pixel before it, a border that is added is thicker there.
+    #[default]
+    Down,
+    /// torchvision: a crop begins at the even one of the two pixels, a border that is added is thicker behind it.
+    Even,
+}
+
+impl Middle {
+    fn is_down(&self) -> bool {
+        *self == Self::Down
+    }
+
+    /// First pixel of a middle of `crop` pixels out of `size`; below 0 where it begins with a border.
+    fn start(self, size: u32, crop: u32) -> i64 {
+        let (more, half) = (i64::from(size) - i64::from(crop), (i64::from(size) - i64::from(crop)) / 2);
+        match (self, more < 0, more % 2 == 0) {
+            (_, _, true) | (Self::Down, false, _) | (Self::Even, true, _) => half,
+            (Self::Down, true, _) => half - 1,
+            (Self::Even, false, _) => half + half % 2,
+        }
+    }
+}
+
 /// What a model's `preprocessor_config.json` asks for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Preprocessing {
@@ -51,6 +78,9 @@ pub struct Preprocessing {
     pub filter: Filter,
     /// The middle `[height, width]` is cut out; missing borders are black.
     pub crop: Option<[u32; 2]>,
+    /// Where that middle is. Not written where it is as in transformers, as of the filter.
+    #[serde(default, skip_serializing_if = "Middle::is_down")]
+    pub middle: Middle,
     /// Multiplied with each byte, usually 1/255.
     pub rescale: f32,
     /// Subtracted a channel, after rescaling.
@@ -74,7 +104,7 @@ impl Preprocessing {
             None => image,
         };
         Ok(match self.crop {
-            Some([height, width]) => centre_crop(resized, width, height),
+            Some([height, width]) => centre_crop(resized, width, height, self.middle),
             None => resized.clone(),
         })
     }
@@ -109,18 +139,10 @@ pub fn resize(image: &Rgb, width: u32, height: u32) -> Result<Rgb> {
     Ok(retort_pixels::resize(image, width, height)?)
 }
 
-/// Cuts out the middle; where the image is smaller, the border is black, as in transformers.
-fn centre_crop(image: &Rgb, width: u32, height: u32) -> Rgb {
+/// Cuts out the middle; where the image is smaller, the border is black.
+fn centre_crop(image: &Rgb, width: u32, height: u32, middle: Middle) -> Rgb {
     let mut data = vec![0; width as usize * height as usize * 3];
-    // Where the crop is larger the padding comes first, ceil((crop - size) / 2) of it, as transformers pads.
-    let offset = |size: u32, crop: u32| {
-        if size >= crop {
-            (i64::from(size) - i64::from(crop)) / 2
-        } else {
-            -((i64::from(crop) - i64::from(size) + 1) / 2)
-        }
-    };
-    let (left, top) = (offset(image.width, width), offset(image.height, height));
+    let (left, top) = (middle.start(image.width, width), middle.start(image.height, height));
     for y in 0..i64::from(height) {
         let from_y = y + top;
         if !(0..i64::from(image.height)).contains(&from_y) {
@@ -150,12 +172,22 @@ mod tests {
     #[test]
     fn the_crop_is_the_middle_and_its_missing_border_black() {
         let image = ramp(4, 3);
-        let middle = centre_crop(&image, 2, 1);
+        let middle = centre_crop(&image, 2, 1, Middle::Down);
         assert_eq!(middle.data, [5, 5, 5, 6, 6, 6]);
-        let padded = centre_crop(&image, 6, 3);
+        let padded = centre_crop(&image, 6, 3, Middle::Down);
         assert_eq!(padded.data[..6], [0, 0, 0, 0, 0, 0]);
         assert_eq!(padded.data[3..6], [0; 3]);
         assert_eq!(padded.data[6..9], [1; 3]);
+    }
+
+    #[test]
+    fn the_middle_is_where_each_library_has_it() {
+        // Python: (size - crop) // 2, or -ceil((crop - size) / 2); round((size - crop) / 2), or -((crop - size) // 2).
+        for (size, down, even) in [(13, 1, 2), (15, 2, 2), (17, 3, 4), (19, 4, 4), (14, 2, 2), (9, -1, 0), (7, -2, -1)]
+        {
+            let starts = [Middle::Down, Middle::Even].map(|middle| middle.start(size, 10));
+            assert_eq!(starts, [down, even], "{size}");
+        }
     }
 
     #[test]
@@ -164,6 +196,7 @@ mod tests {
             resize: Some(Resize::ShortestEdge(10)),
             filter: Filter::Bicubic,
             crop: None,
+            middle: Middle::Down,
             rescale: 1.0,
             mean: [0.0; 3],
             std: [1.0; 3],

@@ -7,6 +7,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tch::{Device, Kind, Tensor};
 
+use crate::stored::{Naming, Stored};
 use crate::{Checkpoint, Error, Result};
 
 /// How a fresh tensor starts.
@@ -30,6 +31,7 @@ enum Source {
 /// Hands out tensors by name and remembers them.
 pub struct Weights {
     source: Source,
+    naming: Naming,
     device: Device,
     kind: Kind,
     trained: bool,
@@ -39,26 +41,34 @@ pub struct Weights {
 impl Weights {
     /// Weights of a checkpoint that stay as they are, on a device and in a compute kind.
     pub fn frozen(checkpoint: Checkpoint, device: Device, kind: Kind) -> Self {
-        Self { source: Source::Checkpoint(checkpoint), device, kind, trained: false, taken: RefCell::default() }
+        Self::new(Source::Checkpoint(checkpoint), device, kind, false)
+    }
+
+    fn new(source: Source, device: Device, kind: Kind, trained: bool) -> Self {
+        Self { source, naming: |name| Stored::whole(name), device, kind, trained, taken: RefCell::default() }
+    }
+
+    /// The same of a checkpoint that has its tensors under other names, or in another form.
+    #[must_use]
+    pub fn named_by(self, naming: Naming) -> Self {
+        Self { naming, ..self }
     }
 
     /// Fresh weights to be trained. A tensor's values depend on the seed and its name alone.
     pub fn fresh(seed: u64, device: Device) -> Self {
-        Self { source: Source::Seed(seed), device, kind: Kind::Float, trained: true, taken: RefCell::default() }
+        Self::new(Source::Seed(seed), device, Kind::Float, true)
     }
 
     /// Weights of a checkpoint to be trained further.
     pub fn trained_from(checkpoint: Checkpoint, device: Device) -> Self {
-        let source = Source::Checkpoint(checkpoint);
-        Self { source, device, kind: Kind::Float, trained: true, taken: RefCell::default() }
+        Self::new(Source::Checkpoint(checkpoint), device, Kind::Float, true)
     }
 
     /// Weights of a checkpoint to be trained further in another task: tensors whose names begin with one of the words
     /// `new` start afresh where the checkpoint has none of their name and shape, as a head for other answers does.
     pub fn started_from(checkpoint: Checkpoint, seed: u64, new: &[&str], device: Device) -> Self {
         let new = new.iter().map(|&word| word.to_owned()).collect();
-        let source = Source::Both(checkpoint, seed, new);
-        Self { source, device, kind: Kind::Float, trained: true, taken: RefCell::default() }
+        Self::new(Source::Both(checkpoint, seed, new), device, Kind::Float, true)
     }
 
     /// Puts a tensor in the place of the one that a checkpoint has under this name, before a layer asks for it.
@@ -94,14 +104,15 @@ impl Weights {
         if let Some(known) = self.taken.borrow().get(name) {
             return Ok(known.shallow_clone());
         }
+        let stored = (self.naming)(name);
         let tensor = match &self.source {
             Source::Seed(seed) => fresh(*seed, name, shape, init)?,
             Source::Both(checkpoint, seed, new)
-                if new.iter().any(|word| name.starts_with(word)) && !fits(checkpoint, name, shape)? =>
+                if new.iter().any(|word| name.starts_with(word)) && !fits(checkpoint, &stored, shape)? =>
             {
                 fresh(*seed, name, shape, init)?
             }
-            Source::Checkpoint(checkpoint) | Source::Both(checkpoint, ..) => of_checkpoint(checkpoint, name, shape)?,
+            Source::Checkpoint(checkpoint) | Source::Both(checkpoint, ..) => of_checkpoint(checkpoint, &stored, shape)?,
         };
         let tensor = tensor.f_to_device(self.device)?.f_to_kind(self.kind)?;
         let tensor = if self.trained { tensor.f_set_requires_grad(true)? } else { tensor };
@@ -111,21 +122,21 @@ impl Weights {
 }
 
 /// A checkpoint's tensor, of this shape or none.
-fn of_checkpoint(checkpoint: &Checkpoint, name: &str, shape: &[i64]) -> Result<Tensor> {
-    let (path, expected) = (|| checkpoint.path().to_owned(), shape.to_vec());
-    if !checkpoint.has(name) {
-        return Err(Error::MissingTensor { path: path(), name: name.to_owned(), expected });
+fn of_checkpoint(checkpoint: &Checkpoint, stored: &Stored, shape: &[i64]) -> Result<Tensor> {
+    let (path, name, expected) = (|| checkpoint.path().to_owned(), stored.to_string(), shape.to_vec());
+    if !checkpoint.has(&stored.name) {
+        return Err(Error::MissingTensor { path: path(), name, expected });
     }
-    let tensor = checkpoint.tensor(name)?;
+    let tensor = stored.read(checkpoint)?;
     if tensor.size() != shape {
         let found = tensor.size();
-        return Err(Error::TensorShape { path: path(), name: name.to_owned(), expected, found });
+        return Err(Error::TensorShape { path: path(), name, expected, found });
     }
     Ok(tensor)
 }
 
-fn fits(checkpoint: &Checkpoint, name: &str, shape: &[i64]) -> Result<bool> {
-    Ok(checkpoint.has(name) && checkpoint.tensor(name)?.size() == shape)
+fn fits(checkpoint: &Checkpoint, stored: &Stored, shape: &[i64]) -> Result<bool> {
+    Ok(checkpoint.has(&stored.name) && stored.read(checkpoint)?.size() == shape)
 }
 
 /// Fresh values: a pure function of seed and name, so that adding a layer changes no other.
@@ -174,7 +185,9 @@ impl Scope<'_> {
     /// Whether the checkpoint has `path.name`; fresh weights have everything.
     pub fn has(&self, name: &str) -> bool {
         match &self.weights.source {
-            Source::Checkpoint(checkpoint) | Source::Both(checkpoint, ..) => checkpoint.has(&self.full_name(name)),
+            Source::Checkpoint(checkpoint) | Source::Both(checkpoint, ..) => {
+                checkpoint.has(&(self.weights.naming)(&self.full_name(name)).name)
+            }
             Source::Seed(_) => true,
         }
     }

@@ -16,9 +16,11 @@ mod siglip;
 mod vit;
 
 use crate::folder::ModelFolder;
+use crate::layout::Layout;
 use crate::sides::Sides;
 use crate::{Error, Result};
 
+pub(crate) use clip::stored as openai_name;
 pub use clip::{ClipVision, ClipVisionConfig};
 
 /// How a family opens a folder.
@@ -44,6 +46,11 @@ const FAMILIES: [(&str, Open); 11] = [
 /// # Errors
 /// [`Error::UnknownArchitecture`], and those of the family.
 pub(crate) fn open(folder: &ModelFolder) -> Result<Sides> {
+    match folder.layout() {
+        Layout::Transformers => {}
+        Layout::OpenClip => return clip::open_open_clip(folder),
+        Layout::OpenAi => return clip::open_openai(folder),
+    }
     let found = folder.model_type();
     let Some((_, open)) = FAMILIES.iter().find(|(known, _)| *known == found) else {
         let known = FAMILIES.map(|(known, _)| known).join(", ");

@@ -1,17 +1,20 @@
 //! Which files of a repository a teacher needs.
 
+use retort_nn::{INDEX, SINGLE};
+
 use super::listing::Remote;
 use super::{Error, HubId, Result};
+use crate::layout::OPEN_CLIP_WEIGHTS;
 
 /// Number of these rules: what was whole by others is looked at again.
-pub(super) const RULES: u32 = 1;
+pub(super) const RULES: u32 = 2;
 
 /// Files beside the weights, in the root and in the folders of sentence-transformers' modules.
 const CONFIGS: [&str; 19] = [
     "config.json",
     "config_sentence_transformers.json",
-    "open_clip_config.json",
-    "preprocessor_config.json",
+    OPEN_CLIP,
+    PREPROCESSOR,
     "processor_config.json",
     "modules.json",
     "tokenizer.json",
@@ -28,8 +31,8 @@ const CONFIGS: [&str; 19] = [
     "chat_template.jinja",
     "generation_config.json",
 ];
-const SINGLE: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
+const PREPROCESSOR: &str = "preprocessor_config.json";
+const OPEN_CLIP: &str = "open_clip_config.json";
 const ENDING: &str = ".safetensors";
 const PICKLE_ENDINGS: [&str; 4] = [".bin", ".pt", ".pth", ".ckpt"];
 
@@ -68,6 +71,8 @@ fn folder_of(path: &str) -> &str {
 /// Which files of the root are the weights: a repository may have the same in several forms.
 #[derive(Clone, Copy)]
 enum Weights {
+    /// Of open_clip, where what has transformers' name is timm's and has the image tower alone.
+    OpenClip,
     Single,
     Shards,
     Any,
@@ -76,6 +81,8 @@ enum Weights {
 impl Weights {
     fn of(has: &dyn Fn(&str) -> bool) -> Self {
         match () {
+            // Models of CLIP that transformers opens come with what it does to images.
+            () if has(OPEN_CLIP) && has(OPEN_CLIP_WEIGHTS) && !has(PREPROCESSOR) => Self::OpenClip,
             () if has(SINGLE) => Self::Single,
             () if has(INDEX) => Self::Shards,
             () => Self::Any,
@@ -86,6 +93,7 @@ impl Weights {
 fn is_weights(path: &str, root: Weights) -> bool {
     match (path.rsplit_once('/'), root) {
         (Some((folder, name)), _) => is_module(folder) && is_plain(name) && name.ends_with(ENDING),
+        (None, Weights::OpenClip) => path == OPEN_CLIP_WEIGHTS,
         (None, Weights::Single) => path == SINGLE,
         (None, Weights::Shards) => path == INDEX || is_shard(path),
         (None, Weights::Any) => is_plain(path) && path.ends_with(ENDING) && !path.starts_with("adapter_"),
@@ -184,6 +192,16 @@ mod tests {
         for one in ["open_clip_model.safetensors", "0_CLIPModel/model.safetensors"] {
             assert_eq!(choose(&["README.md", one]).unwrap(), [one]);
         }
+    }
+
+    #[test]
+    fn of_a_model_in_two_layouts_one_is_needed() {
+        let timm = ["config.json", OPEN_CLIP, OPEN_CLIP_WEIGHTS];
+        assert_eq!(choose(&[&timm[..], &[SINGLE, "open_clip_pytorch_model.bin"]].concat()).unwrap(), timm);
+        let both = ["config.json", OPEN_CLIP, PREPROCESSOR, SINGLE];
+        assert_eq!(choose(&[&both[..], &[OPEN_CLIP_WEIGHTS]].concat()).unwrap(), both);
+        let pickled = ["config.json", OPEN_CLIP, PREPROCESSOR, OPEN_CLIP_WEIGHTS];
+        assert_eq!(choose(&[&pickled[..], &["pytorch_model.bin"]].concat()).unwrap(), pickled);
     }
 
     #[test]

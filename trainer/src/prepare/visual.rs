@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use retort_nn::pixels::{self, Filter, Preprocessing, Resize};
+use retort_nn::pixels::{self, Filter, Middle, Preprocessing, Resize};
 
 use super::Preparer;
 use crate::Result;
@@ -32,6 +32,7 @@ pub(crate) fn student_preprocessing(size: &recipe::Student) -> Preprocessing {
         }),
         filter: Filter::Bicubic,
         crop: Some([side, side]),
+        middle: Middle::Down,
         rescale: 1.0 / 255.0,
         mean: [0.5; 3],
         std: [0.5; 3],

@@ -28,8 +28,13 @@ pub struct ClipTextConfig {
     pub hidden_act: String,
     /// Added to the variance.
     pub layer_norm_eps: f64,
-    /// Id of the token whose feature is pooled; 2 marks configs from before this was stored, see [`ClipText`].
+    /// Id of the token whose feature is pooled, or [`Self::HIGHEST_ID`].
     pub eos_token_id: i64,
+}
+
+impl ClipTextConfig {
+    /// What configs say from before the id was stored: the token of the highest id is pooled.
+    pub(crate) const HIGHEST_ID: i64 = 2;
 }
 
 impl Default for ClipTextConfig {
@@ -51,7 +56,7 @@ impl Default for ClipTextConfig {
 /// The text tower with its projection, if it has one.
 ///
 /// The pooled feature is that of the end-of-text token. Configs from before its id was stored say 2; transformers then
-/// takes the token of the highest id, and so do we.
+/// takes the token of the highest id, as OpenAI's code and open_clip always do, and so do we.
 #[derive(Debug)]
 pub struct ClipText {
     token_embedding: Embedding,
@@ -106,8 +111,11 @@ impl TextTower for ClipText {
         }
         let x = self.norm.forward(&x)?;
         let ids = ids.f_mul(mask)?;
-        let marks =
-            if self.end_of_text == 2 { ids } else { ids.f_eq(self.end_of_text)?.f_to_kind(tch::Kind::Int64)? };
+        let marks = if self.end_of_text == ClipTextConfig::HIGHEST_ID {
+            ids
+        } else {
+            ids.f_eq(self.end_of_text)?.f_to_kind(tch::Kind::Int64)?
+        };
         let end = marks.f_argmax(1, false)?;
         let rows = Tensor::f_arange(batch, (tch::Kind::Int64, x.device()))?;
         let pooled = x.f_index(&[Some(rows), Some(end)])?;

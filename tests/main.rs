@@ -15,6 +15,8 @@ mod joining;
 #[cfg(feature = "torch")]
 mod models;
 #[cfg(feature = "torch")]
+mod overrides;
+#[cfg(feature = "torch")]
 mod pipeline;
 #[cfg(feature = "torch")]
 mod protocol;

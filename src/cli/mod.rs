@@ -113,6 +113,10 @@ pub struct Teach {
     /// text=sentence-transformers/all-MiniLM-L6-v2 or clip=ORG/NAME@REVISION; may be given several times
     #[arg(long = "teacher", value_name = "NAME=FOLDER|HUB_ID", required = true)]
     pub teachers: Vec<NamedTeacher>,
+    /// Set what was detected of a teacher to something else, such as text.pooling=mean or clip.size=256: pooling, max_length,
+    /// normalize, size, crop, interpolation, mean or std; may be given several times
+    #[arg(long = "set", value_name = "NAME.KEY=VALUE")]
+    pub settings: Vec<TeacherSetting>,
     /// auto, cpu, cuda or cuda:N: auto is every CUDA device at once or, without one, the CPU
     #[arg(long, default_value = "auto")]
     pub device: String,
@@ -161,6 +165,29 @@ impl FromStr for NamedTeacher {
             return Err(format!("{name:?} is no name: use letters, digits, _ and -"));
         }
         Ok(Self { name: name.to_owned(), model: model.to_owned() })
+    }
+}
+
+/// `NAME.KEY=VALUE`.
+#[cfg(feature = "torch")]
+#[derive(Debug, Clone)]
+pub struct TeacherSetting {
+    /// The teacher's name.
+    pub teacher: String,
+    /// What to set.
+    pub key: String,
+    /// To what.
+    pub value: String,
+}
+
+#[cfg(feature = "torch")]
+impl FromStr for TeacherSetting {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        let parts = word.split_once('=').and_then(|(name, value)| Some((name.split_once('.')?, value)));
+        let ((teacher, key), value) = parts.ok_or("expected NAME.KEY=VALUE, such as text.pooling=mean")?;
+        Ok(Self { teacher: teacher.to_owned(), key: key.to_owned(), value: value.to_owned() })
     }
 }
 

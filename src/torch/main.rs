@@ -5,6 +5,7 @@ mod eval;
 mod failures;
 mod probe;
 mod protocol;
+mod settings;
 mod teach;
 mod train;
 

@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use retort_cache::Dataset;
+use retort_schemas::Dtype;
 use retort_schemas::manifest::BatchPlan;
-use retort_schemas::{Dtype, Store};
 use retort_teachers::nn::devices;
 use retort_teachers::{Job, Options, Report, Teacher, hub, teach};
 use tch::Device;
@@ -13,6 +13,8 @@ use tch::Device;
 use retort::cli::{ComputeType, Teach};
 use retort::commands::print;
 use retort::progress::Terminal;
+
+use crate::settings::overrides;
 
 pub fn run(options: &Teach, terminal: &Terminal) -> Result<ExitCode> {
     let dataset = Dataset::open(&options.dataset)?;
@@ -44,21 +46,25 @@ pub fn run(options: &Teach, terminal: &Terminal) -> Result<ExitCode> {
     }
     // All of them before the first begins to work: one that cannot be had is known at once.
     let mut found = Vec::new();
-    for named in &options.teachers {
+    let said = overrides(options)?;
+    for (named, said) in options.teachers.iter().zip(said) {
         let opening = || format!("teacher {}", named.name);
         let model = hub::find(&named.model, terminal, terminal.interrupt()).with_context(opening)?;
         if let Some(note) = &model.note {
             terminal.say(&format!("teacher {}: {note}", named.name));
         }
-        found.push((named, model));
+        found.push((named, model, said));
     }
     let mut teachers = Vec::new();
-    for (named, model) in found {
+    for (named, model, said) in found {
         let opening = || format!("teacher {}", named.name);
-        let open = |device: &Device| Teacher::open(&model.folder, *device, compute).with_context(opening);
+        let open =
+            |device: &Device| Teacher::open_with(&model.folder, *device, compute, said.clone()).with_context(opening);
         let mut teacher = open(&device)?;
         teacher.origin = model.origin.clone();
-        terminal.say(&describe(&named.name, &teacher, compute, work.store));
+        for line in teacher.detected(work.store) {
+            terminal.say(&format!("teacher {}: {line}", named.name));
+        }
         let copies = devices.iter().skip(1).map(open).collect::<Result<Vec<_>>>()?;
         teachers.push((teacher, copies));
     }
@@ -87,22 +93,4 @@ fn summary(report: &Report) -> String {
         text.push_str(&format!(", {speed}"));
     }
     text
-}
-
-/// What was detected of a teacher, on one line.
-fn describe(name: &str, teacher: &Teacher, compute: Dtype, store: Store) -> String {
-    let architecture = teacher.identity.get("architecture").and_then(serde_json::Value::as_str).unwrap_or("unknown");
-    let mut parts = Vec::new();
-    if let Some(image) = &teacher.image {
-        let [height, width] = image.input_size();
-        parts.push(format!("images {width}x{height} px to {} dimensions", image.width));
-    }
-    if let Some(text) = &teacher.text {
-        parts.push(format!("texts of up to {} tokens to {} dimensions", text.tokenizer.longest(), text.width));
-    }
-    let fingerprint = &teacher.fingerprint(store)[..8];
-    format!(
-        "teacher {name}: {architecture}, {}, computed in {compute}, stored as {store}, {fingerprint}",
-        parts.join(", ")
-    )
 }

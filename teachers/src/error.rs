@@ -75,6 +75,24 @@ pub enum Error {
         /// Entries of the model.
         model: usize,
     },
+    /// A setting over what was detected has a key that there is none of.
+    #[error("there is no setting {key:?} of a teacher: expected one of {known}{}", said_near(near.as_deref()))]
+    UnknownSetting {
+        /// The key.
+        key: String,
+        /// The nearest that there is.
+        near: Option<String>,
+        /// All that there are.
+        known: String,
+    },
+    /// A setting over what was detected cannot be used.
+    #[error("{key} {problem}")]
+    Setting {
+        /// The key.
+        key: String,
+        /// What is wrong.
+        problem: String,
+    },
     /// An image that ingest accepted cannot be decoded.
     #[error("image {id} of shard {shard}: {source}")]
     Undecodable {
@@ -97,6 +115,11 @@ pub enum Error {
         /// Ids of the first such rows.
         ids: String,
     },
+}
+
+/// The end of a message about an unknown word.
+pub(crate) fn said_near(near: Option<&str>) -> String {
+    near.map_or_else(String::new, |near| format!("; did you mean {near:?}?"))
 }
 
 impl From<hub::Error> for Error {

@@ -8,7 +8,7 @@ use serde_json::Value;
 use tch::{Device, Kind};
 
 use crate::layout::{CONFIG, Layout, Opened};
-use crate::{Error, Result, families};
+use crate::{Error, Overrides, Result, families};
 
 /// The folder, with what every family reads of it.
 pub(crate) struct ModelFolder {
@@ -23,21 +23,27 @@ pub(crate) struct ModelFolder {
     weights_hash: String,
     device: Device,
     kind: Kind,
+    overrides: Overrides,
 }
 
 impl ModelFolder {
-    /// Reads the config and opens the weights, for computing on a device in a kind.
+    /// Reads the config and opens the weights, for computing on a device in a kind; `overrides` go before what is read.
     ///
     /// # Errors
     /// [`Error::MissingFile`], [`Error::Config`], and those of the weights.
-    pub(crate) fn open(root: &Path, device: Device, kind: Kind) -> Result<Self> {
+    pub(crate) fn open(root: &Path, device: Device, kind: Kind, overrides: Overrides) -> Result<Self> {
         let path = transformer_of(root)?;
         let Opened { layout, path: config_path, config, checkpoint } = Layout::open(&path)?;
         let weights_hash = checkpoint.hash().to_owned();
         let weights = Weights::frozen(checkpoint, device, kind);
         let weights = if layout == Layout::Transformers { weights } else { weights.named_by(families::openai_name) };
         let root = root.to_owned();
-        Ok(Self { root, path, layout, config_path, config, weights, weights_hash, device, kind })
+        Ok(Self { root, path, layout, config_path, config, weights, weights_hash, device, kind, overrides })
+    }
+
+    /// What the user says in the place of what is detected.
+    pub(crate) fn overrides(&self) -> &Overrides {
+        &self.overrides
     }
 
     /// Whose layout it has.

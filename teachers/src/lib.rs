@@ -20,11 +20,13 @@
 //! [`teach()`] does shard i as a pure function of the data set, the teacher and i: a killed run that is started again
 //! writes the same bytes as one that was never stopped. `teach` (the module) draws its threads and what waits between them.
 
+mod detected;
 mod error;
 mod families;
 mod folder;
 pub mod hub;
 mod layout;
+mod overrides;
 mod pooling;
 mod preprocessing;
 mod sentences;
@@ -35,6 +37,7 @@ mod tokenizer;
 
 pub use error::{Error, Result};
 pub use families::{ClipVision, ClipVisionConfig};
+pub use overrides::Overrides;
 pub use pooling::Pooling;
 /// The layers and weights that teachers are built from.
 pub use retort_nn as nn;

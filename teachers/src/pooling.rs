@@ -6,7 +6,8 @@ use serde_json::{Map, Value, json};
 use tch::{Kind, Tensor};
 
 use crate::folder::{ModelFolder, Module, read_json};
-use crate::{Error, Result};
+use crate::overrides::setting;
+use crate::{Error, Overrides, Result};
 
 /// How one vector is made of a text's tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,7 +39,21 @@ const MODES: [(&str, &str, Pooling); 6] = [
     ("pooling_mode_lasttoken", "lasttoken", Pooling::Last),
 ];
 
+/// The word of a user for the model's own pooler, which sentence-transformers has no mode for.
+const POOLER: &str = "pooler";
+
 impl Pooling {
+    /// The words that name it: those of sentence-transformers, and `pooler`.
+    pub(crate) fn words() -> Vec<&'static str> {
+        MODES.iter().map(|(_, word, _)| *word).chain([POOLER]).collect()
+    }
+
+    /// Reads one of [`Self::words`].
+    pub(crate) fn named(word: &str) -> Option<Self> {
+        let mode = MODES.iter().find(|(_, known, _)| *known == word).map(|(.., pooling)| *pooling);
+        mode.or((word == POOLER).then_some(Self::Pooler))
+    }
+
     /// States `[batch, tokens, width]` and mask `[batch, tokens]` to `[batch, width]`. The pooler's layer comes after.
     fn pool(self, states: &Tensor, mask: &Tensor) -> Result<Tensor> {
         let tokens = [1_i64];
@@ -137,13 +152,30 @@ impl Head {
     /// # Errors
     /// [`Error::Config`] for what is not supported, and those of the weights.
     pub(crate) fn open(folder: &ModelFolder, pooler: Option<Scope<'_>>, width: i64) -> Result<Self> {
-        if let Some(modules) = folder.root_json::<Vec<Module>>("modules.json")? {
-            return Self::of_modules(folder, &modules, width);
-        }
         let pooler = pooler.map(|scope| scope.sub("dense")).filter(|dense| dense.has("weight"));
-        let pooler = pooler.map(|dense| Linear::new(&dense, width, width)).transpose()?;
-        let pooling = if pooler.is_some() { Pooling::Pooler } else { Pooling::First };
-        Ok(Self { pooling, pooler, steps: Vec::new(), width })
+        let mut head = match folder.root_json::<Vec<Module>>("modules.json")? {
+            Some(modules) => Self::of_modules(folder, &modules, width)?,
+            None => {
+                let pooling = if pooler.is_some() { Pooling::Pooler } else { Pooling::First };
+                Self { pooling, pooler: None, steps: Vec::new(), width }
+            }
+        };
+        head.overridden(folder.overrides());
+        if head.pooling == Pooling::Pooler {
+            let dense = pooler.ok_or_else(|| setting("pooling", "is pooler, and the weights have none".to_owned()))?;
+            head.pooler = Some(Linear::new(&dense, width, width)?);
+        }
+        Ok(head)
+    }
+
+    /// Puts what the user says over what the folder says.
+    fn overridden(&mut self, told: &Overrides) {
+        self.pooling = told.pooling.unwrap_or(self.pooling);
+        match told.normalize {
+            Some(true) if !matches!(self.steps.last(), Some(Step::Normalise)) => self.steps.push(Step::Normalise),
+            Some(false) => self.steps.retain(|step| !matches!(step, Step::Normalise)),
+            _ => {}
+        }
     }
 
     fn of_modules(folder: &ModelFolder, modules: &[Module], width: i64) -> Result<Self> {
@@ -182,9 +214,7 @@ impl Head {
         for step in &self.steps {
             x = match step {
                 Step::Dense { layer, activation, .. } => activation.apply(&layer.forward(&x)?)?,
-                Step::Normalise => {
-                    x.f_div(&x.f_norm_scalaropt_dim(2, [-1_i64].as_slice(), true)?.f_clamp_min(1e-12)?)?
-                }
+                Step::Normalise => normalised(&x)?,
             };
         }
         Ok(x)
@@ -208,6 +238,14 @@ impl Head {
             details.insert("steps".to_owned(), self.steps.iter().map(told).collect());
         }
     }
+}
+
+/// Rows `[.., width]` brought to length one.
+///
+/// # Errors
+/// If libtorch refuses.
+pub(crate) fn normalised(x: &Tensor) -> Result<Tensor> {
+    Ok(x.f_div(&x.f_norm_scalaropt_dim(2, [-1_i64].as_slice(), true)?.f_clamp_min(1e-12)?)?)
 }
 
 /// Texts that are encoded with a prompt before them are other texts.

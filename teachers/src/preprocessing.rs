@@ -59,11 +59,16 @@ impl Processor {
     }
 }
 
-/// Reads the file, for a tower that takes squares of `side` pixels. A folder of CLIP may lack it.
+/// Reads the file, for a tower that takes squares of `side` pixels, and puts what the user says over it. A folder of CLIP
+/// may lack it.
 ///
 /// # Errors
 /// [`Error::MissingFile`], [`Error::Config`].
 pub(crate) fn open(folder: &ModelFolder, usual: Processor, side: i64) -> Result<Preprocessing> {
+    Ok(folder.overrides().over(read(folder, usual, side)?))
+}
+
+fn read(folder: &ModelFolder, usual: Processor, side: i64) -> Result<Preprocessing> {
     let side = u32::try_from(side).unwrap_or(0);
     let path = match folder.require(FILE) {
         Err(Error::MissingFile { .. }) if usual == Processor::Clip => return Ok(usual.usual(side)),
@@ -87,13 +92,25 @@ pub(crate) fn open(folder: &ModelFolder, usual: Processor, side: i64) -> Result<
 /// # Errors
 /// As [`open`]; [`Error::Config`] where images come out in another size.
 pub(crate) fn open_square(folder: &ModelFolder, usual: Processor, side: i64) -> Result<Preprocessing> {
-    let preprocessing = open(folder, usual, side)?;
+    check_square(folder, open(folder, usual, side)?, side)
+}
+
+/// What a config of another layout says, with what the user says over it, for towers that take squares of `side` pixels.
+///
+/// # Errors
+/// [`Error::Config`] where images come out in another size.
+pub(crate) fn square(folder: &ModelFolder, told: Preprocessing, side: i64) -> Result<Preprocessing> {
+    check_square(folder, folder.overrides().over(told), side)
+}
+
+fn check_square(folder: &ModelFolder, preprocessing: Preprocessing, side: i64) -> Result<Preprocessing> {
     let crop = preprocessing.crop.unwrap_or_default();
     if crop.map(i64::from) == [side, side] {
         return Ok(preprocessing);
     }
     let problem = format!("images come out as {crop:?}, the model takes {side} x {side}");
-    Err(Error::Config { path: folder.require(FILE)?, problem })
+    let path = folder.require(FILE).unwrap_or_else(|_| folder.config_path());
+    Err(Error::Config { path, problem })
 }
 
 struct Reader<'a> {

@@ -69,7 +69,7 @@ pub(crate) fn open(folder: &ModelFolder, parts: Parts<'_>) -> Result<Sides> {
     let (width, token_width) = (head.width(), parts.width as usize);
     let tower = Box::new(Sentences { encoder: parts.encoder, head });
     let text = TextSide { tower, tokenizer, padding, width, token_width };
-    Ok(Sides { image: None, text: Some(text), details: Value::Object(details) })
+    Ok(Sides { image: None, text: Some(text), details: Value::Object(details), pools: true })
 }
 
 /// An encoder with its pooling.

@@ -8,6 +8,7 @@ use serde_json::Value;
 use tch::{Device, Kind, Tensor};
 
 use crate::Result;
+use crate::pooling::normalised;
 
 /// What looks at pixels.
 pub trait ImageTower: Debug + Send {
@@ -134,4 +135,47 @@ pub(crate) struct Sides {
     pub text: Option<TextSide>,
     /// Everything that decides its numbers, but for the weights and the type that is computed in.
     pub details: Value,
+    /// Whether texts are pooled, and brought to length one or not, as [`Overrides`](crate::Overrides) say.
+    pub pools: bool,
+}
+
+impl Sides {
+    /// The same with embeddings of length one at the end.
+    pub(crate) fn normalised(mut self) -> Self {
+        self.image = self.image.map(|side| ImageSide { tower: Box::new(Unit(side.tower)), ..side });
+        self.text = self.text.map(|side| TextSide { tower: Box::new(Unit(side.tower)), ..side });
+        if let Value::Object(details) = &mut self.details {
+            details.insert("normalise".to_owned(), Value::Bool(true));
+        }
+        self
+    }
+}
+
+/// A tower whose embeddings are brought to length one.
+#[derive(Debug)]
+struct Unit<T>(T);
+
+impl ImageTower for Unit<Box<dyn ImageTower>> {
+    fn hidden(&self, pixels: &Tensor) -> Result<Tensor> {
+        self.0.hidden(pixels)
+    }
+
+    fn pooled(&self, hidden: &Tensor) -> Result<Tensor> {
+        normalised(&self.0.pooled(hidden)?)
+    }
+
+    fn grid(&self, hidden: &Tensor) -> Result<Tensor> {
+        self.0.grid(hidden)
+    }
+
+    fn grid_size(&self) -> [usize; 2] {
+        self.0.grid_size()
+    }
+}
+
+impl TextTower for Unit<Box<dyn TextTower>> {
+    fn forward(&self, ids: &Tensor, mask: &Tensor) -> Result<TextFeatures> {
+        let TextFeatures { pooled, tokens } = self.0.forward(ids, mask)?;
+        Ok(TextFeatures { pooled: normalised(&pooled)?, tokens })
+    }
 }

@@ -12,7 +12,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::folder::ModelFolder;
 use crate::sides::{ImageSide, Sides, TextSide};
-use crate::{Error, Result, families};
+use crate::{Error, Overrides, Result, families};
 
 /// A frozen encoder of images, texts or both.
 pub struct Teacher {
@@ -35,13 +35,25 @@ impl Teacher {
     /// [`Error::MissingFile`], [`Error::Config`], [`Error::UnknownArchitecture`], [`Error::VocabularySize`], and those
     /// of the weights.
     pub fn open(folder: &Path, device: Device, compute: Dtype) -> Result<Self> {
+        Self::open_with(folder, device, compute, Overrides::default())
+    }
+
+    /// As [`Self::open`], with what the user says in the place of what is detected.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; [`Error::Setting`] for what this model has no place for.
+    pub fn open_with(folder: &Path, device: Device, compute: Dtype, told: Overrides) -> Result<Self> {
         let kind = match compute {
             Dtype::F32 => Kind::Float,
             Dtype::F16 => Kind::Half,
             Dtype::Bf16 => Kind::BFloat16,
         };
-        let folder = ModelFolder::open(folder, device, kind)?;
-        let Sides { image, text, details } = families::open(&folder)?;
+        let folder = ModelFolder::open(folder, device, kind, told)?;
+        let sides = families::open(&folder)?;
+        let told = folder.overrides();
+        told.check(sides.image.is_some(), sides.text.is_some(), sides.pools)?;
+        let unit = told.normalize == Some(true) && !sides.pools;
+        let Sides { image, text, details, .. } = if unit { sides.normalised() } else { sides };
         let identity = json!({
             "architecture": folder.model_type(),
             "weights": folder.weights_hash(),

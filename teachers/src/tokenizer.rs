@@ -4,6 +4,7 @@ use retort_nn::{TextTokenizer, file_hash};
 use serde_json::Value;
 
 use crate::folder::ModelFolder;
+use crate::overrides::setting;
 use crate::{Error, Result};
 
 const TOKENIZER: &str = "tokenizer.json";
@@ -66,8 +67,20 @@ pub(crate) fn longest_text(folder: &ModelFolder, positions: i64) -> Result<usize
         // Some folders say 10^30, which is no u64 and means nothing.
         None => told(&settings(folder)?, "model_max_length"),
     };
-    let positions = u64::try_from(positions).unwrap_or(0);
-    Ok(longest.map_or(positions, |longest| longest.min(positions)) as usize)
+    let most = u64::try_from(positions).unwrap_or(0);
+    told_length(folder, longest.map_or(most, |longest| longest.min(most)) as usize, positions)
+}
+
+/// What the user says of the longest text, else `detected`, of a model of so many positions.
+///
+/// # Errors
+/// [`Error::Setting`] if the user asks for more than there are.
+pub(crate) fn told_length(folder: &ModelFolder, detected: usize, positions: i64) -> Result<usize> {
+    match folder.overrides().max_length {
+        None => Ok(detected),
+        Some(told) if i64::try_from(told).is_ok_and(|told| told <= positions) => Ok(told),
+        Some(told) => Err(setting("max_length", format!("is {told}, and the model has {positions} positions"))),
+    }
 }
 
 /// `tokenizer_config.json`; null without.

@@ -1,5 +1,6 @@
 //! The layouts of open_clip and of OpenAI's CLIP, against open_clip.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -7,7 +8,7 @@ use retort_schemas::Dtype;
 use retort_teachers::Teacher;
 use retort_teachers::nn::{Checkpoint, save};
 use serde_json::{Value, json};
-use tch::Device;
+use tch::{Device, Kind, Tensor};
 
 use super::{
     BATCHED, BF16, Case, F32, FROM_FILE, assert_near, assert_same_ids, embed, expected_ids, image_side, text_side,
@@ -275,16 +276,16 @@ fn every_weight_of_both_layouts_shows() -> Result {
             |teacher: &Teacher| teacher.embed_pixels(&case.floats("pixel_values").unwrap_or_default()[..3072], 1);
         let right = case.teacher(Dtype::F32)?;
         let right = [texts(&right)?, images(&right)?].concat();
+        let tensors = checkpoint.names().map(|name| Ok((name.to_owned(), checkpoint.tensor(name)?)));
+        let mut tensors: BTreeMap<String, Tensor> = tensors.collect::<Result<_>>()?;
+        let folder = tempfile::tempdir()?;
+        copy_folder(&golden(name), folder.path())?;
         for weight in names {
-            let tensors = checkpoint.names().map(|name| {
-                let tensor = checkpoint.tensor(name)?;
-                let noise = tch::Tensor::f_arange(tensor.numel() as i64, (tch::Kind::Float, Device::Cpu))?.f_sin()?;
-                let changed = tensor.f_add(&noise.f_reshape(tensor.size())?)?;
-                Ok((name.to_owned(), if name == weight { changed } else { tensor }))
-            });
-            let folder = tempfile::tempdir()?;
-            copy_folder(&golden(name), folder.path())?;
-            fs::write(folder.path().join(file), save(&tensors.collect::<Result<_>>()?, "format", "pt")?)?;
+            let tensor = tensors[&weight].shallow_clone();
+            let noise = Tensor::f_arange(tensor.numel() as i64, (Kind::Float, Device::Cpu))?.f_sin()?;
+            tensors.insert(weight.clone(), tensor.f_add(&noise.f_reshape(tensor.size())?)?);
+            fs::write(folder.path().join(file), save(&tensors, "format", "pt")?)?;
+            tensors.insert(weight.clone(), tensor);
             let wrong = Teacher::open(folder.path(), Device::Cpu, Dtype::F32)?;
             let wrong = [texts(&wrong)?, images(&wrong)?].concat();
             let most = right.iter().zip(&wrong).map(|(right, wrong)| (right - wrong).abs()).fold(0.0, f32::max);

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use tokenizers::{Tokenizer, TruncationParams};
+use tokenizers::{PostProcessor, Tokenizer, TruncationParams};
 
 use crate::prepare::Preparation;
 use crate::{Error, Result};
@@ -48,6 +48,11 @@ impl TextTokenizer {
     pub fn new(path: &Path, mut tokenizer: Tokenizer, longest: usize) -> Result<Self> {
         // Padding is the batch's business, not the tokenizer's.
         tokenizer.with_padding(None);
+        let added = tokenizer.get_post_processor().map_or(0, |processor| processor.added_tokens(false));
+        if longest <= added {
+            let problem = format!("it adds {added} special tokens to a text, the longest has {longest}");
+            return Err(Error::Malformed { path: path.to_owned(), problem });
+        }
         let truncation = TruncationParams { max_length: longest, ..Default::default() };
         tokenizer
             .with_truncation(Some(truncation))

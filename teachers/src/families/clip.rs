@@ -58,7 +58,7 @@ impl Towers {
             "pooling": "projection of class token / end-of-text token",
             "longest": texts.tokenizer.longest(),
         });
-        Ok(Sides { image: Some(image), text: Some(texts), details })
+        Ok(Sides { image: Some(image), text: Some(texts), details, pools: false })
     }
 }
 
@@ -76,7 +76,7 @@ pub(super) fn open_vision(folder: &ModelFolder) -> Result<Sides> {
         "preprocessing": image.preprocessing,
         "pooling": "class token",
     });
-    Ok(Sides { image: Some(image), text: None, details })
+    Ok(Sides { image: Some(image), text: None, details, pools: false })
 }
 
 /// Opens `model_type` `clip_text_model`: `CLIPTextModelWithProjection`, or `CLIPTextModel` where the weights have no
@@ -93,7 +93,7 @@ pub(super) fn open_text(folder: &ModelFolder) -> Result<Sides> {
         "pooling": "end-of-text token",
         "longest": texts.tokenizer.longest(),
     });
-    Ok(Sides { image: None, text: Some(texts), details })
+    Ok(Sides { image: None, text: Some(texts), details, pools: false })
 }
 
 fn projection(folder: &ModelFolder, weight: &str) -> Option<i64> {
@@ -116,8 +116,10 @@ fn image_side(
 }
 
 fn text_side(folder: &ModelFolder, text: &ClipTextConfig, projected: Option<i64>) -> Result<TextSide> {
+    let positions = text.max_position_embeddings;
+    let longest = tokenizer::told_length(folder, usize::try_from(positions).unwrap_or(0), positions)?;
     Ok(TextSide {
-        tokenizer: tokenizer::open(folder, text.max_position_embeddings as usize, text.vocab_size)?,
+        tokenizer: tokenizer::open(folder, longest, text.vocab_size)?,
         tower: Box::new(ClipText::new(&folder.scope(), text, projected)?),
         // Attention is causal and the end is found under the mask: what stands behind it does not matter.
         padding: Padding { id: 0, least: 0 },

@@ -70,7 +70,7 @@ pub(super) fn open(folder: &ModelFolder) -> Result<Sides> {
     let scope = folder.scope_below("dinov2", "embeddings.cls_token");
     let tower = Box::new(Dinov2::new(&scope, &config, size)?);
     let width = config.hidden_size as usize;
-    Ok(Sides { image: Some(ImageSide { tower, preprocessing, width }), text: None, details })
+    Ok(Sides { image: Some(ImageSide { tower, preprocessing, width }), text: None, details, pools: false })
 }
 
 #[derive(Debug)]

@@ -125,7 +125,7 @@ pub(super) fn open(folder: &ModelFolder) -> Result<Sides> {
     let tower = Text::new(&scope.sub("text_model"), &text, masked)?;
     let (width, token_width) = (tower.width as usize, text.hidden_size as usize);
     let texts = TextSide { tower: Box::new(tower), tokenizer, padding, width, token_width };
-    Ok(Sides { image: Some(image), text: Some(texts), details })
+    Ok(Sides { image: Some(image), text: Some(texts), details, pools: false })
 }
 
 /// Whether attention leaves the padding out. SigLIP was trained to see it, and the tokenizers of published models give no

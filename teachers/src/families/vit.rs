@@ -75,7 +75,12 @@ pub(super) fn open(folder: &ModelFolder) -> Result<Sides> {
     let mut tower = Vit::new(&scope, &config)?;
     tower.pooler = pooled.map(|outputs| Linear::new(&pooler, config.hidden_size, outputs)).transpose()?;
     let width = pooled.unwrap_or(config.hidden_size) as usize;
-    Ok(Sides { image: Some(ImageSide { tower: Box::new(tower), preprocessing, width }), text: None, details })
+    Ok(Sides {
+        image: Some(ImageSide { tower: Box::new(tower), preprocessing, width }),
+        text: None,
+        details,
+        pools: false,
+    })
 }
 
 #[derive(Debug)]

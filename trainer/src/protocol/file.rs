@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 use super::part::Whole;
-use crate::recipe::{Recipe, near_key, nearest, set, unknown_key};
+use retort_nn::nearest;
+
+use crate::recipe::{Recipe, near_key, set, unknown_key};
 use crate::{Error, Result};
 
 /// What is compared with what, where, and how often.

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub use adapt::Adapt;
 pub use augment::Augment;
-pub(crate) use read::{near_key, nearest, set, unknown_key};
+pub(crate) use read::{near_key, set, unknown_key};
 pub use words::{
     AdaptMode, Arm, ChoiceLoss, ConfidenceForm, ConfidenceSource, Control, Decay, Distance, Export, Fit, Positions,
     Precision, SelectMode, Shots, Side, StudentKind, Target,

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use retort_nn::nearest;
+
 use super::{
     Adapt, AdaptMode, Adversarial, Arm, Augment, Confidence, Control, Data, Distil, Export, Fit, Log, Optim, Positions,
     Recipe, Selection, Shots, Student, StudentKind, Task, Teachers, Validate, auto, block, kept_images, kept_texts,
@@ -247,12 +249,6 @@ pub(crate) fn unknown_key(table: &toml::Table) -> Option<String> {
 /// The key of recipes that is nearest to an unknown one.
 pub(crate) fn near_key(key: &str) -> Option<String> {
     nearest(key, known_keys().iter().map(String::as_str))
-}
-
-/// The nearest of some words by spelling, if it is near at all.
-pub(crate) fn nearest<'a>(key: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
-    let all = known.map(|known| (strsim::damerau_levenshtein(known, key), known));
-    all.min().filter(|(distance, _)| *distance <= 1 + key.len() / 3).map(|(_, known)| known.to_owned())
 }
 
 #[cfg(test)]

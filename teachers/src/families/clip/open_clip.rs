@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::{ClipTextConfig, ClipVisionConfig, Towers};
 use crate::folder::{ModelFolder, parse};
-use crate::preprocessing::{OPENAI_MEAN, OPENAI_STD};
+use crate::preprocessing::{OPENAI_MEAN, OPENAI_STD, square};
 use crate::sides::Sides;
 use crate::{Error, Result};
 
@@ -68,7 +68,7 @@ pub(crate) fn open(folder: &ModelFolder) -> Result<Sides> {
     let projected = model.take("embed_dim", 0)?;
     model.keys.retain(|key, _| !UNREAD_OF_MODEL.contains(&key.as_str()));
     model.nothing_else(&[])?;
-    let preprocessing = preprocessing(folder, side)?;
+    let preprocessing = square(folder, preprocessing(folder, side)?, side)?;
     Towers { vision: vision_config, text: text_config, projected, preprocessing }.open(folder)
 }
 

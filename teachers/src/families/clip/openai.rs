@@ -3,6 +3,7 @@
 use super::open_clip::of_torchvision;
 use super::{ClipTextConfig, ClipVisionConfig, Towers};
 use crate::folder::ModelFolder;
+use crate::preprocessing::square;
 use crate::sides::Sides;
 use crate::{Error, Result};
 
@@ -38,7 +39,8 @@ pub(crate) fn open(folder: &ModelFolder) -> Result<Sides> {
         eos_token_id: ClipTextConfig::HIGHEST_ID,
         ..ClipTextConfig::default()
     };
-    let (projected, preprocessing) = (sizes.of("text_projection", 1)?, of_torchvision(vision.image_size));
+    let projected = sizes.of("text_projection", 1)?;
+    let preprocessing = square(folder, of_torchvision(vision.image_size), vision.image_size)?;
     Towers { vision, text, projected, preprocessing }.open(folder)
 }
 

@@ -65,7 +65,7 @@ lint: libtorch
 
 ## make the golden files again (in a virtual environment of its own)
 golden: demo-data $(CACHE)/golden-venv/ready
-	$(CACHE)/golden-venv/bin/python tests/py/make_goldens.py
+	PYTHONHASHSEED=0 $(CACHE)/golden-venv/bin/python tests/py/make_goldens.py
 	$(CACHE)/golden-venv/bin/python tests/py/make_losses.py
 	$(CACHE)/golden-venv/bin/python tests/py/make_statistics.py
 

@@ -46,7 +46,7 @@ pub enum Error {
         problem: String,
     },
     /// The model is of an architecture that this build does not know.
-    #[error("{} has model_type {found:?}: expected one of {known}", path.display())]
+    #[error("{} has model_type {found:?}: expected one of {known}, or a teacher.toml that describes TorchScript", path.display())]
     UnknownArchitecture {
         /// The config file.
         path: PathBuf,
@@ -74,6 +74,14 @@ pub enum Error {
         tokenizer: usize,
         /// Entries of the model.
         model: usize,
+    },
+    /// A teacher gives no such features.
+    #[error("this teacher gives no {what}: its teacher.toml has no {key}")]
+    NotGiven {
+        /// What was asked for.
+        what: &'static str,
+        /// What would say where they are.
+        key: &'static str,
     },
     /// A setting over what was detected has a key that there is none of.
     #[error("there is no setting {key:?} of a teacher: expected one of {known}{}", said_near(near.as_deref()))]

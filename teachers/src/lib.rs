@@ -3,8 +3,8 @@
 //! ```text
 //! id of the hub --> hub --> model folder
 //!
-//! model folder --> families --> Teacher = image encoder and/or text encoder, with their preprocessing, tokenizer and
-//!                               pooling, and an identity that decides the fingerprint
+//! model folder --> layout, families --> Teacher = image encoder and/or text encoder, with their preprocessing, tokenizer
+//! teacher.toml --> torchscript -----/             and pooling, and an identity that decides the fingerprint
 //!
 //! shard i of the data set                                             shard i of cache/<teacher>@<fingerprint8>
 //!   images.bytes --> decode once for all teachers, resize, crop --> batches --> encoder --> images   [rows, width]
@@ -34,6 +34,7 @@ mod sides;
 mod teach;
 mod teacher;
 mod tokenizer;
+mod torchscript;
 
 pub use error::{Error, Result};
 pub use families::{ClipVision, ClipVisionConfig};

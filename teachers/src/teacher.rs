@@ -12,7 +12,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::folder::ModelFolder;
 use crate::sides::{ImageSide, Sides, TextSide};
-use crate::{Error, Overrides, Result, families};
+use crate::{Error, Overrides, Result, families, torchscript};
 
 /// A frozen encoder of images, texts or both.
 pub struct Teacher {
@@ -48,19 +48,40 @@ impl Teacher {
             Dtype::F16 => Kind::Half,
             Dtype::Bf16 => Kind::BFloat16,
         };
-        let folder = ModelFolder::open(folder, device, kind, told)?;
-        let sides = families::open(&folder)?;
-        let told = folder.overrides();
+        let (sides, architecture, weights) = match torchscript::description_of(folder) {
+            Some(path) => {
+                let (sides, hash) = torchscript::open(&path, device, kind, &told)?;
+                (sides, "torchscript".to_owned(), hash)
+            }
+            None => {
+                let folder = ModelFolder::open(folder, device, kind, told.clone())?;
+                (families::open(&folder)?, folder.model_type().to_owned(), folder.weights_hash().to_owned())
+            }
+        };
         told.check(sides.image.is_some(), sides.text.is_some(), sides.pools)?;
         let unit = told.normalize == Some(true) && !sides.pools;
         let Sides { image, text, details, .. } = if unit { sides.normalised() } else { sides };
         let identity = json!({
-            "architecture": folder.model_type(),
-            "weights": folder.weights_hash(),
+            "architecture": architecture,
+            "weights": weights,
             "compute": compute,
             "details": details,
         });
         Ok(Self { image, text, identity, origin: None, device, kind })
+    }
+
+    /// Whether it gives what is asked for beside embeddings: modules of TorchScript may lack either.
+    ///
+    /// # Errors
+    /// [`Error::NotGiven`].
+    pub(crate) fn check_gives(&self, patches: bool, tokens: bool) -> Result<()> {
+        if patches && self.image.as_ref().is_some_and(|side| side.grid_size() == [0, 0]) {
+            return Err(Error::NotGiven { what: "patch grids", key: "image.grid" });
+        }
+        if tokens && self.text.as_ref().is_some_and(|side| side.token_width == 0) {
+            return Err(Error::NotGiven { what: "features of tokens", key: "text.tokens" });
+        }
+        Ok(())
     }
 
     /// Whether images and texts are embedded into one space.

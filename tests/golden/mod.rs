@@ -6,6 +6,7 @@ mod families;
 mod open_clip;
 mod pixels;
 mod pooling;
+mod torchscript;
 
 use std::fs;
 use std::path::PathBuf;

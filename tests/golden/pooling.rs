@@ -201,6 +201,14 @@ fn what_a_folder_asks_for_and_we_cannot_do_is_refused() -> Result {
         write_dense(folder, "2_Dense", 4, "Softsign").map(|_| ())
     })?;
     says(said, &["2_Dense", "Softsign", "expected Identity, Tanh"]);
+    let folder = tempfile::tempdir()?;
+    sentences(folder.path(), "cls_token", &[("Dense", "2_Dense")])?;
+    write_dense(folder.path(), "2_Dense", 4, "Tanh")?;
+    let dense = folder.path().join("2_Dense");
+    fs::rename(dense.join("model.safetensors"), dense.join("pytorch_model.bin"))?;
+    let error = Teacher::open(folder.path(), Device::Cpu, Dtype::F32).err().ok_or("it opened")?;
+    says(error.to_string(), &["2_Dense/pytorch_model.bin is a pickle"]);
+    says(error.hint().ok_or("no hint")?, &["torch.load(", "2_Dense/model.safetensors')"]);
     let said = refusal(&|folder| {
         let config = json!({ "prompts": { "query": "query: " }, "default_prompt_name": "query" });
         Ok(fs::write(folder.join("config_sentence_transformers.json"), config.to_string())?)

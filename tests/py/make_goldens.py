@@ -22,7 +22,7 @@ import torch
 import torchvision
 import transformers
 
-from goldens import bert, clip, images, open_clip as open_clips, students, texts, vision
+from goldens import bert, clip, images, open_clip as open_clips, students, texts, torchscript, vision
 
 def assert_versions():
     assert torch.__version__.split("+")[0] == "2.11.0", torch.__version__
@@ -55,6 +55,7 @@ MAKERS = {
     "dinov2": vision.make_dinov2,
     "dinov2-giant": vision.make_dinov2_giant,
     "vit": vision.make_vit,
+    "torchscript": torchscript.make_torchscript,
     "vilt": students.make_vilt,
     "vilt-mlm": students.make_vilt_mlm,
     "visualbert": students.make_visualbert,

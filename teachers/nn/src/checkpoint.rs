@@ -34,9 +34,10 @@ pub fn file_hash(path: &Path) -> Result<String> {
     Ok(blake3::hash(&bytes).to_hex()[..32].to_owned())
 }
 
-/// A pickle of a folder, if it has any.
+/// A pickle of a folder, if it has any; or what is given, if that is one.
 pub fn pickle_in(folder: &Path) -> Option<PathBuf> {
-    let mut paths = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let paths = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut paths = paths.chain(folder.is_file().then(|| folder.to_owned()));
     paths.find(|path| {
         path.extension().and_then(|ending| ending.to_str()).is_some_and(|ending| PICKLE_ENDINGS.contains(&ending))
     })

@@ -122,8 +122,8 @@ pub enum Convert {
 }
 
 impl Convert {
-    /// The command.
-    fn command(self, path: &std::path::Path) -> String {
+    /// The command for a pickle.
+    pub fn command(self, path: &std::path::Path) -> String {
         let folder = path.parent().unwrap_or(path).display();
         let save = |opens: &str, file: &std::path::Path| {
             let file = file.display();

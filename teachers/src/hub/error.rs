@@ -1,8 +1,11 @@
 //! What can go wrong between an id and a folder.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use retort_nn::{Convert, SINGLE};
 
 use super::HubId;
+use crate::layout::OPEN_CLIP_WEIGHTS;
 
 /// Errors of fetching a model.
 #[derive(Debug, thiserror::Error)]
@@ -189,6 +192,17 @@ impl Error {
             Self::Unexpected { .. } => "does HF_ENDPOINT name a hub, and no proxy's page is in the way?".to_owned(),
             Self::Wrong { kept: false, .. } => "run the same command again".to_owned(),
             Self::Wrong { .. } => "fetch it again: run the same command without HF_HUB_OFFLINE".to_owned(),
+            // transformers does not know these.
+            Self::Pickle { id, commit, file } if file.contains('/') || file.starts_with("open_clip") => {
+                let name = id.repository().rsplit('/').next().unwrap_or_default();
+                let safe = if file.starts_with("open_clip") { OPEN_CLIP_WEIGHTS } else { SINGLE };
+                format!(
+                    "look for another revision with safetensors, or fetch this one (hf download {} --revision {commit} \
+                     --local-dir {name}), convert it, where you trust it: {}, and teach with the folder {name}",
+                    id.repository(),
+                    Convert::StateDict(safe).command(&Path::new(name).join(file))
+                )
+            }
             Self::Pickle { id, commit, .. } => {
                 let name = id.repository().rsplit('/').next().unwrap_or_default();
                 format!(

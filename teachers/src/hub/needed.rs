@@ -214,9 +214,19 @@ mod tests {
         );
         let refused = choose(&["optimizer.pt", "pytorch_model.bin"]).unwrap_err().to_string();
         assert!(refused.starts_with("pytorch_model.bin"), "{refused}");
-        let dense =
-            choose(&["model.safetensors", "2_Dense/config.json", "2_Dense/pytorch_model.bin"]).unwrap_err().to_string();
-        assert!(dense.contains("2_Dense/pytorch_model.bin of a/b at c0 is a pickle"), "{dense}");
+        for (files, pickle, safe) in [
+            (
+                &["model.safetensors", "2_Dense/config.json", "2_Dense/pytorch_model.bin"][..],
+                2,
+                "b/2_Dense/model.safetensors",
+            ),
+            (&[OPEN_CLIP, "open_clip_pytorch_model.bin"], 1, "b/open_clip_model.safetensors"),
+        ] {
+            let refused = choose(files).unwrap_err();
+            let (said, hint) = (refused.to_string(), refused.hint().unwrap());
+            assert!(said.contains(&format!("{} of a/b at c0 is a pickle", files[pickle])), "{said}");
+            assert!(hint.contains("hf download a/b --revision c0") && hint.contains(&format!("'{safe}')")), "{hint}");
+        }
         let refused = choose(&["README.md", "adapter_model.safetensors"]).unwrap_err().to_string();
         assert!(refused.contains("has no weights") && refused.contains("README.md"), "{refused}");
     }

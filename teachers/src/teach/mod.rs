@@ -117,6 +117,7 @@ pub fn teach(
     progress: &dyn Progress,
     interrupt: &Interrupt,
 ) -> Result<Vec<Report>> {
+    jobs.iter().try_for_each(|job| job.teacher.check_gives(options.patches, options.tokens))?;
     let mut writers = jobs.iter().map(|job| open_writer(dataset, job, options)).collect::<Result<Vec<_>>>()?;
     let teachers: Vec<&Teacher> = jobs.iter().map(|job| job.teacher).collect();
     let courses = jobs

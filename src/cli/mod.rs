@@ -9,12 +9,16 @@ use retort_schemas::Store;
 
 mod cache;
 mod ingest;
+#[cfg(feature = "torch")]
+mod setting;
 mod shift;
 mod size;
 mod sql;
 
 pub use cache::*;
 pub use ingest::*;
+#[cfg(feature = "torch")]
+pub use setting::TeacherSetting;
 pub use shift::*;
 pub use sql::*;
 
@@ -165,29 +169,6 @@ impl FromStr for NamedTeacher {
             return Err(format!("{name:?} is no name: use letters, digits, _ and -"));
         }
         Ok(Self { name: name.to_owned(), model: model.to_owned() })
-    }
-}
-
-/// `NAME.KEY=VALUE`.
-#[cfg(feature = "torch")]
-#[derive(Debug, Clone)]
-pub struct TeacherSetting {
-    /// The teacher's name.
-    pub teacher: String,
-    /// What to set.
-    pub key: String,
-    /// To what.
-    pub value: String,
-}
-
-#[cfg(feature = "torch")]
-impl FromStr for TeacherSetting {
-    type Err = String;
-
-    fn from_str(word: &str) -> Result<Self, String> {
-        let parts = word.split_once('=').and_then(|(name, value)| Some((name.split_once('.')?, value)));
-        let ((teacher, key), value) = parts.ok_or("expected NAME.KEY=VALUE, such as text.pooling=mean")?;
-        Ok(Self { teacher: teacher.to_owned(), key: key.to_owned(), value: value.to_owned() })
     }
 }
 

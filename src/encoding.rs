@@ -22,6 +22,9 @@ pub struct Request {
     pub teacher: String,
     /// The model folder.
     pub model: PathBuf,
+    /// What `retort teach --set` said of it, keys and values.
+    #[serde(default)]
+    pub settings: Vec<(String, String)>,
     /// Type that the cache was computed in.
     pub compute: Dtype,
     /// How the cache stores vectors.
@@ -99,6 +102,7 @@ mod tests {
         Request {
             teacher: "clip@1a2b3c4d".to_owned(),
             model: "models/clip".into(),
+            settings: vec![("max_length".to_owned(), "20".to_owned())],
             compute: Dtype::F32,
             store: Store::F16,
             fingerprint: "1a2b3c4d".repeat(4),

@@ -152,6 +152,21 @@ fn what_was_detected_is_printed_and_recorded() -> Result {
     ] {
         assert_eq!(said.matches(&line).count(), 1, "{said} does not say once {line:?}");
     }
+    // Queries are encoded in the same way, where that is said again.
+    let ask = |settings: &[&str]| -> Result<(Option<i32>, String)> {
+        let teacher = format!("clip={}", text(&golden("clip")));
+        let query = "SELECT count(*) FROM nearest('clip.images', 'a red circle', 2)";
+        let mut arguments = vec!["sql", text(&dataset), "--teacher", &teacher, "--format", "csv", "-c", query];
+        arguments.extend(settings.iter().flat_map(|setting| ["--set", setting]));
+        let output = command(&arguments).output()?;
+        Ok((output.status.code(), String::from_utf8(output.stdout)? + &String::from_utf8(output.stderr)?))
+    };
+    let (code, said) = ask(&["clip.interpolation=bilinear", "clip.max_length=20", "clip.normalize=true"])?;
+    assert!(code == Some(0) && said.contains("\n2\n"), "{said}");
+    let (code, said) = ask(&[])?;
+    assert!(code == Some(2) && said.contains("is not the model that") && said.contains("the same --set"), "{said}");
+    let (code, said) = ask(&["clop.max_length=20"])?;
+    assert!(code == Some(2) && said.contains("no --teacher has that name: expected one of clip"), "{said}");
     let details = &manifest["identity"]["details"];
     assert_eq!(manifest["identity"]["compute"], "f32");
     assert_eq!(details["preprocessing"]["filter"], "bilinear");

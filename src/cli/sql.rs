@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-#[cfg(feature = "torch")]
-use super::NamedTeacher;
 use super::size;
+#[cfg(feature = "torch")]
+use super::{NamedTeacher, TeacherSetting};
 
 const EXAMPLES: &str = "Examples:\n  \
     retort sql vqa/ -c \"SELECT question_type, count(*) FROM samples GROUP BY 1 ORDER BY 2 DESC\"\n  \
@@ -46,6 +46,10 @@ pub struct Sql {
     #[cfg(feature = "torch")]
     #[arg(long = "teacher", value_name = "NAME=FOLDER")]
     pub teachers: Vec<NamedTeacher>,
+    /// What `retort teach --set` was given for such a teacher, again; may be given several times
+    #[cfg(feature = "torch")]
+    #[arg(long = "set", value_name = "NAME.KEY=VALUE", requires = "teachers")]
+    pub settings: Vec<TeacherSetting>,
     /// Memory that sorts, groups, joins and scans may hold at a time, such as 512MiB; without it, what they need
     #[arg(long, value_name = "SIZE", value_parser = size::bytes)]
     pub memory_limit: Option<usize>,

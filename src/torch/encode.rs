@@ -6,9 +6,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Error, Result, bail};
 use retort_schemas::{Dtype, features};
-use retort_teachers::Teacher;
 use retort_teachers::nn::device;
 use retort_teachers::nn::pixels::{self, Rgb};
+use retort_teachers::{Overrides, Teacher};
 
 use retort::cli::Encode;
 use retort::encoding::{Answer, Request, serve};
@@ -26,8 +26,11 @@ pub fn run(options: &Encode) -> Result<ExitCode> {
 /// The models that were asked for: each is opened once.
 struct Models {
     device: String,
-    open: Vec<(PathBuf, Dtype, Teacher)>,
+    open: Vec<(Asked, Teacher)>,
 }
+
+/// What decides which teacher is opened: model, what is said of it, and type.
+type Asked = (PathBuf, Vec<(String, String)>, Dtype);
 
 impl Models {
     fn answer(&mut self, request: &Request) -> Answer {
@@ -57,17 +60,21 @@ impl Models {
 
     /// The model of a request, which has the fingerprint of its cache.
     fn open(&mut self, request: &Request) -> Result<&Teacher> {
-        let kept =
-            self.open.iter().position(|(model, compute, _)| (model, *compute) == (&request.model, request.compute));
-        if let Some(at) = kept {
-            is_of_cache(&self.open[at].2, request)?;
-            return Ok(&self.open[at].2);
+        let asked = (request.model.clone(), request.settings.clone(), request.compute);
+        if let Some(at) = self.open.iter().position(|(kept, _)| *kept == asked) {
+            is_of_cache(&self.open[at].1, request)?;
+            return Ok(&self.open[at].1);
         }
         let opening = || format!("the model of teacher {}", request.teacher);
-        let teacher = Teacher::open(&request.model, device(&self.device)?, request.compute).with_context(opening)?;
+        let mut said = Overrides::default();
+        for (key, value) in &request.settings {
+            said.set(key, value).with_context(opening)?;
+        }
+        let teacher = Teacher::open_with(&request.model, device(&self.device)?, request.compute, said);
+        let teacher = teacher.with_context(opening)?;
         is_of_cache(&teacher, request)?;
-        self.open.push((request.model.clone(), request.compute, teacher));
-        Ok(&self.open[self.open.len() - 1].2)
+        self.open.push((asked, teacher));
+        Ok(&self.open[self.open.len() - 1].1)
     }
 }
 
@@ -91,8 +98,7 @@ struct OtherModel {
 }
 
 impl OtherModel {
-    const HINT: &str =
-        "give the folder that `retort teach` was given; `retort cache ls` tells what a cache was made with";
+    const HINT: &str = "give the folder that `retort teach` was given, and the same --set; `retort cache ls` tells what a cache was made with";
 }
 
 impl std::fmt::Display for OtherModel {

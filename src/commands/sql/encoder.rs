@@ -12,25 +12,40 @@ use retort_sql::{Error, QueryEncoder};
 use serde::Deserialize;
 
 use super::child::Child;
-use crate::cli::NamedTeacher;
+use crate::cli::{NamedTeacher, TeacherSetting};
 use crate::encoding::{Answer, Request};
 
 /// Knows where models are, and has them at work while it lives.
 #[derive(Debug)]
 pub(super) struct Encoder {
-    models: BTreeMap<String, PathBuf>,
+    models: BTreeMap<String, Model>,
     child: Mutex<Option<Child>>,
+}
+
+/// Where a model is, and what is said over what its folder says.
+#[derive(Debug, Clone)]
+struct Model {
+    folder: PathBuf,
+    settings: Vec<(String, String)>,
 }
 
 impl Encoder {
     /// # Errors
-    /// If a teacher is named twice.
-    pub(super) fn of(teachers: &[NamedTeacher]) -> Result<Self> {
-        let mut models = BTreeMap::new();
+    /// If a teacher is named twice, or something is said of one that is not named.
+    pub(super) fn of(teachers: &[NamedTeacher], settings: &[TeacherSetting]) -> Result<Self> {
+        let mut models: BTreeMap<String, Model> = BTreeMap::new();
         for NamedTeacher { name, model } in teachers {
-            if let Some(other) = models.insert(name.clone(), PathBuf::from(model)) {
-                bail!("--teacher {name} is given twice, with {} and {}", other.display(), model);
+            let new = Model { folder: PathBuf::from(model), settings: Vec::new() };
+            if let Some(other) = models.insert(name.clone(), new) {
+                bail!("--teacher {name} is given twice, with {} and {}", other.folder.display(), model);
             }
+        }
+        for TeacherSetting { teacher, key, value } in settings {
+            let Some(model) = models.get_mut(teacher) else {
+                let names = models.into_keys().collect::<Vec<_>>().join(", ");
+                bail!("--set {teacher}.{key}: no --teacher has that name: expected one of {names}");
+            };
+            model.settings.push((key.clone(), value.clone()));
         }
         Ok(Self { models, child: Mutex::new(None) })
     }
@@ -49,7 +64,8 @@ impl Encoder {
         })?;
         Ok(Request {
             teacher: teacher.folder_name().to_owned(),
-            model: model.clone(),
+            model: model.folder.clone(),
+            settings: model.settings.clone(),
             compute,
             store: manifest.store,
             fingerprint: manifest.fingerprint.clone(),

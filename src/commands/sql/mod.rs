@@ -47,7 +47,7 @@ fn open(options: &Sql, format: Format) -> Result<SessionContext> {
     let mut opened = Options::default();
     #[cfg(feature = "torch")]
     {
-        opened.encoder = Some(std::sync::Arc::new(encoder::Encoder::of(&options.teachers)?));
+        opened.encoder = Some(std::sync::Arc::new(encoder::Encoder::of(&options.teachers, &options.settings)?));
     }
     opened.thumbnails = thumbnails::of(options.thumbnails, format)?;
     opened.allow_external = options.allow_external;

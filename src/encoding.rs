@@ -10,7 +10,6 @@
 //! Every request has one answer, in their order. A request that cannot be met is an answer too; stdin's end ends it.
 
 use std::io::{BufRead, Write};
-use std::path::PathBuf;
 
 use retort_schemas::{Dtype, Store};
 use serde::{Deserialize, Serialize};
@@ -20,8 +19,8 @@ use serde::{Deserialize, Serialize};
 pub struct Request {
     /// The cache of the teacher, `name@fingerprint8`.
     pub teacher: String,
-    /// The model folder.
-    pub model: PathBuf,
+    /// The model's folder, or its id on the hub.
+    pub model: String,
     /// What `retort teach --set` said of it, keys and values.
     #[serde(default)]
     pub settings: Vec<(String, String)>,

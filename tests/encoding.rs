@@ -148,16 +148,16 @@ type Case<'a> = (&'a [(&'a str, &'a Path)], &'a str, &'a str, &'a [&'a str]);
 #[test]
 fn what_cannot_be_encoded_is_refused_and_what_is_no_image_is_a_text() -> Result {
     let taught = Taught::new()?;
-    let (clip, bert, seen, nowhere) = (tiny_clip(), golden("bert"), golden("dinov2"), Path::new("nowhere"));
+    let (clip, bert, seen, nowhere) = (tiny_clip(), golden("bert"), golden("dinov2"), Path::new("./nowhere"));
     let other = golden("clip");
     let cases: &[Case] = &[
         (
             &[],
             "clip.images",
             "a hat",
-            &["takes the model of its teacher; give --teacher clip=FOLDER\n  1 | ", "hint: FOLDER"],
+            &["takes the model of its teacher; give --teacher clip=MODEL\n  1 | ", "hint: MODEL"],
         ),
-        (&[("text", &bert)], "clip.images", "7.png", &["give --teacher clip=FOLDER"]),
+        (&[("text", &bert)], "clip.images", "7.png", &["give --teacher clip=MODEL"]),
         (
             &[("clip", &other)],
             "clip.images",
@@ -166,7 +166,7 @@ fn what_cannot_be_encoded_is_refused_and_what_is_no_image_is_a_text() -> Result 
                 "is not the model that clip@",
                 " was made with: expected fingerprint ",
                 ", found ",
-                "hint: give the folder",
+                "hint: give the model",
             ],
         ),
         (&[("clip", nowhere)], "clip.images", "a hat", &["the model of teacher clip@", "nowhere", "hint: "]),

@@ -44,7 +44,7 @@ pub struct Sql {
     pub format: String,
     /// Where the model of a teacher of the data set is, for texts and images that `nearest` is asked for; may be given several times
     #[cfg(feature = "torch")]
-    #[arg(long = "teacher", value_name = "NAME=FOLDER")]
+    #[arg(long = "teacher", value_name = "NAME=FOLDER|ID")]
     pub teachers: Vec<NamedTeacher>,
     /// What `retort teach --set` was given for such a teacher, again; may be given several times
     #[cfg(feature = "torch")]

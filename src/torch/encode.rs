@@ -1,14 +1,15 @@
 //! `retort-torch encode`: vectors of the texts and images that `retort sql` is asked for.
 
 use std::io::BufReader;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Error, Result, bail};
+use retort_cache::{Interrupt, Quiet};
 use retort_schemas::{Dtype, features};
 use retort_teachers::nn::device;
 use retort_teachers::nn::pixels::{self, Rgb};
-use retort_teachers::{Overrides, Teacher};
+use retort_teachers::{Overrides, Teacher, hub};
 
 use retort::cli::Encode;
 use retort::encoding::{Answer, Request, serve};
@@ -30,7 +31,7 @@ struct Models {
 }
 
 /// What decides which teacher is opened: model, what is said of it, and type.
-type Asked = (PathBuf, Vec<(String, String)>, Dtype);
+type Asked = (String, Vec<(String, String)>, Dtype);
 
 impl Models {
     fn answer(&mut self, request: &Request) -> Answer {
@@ -70,7 +71,9 @@ impl Models {
         for (key, value) in &request.settings {
             said.set(key, value).with_context(opening)?;
         }
-        let teacher = Teacher::open_with(&request.model, device(&self.device)?, request.compute, said);
+        // What asks waits, and its user sees no bar; what is there already is found at once.
+        let found = hub::find(&request.model, &Quiet, &Interrupt::default()).with_context(opening)?;
+        let teacher = Teacher::open_with(&found.folder, device(&self.device)?, request.compute, said);
         let teacher = teacher.with_context(opening)?;
         is_of_cache(&teacher, request)?;
         self.open.push((asked, teacher));
@@ -91,20 +94,19 @@ fn is_of_cache(teacher: &Teacher, request: &Request) -> Result<()> {
 /// The model is not the one of the cache.
 #[derive(Debug)]
 struct OtherModel {
-    model: PathBuf,
+    model: String,
     cache: String,
     expected: String,
     found: String,
 }
 
 impl OtherModel {
-    const HINT: &str = "give the folder that `retort teach` was given, and the same --set; `retort cache ls` tells what a cache was made with";
+    const HINT: &str = "give the model that `retort teach` was given, and the same --set; `retort cache ls` tells what a cache was made with";
 }
 
 impl std::fmt::Display for OtherModel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { model, cache, expected, found } = self;
-        let model = model.display();
         write!(f, "{model} is not the model that {cache} was made with: expected fingerprint {expected}, found {found}")
     }
 }

@@ -106,8 +106,12 @@ impl Set {
 
     /// `retort teach` of a model, not started.
     fn teach_command(&self, dataset: &Path, model: &str) -> Command {
-        let teacher = format!("text={model}");
-        let mut command = command(&["teach", text(dataset), "--teacher", &teacher]);
+        self.command(&["teach", text(dataset), "--teacher", &format!("text={model}")])
+    }
+
+    /// `retort` as it finds this hub, not started.
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = command(arguments);
         for name in [
             "http_proxy",
             "https_proxy",
@@ -201,6 +205,12 @@ fn a_model_of_the_hub_is_fetched_and_teaches_as_its_folder_does() -> Result {
     let (mut one, mut two) = (taught(&from_hub)?, taught(&from_folder)?);
     let origin = serde_json::json!({"repository": "org/tiny", "revision": "main", "commit": COMMIT});
     assert_eq!(one.1.get("origin"), Some(&origin));
+    // A query is encoded by the same model, named in the same way.
+    let sql = "SELECT count(*) AS n FROM nearest('text.texts', 'red', 2)";
+    let mut query = set.command(&["sql", text(&from_hub), "--teacher", "text=org/tiny", "--format", "csv", "-c", sql]);
+    assert_eq!(ran(query.env("HF_TOKEN", TOKEN))?.stdout, "n\n2\n");
+    let refused = ran(query.env("HF_TOKEN", TOKEN).env("HF_ENDPOINT", "http://127.0.0.1:9"))?;
+    assert_says(&refused.stderr, &["the model of teacher text@", "127.0.0.1:9", "hint: "]);
     // Copies and conversions keep it, and a copy of the same numbers from elsewhere is one.
     succeed(&["cache", "copy", text(&from_hub), "text", text(&from_folder)])?;
     assert_eq!(taught(&from_folder)?, two);

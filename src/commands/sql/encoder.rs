@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::error::Error as StdError;
-use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Result, bail};
@@ -25,7 +24,8 @@ pub(super) struct Encoder {
 /// Where a model is, and what is said over what its folder says.
 #[derive(Debug, Clone)]
 struct Model {
-    folder: PathBuf,
+    /// A folder, or an id of the hub.
+    place: String,
     settings: Vec<(String, String)>,
 }
 
@@ -35,9 +35,9 @@ impl Encoder {
     pub(super) fn of(teachers: &[NamedTeacher], settings: &[TeacherSetting]) -> Result<Self> {
         let mut models: BTreeMap<String, Model> = BTreeMap::new();
         for NamedTeacher { name, model } in teachers {
-            let new = Model { folder: PathBuf::from(model), settings: Vec::new() };
+            let new = Model { place: model.clone(), settings: Vec::new() };
             if let Some(other) = models.insert(name.clone(), new) {
-                bail!("--teacher {name} is given twice, with {} and {}", other.folder.display(), model);
+                bail!("--teacher {name} is given twice, with {} and {}", other.place, model);
             }
         }
         for TeacherSetting { teacher, key, value } in settings {
@@ -54,8 +54,8 @@ impl Encoder {
         let manifest = teacher.manifest();
         let Some(model) = self.models.get(&manifest.name) else {
             return Err(Problem::new(
-                format!("that takes the model of its teacher; give --teacher {}=FOLDER", manifest.name),
-                Some("FOLDER is the one that `retort teach` was given; a vector or an id takes none".to_owned()),
+                format!("that takes the model of its teacher; give --teacher {}=MODEL", manifest.name),
+                Some("MODEL is the one that `retort teach` was given; a vector or an id takes none".to_owned()),
             ));
         };
         let compute = Dtype::deserialize(&manifest.identity["compute"]);
@@ -64,7 +64,7 @@ impl Encoder {
         })?;
         Ok(Request {
             teacher: teacher.folder_name().to_owned(),
-            model: model.folder.clone(),
+            model: model.place.clone(),
             settings: model.settings.clone(),
             compute,
             store: manifest.store,

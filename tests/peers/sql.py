@@ -12,7 +12,8 @@ alike; each contestant is a process of its own that stays. The first round is no
     duckdb memory                a table in memory, FLOAT[512], array_cosine_similarity
     duckdb file                  the same table in a file of its own format
     duckdb parquet               Parquet with lists of floats
-    datafusion                   Python's DataFusion: a table in memory, cosine_distance over fixed-size lists
+    datafusion memory            Python's DataFusion: a table in memory, cosine_distance over fixed-size lists
+    datafusion parquet           the same over the Parquet file that DuckDB reads
     lance f32, lance f16         its flat scan: nearest with prefilter, without an index
 
 What they find is compared: the same ten rows, of f32 in the same order.
@@ -113,6 +114,9 @@ class DataFusion(Peer):
 
         config = datafusion.SessionConfig().with_target_partitions(CORES)
         self.context = datafusion.SessionContext(config)
+        if self.way == "parquet":
+            self.context.register_parquet("t", str(self.folder / "lists.parquet"))
+            return
         batches = list(self.rows())
         each = -(-len(batches) // CORES)
         self.context.register_record_batches("t", [batches[at:at + each] for at in range(0, len(batches), each)])
@@ -236,8 +240,8 @@ if __name__ == "__main__":
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--stores", nargs="*", default=["f16", "f32", "cos:0.999"])
-    parser.add_argument("--peers", nargs="*", default=["duckdb memory", "duckdb file", "duckdb parquet", "datafusion",
-                                                       "lance float32", "lance float16"])
+    parser.add_argument("--peers", nargs="*", default=["duckdb memory", "duckdb file", "duckdb parquet", "datafusion memory",
+                                                       "datafusion parquet", "lance float32", "lance float16"])
     parser.add_argument("--peer")
     parser.add_argument("--way", default="")
     options = parser.parse_args()

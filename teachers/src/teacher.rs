@@ -201,6 +201,10 @@ mod tests {
         assert_eq!(fingerprint(&golden.join("clip"))?, "c6a1ecce1d275f25e003e9e35f5ab600");
         assert_eq!(fingerprint(&golden.join("clip-legacy"))?, "5b3434e6ce8c6e4ee4ff3ca3c8ab3d1e");
         assert_eq!(fingerprint(&golden.join("bert"))?, "96bfd060059a3d831b3529036c1fb4f0");
+        assert_eq!(fingerprint(&golden.join("dinov2"))?, "fb9a7e0d6d1717388880786561563c17");
+        assert_eq!(fingerprint(&golden.join("dinov2-giant"))?, "e9b27c95ac5f27a2d7ba0a2b30dd2ae2");
+        assert_eq!(fingerprint(&golden.join("siglip"))?, "821f0aa3d4e888344e3a425b4efcc429");
+        assert_eq!(fingerprint(&golden.join("siglip2"))?, "a6e814b2ec33c4b53d9f0ff31c3beb10");
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path();
         for file in std::fs::read_dir(golden.join("bert")).unwrap().flatten() {

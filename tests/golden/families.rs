@@ -27,10 +27,11 @@ const TEXTS: [(&str, &str); 7] = [
     ("xlm-roberta", "pooled"),
 ];
 /// Those that see images, with the rows and columns of their patches.
-const IMAGES: [(&str, [usize; 2]); 6] = [
+const IMAGES: [(&str, [usize; 2]); 7] = [
     ("clip-vision", [4, 4]),
     ("dinov2", [5, 5]),
     ("dinov2-giant", [4, 4]),
+    ("dinov2-registers", [3, 5]),
     ("siglip", [4, 4]),
     ("siglip2", [4, 4]),
     ("vit", [4, 4]),
@@ -307,6 +308,7 @@ fn the_fingerprint_follows_what_each_family_reads() -> Result {
         ("dinov2", images, "crop_size", square.clone(), true),
         ("dinov2", images, "crop_size", json!({ "height": 40, "width": 40 }), false),
         ("dinov2", config, "layer_norm_eps", json!(1e-5), true),
+        ("dinov2", config, "num_register_tokens", json!(2), false),
         ("vit", images, "image_mean", json!([0.4, 0.5, 0.5]), true),
         ("vit", images, "do_convert_rgb", json!(true), false),
         ("clip-vision", images, "resample", json!(3), true),

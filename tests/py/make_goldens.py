@@ -54,6 +54,7 @@ MAKERS = {
     "siglip2": vision.make_siglip2,
     "dinov2": vision.make_dinov2,
     "dinov2-giant": vision.make_dinov2_giant,
+    "dinov2-registers": vision.make_dinov2_with_registers,
     "vit": vision.make_vit,
     "torchscript": torchscript.make_torchscript,
     "vilt": students.make_vilt,

@@ -1,4 +1,5 @@
-//! DINOv2, as in `transformers` (`Dinov2Model`): a ViT whose branches are scaled, for images of any size.
+//! DINOv2, as in `transformers` (`Dinov2Model`, `Dinov2WithRegistersModel`): a ViT whose branches are scaled, for images of
+//! any size, with register tokens or without.
 
 use retort_nn::{Activation, Attention, Init, LayerNorm, Linear, Mlp, Scope};
 use serde::{Deserialize, Serialize};
@@ -35,6 +36,10 @@ struct Dinov2Config {
     qkv_bias: bool,
     /// Whether the feed-forward part is gated, as in the giant.
     use_swiglu_ffn: bool,
+    /// Register tokens between the class token and the patches; none for the models without. Not written there, so that
+    /// fingerprints from before there were registers stay.
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    num_register_tokens: Option<i64>,
 }
 
 impl Default for Dinov2Config {
@@ -50,6 +55,7 @@ impl Default for Dinov2Config {
             layer_norm_eps: 1e-6,
             qkv_bias: true,
             use_swiglu_ffn: false,
+            num_register_tokens: None,
         }
     }
 }
@@ -57,7 +63,22 @@ impl Default for Dinov2Config {
 /// Opens `model_type` `dinov2`, with or without the `dinov2.` prefix of task models. Images are of the size that the
 /// preprocessing crops to, and the positions are interpolated to it.
 pub(super) fn open(folder: &ModelFolder) -> Result<Sides> {
-    let config: Dinov2Config = folder.config()?;
+    open_as(folder, "dinov2", folder.config()?)
+}
+
+/// Opens `model_type` `dinov2_with_registers`, likewise with or without its prefix.
+pub(super) fn open_with_registers(folder: &ModelFolder) -> Result<Sides> {
+    let registers = folder.integer("num_register_tokens", 4);
+    if registers < 0 {
+        return Err(folder.refuse(format!("its num_register_tokens is {registers}, expected 0 or more")));
+    }
+    // Another default than that of the models without.
+    let patch_size = folder.integer("patch_size", 16);
+    let config = Dinov2Config { num_register_tokens: Some(registers), patch_size, ..folder.config()? };
+    open_as(folder, "dinov2_with_registers", config)
+}
+
+fn open_as(folder: &ModelFolder, prefix: &str, config: Dinov2Config) -> Result<Sides> {
     folder.check_heads(config.num_attention_heads, config.hidden_size)?;
     folder.check_patch(config.patch_size, config.image_size)?;
     // The processor's own size; that of the config is of the last stage of training.
@@ -67,7 +88,7 @@ pub(super) fn open(folder: &ModelFolder) -> Result<Sides> {
         folder.check_patch(config.patch_size, side)?;
     }
     let details = json!({ "dinov2": config, "preprocessing": preprocessing, "pooling": "class token" });
-    let scope = folder.scope_below("dinov2", "embeddings.cls_token");
+    let scope = folder.scope_below(prefix, "embeddings.cls_token");
     let tower = Box::new(Dinov2::new(&scope, &config, size)?);
     let width = config.hidden_size as usize;
     Ok(Sides { image: Some(ImageSide { tower, preprocessing, width }), text: None, details, pools: false })
@@ -76,11 +97,15 @@ pub(super) fn open(folder: &ModelFolder) -> Result<Sides> {
 #[derive(Debug)]
 struct Dinov2 {
     class: Tensor,
+    /// `[1, registers, width]`, if there are any.
+    registers: Option<Tensor>,
     patches: Patches,
     /// For images of the size that the tower takes, `[1, 1 + patches, width]`.
     positions: Tensor,
     layers: Vec<Layer>,
     norm: LayerNorm,
+    /// Tokens before the patches: the class token and the registers.
+    before: i64,
     places: i64,
     width: i64,
 }
@@ -94,18 +119,22 @@ impl Dinov2 {
         let positions = embeddings.tensor("position_embeddings", &shape, Init::Normal(0.02))?;
         let grid = size.map(|side| side / patch);
         let layers = scope.sub("encoder").sub("layer");
+        let registers = config.num_register_tokens.unwrap_or(0);
+        let register_tokens = || embeddings.tensor("register_tokens", &[1, registers, width], Init::Normal(0.02));
         Ok(Self {
             class: embeddings.tensor("cls_token", &[1, 1, width], Init::Normal(0.02))?,
+            registers: (registers > 0).then(register_tokens).transpose()?,
             patches: Patches::new(&embeddings.sub("patch_embeddings").sub("projection"), width, patch, true)?,
             positions: if size[0] == size[1] && grid == [trained; 2] {
                 positions
             } else {
-                interpolated(&positions, trained, grid)?
+                interpolated(&positions, trained, grid, config.num_register_tokens.is_some())?
             },
             layers: (0..config.num_hidden_layers)
                 .map(|layer| Layer::new(&layers.sub(&layer.to_string()), config))
                 .collect::<Result<_>>()?,
             norm: LayerNorm::new(&scope.sub("layernorm"), width, config.layer_norm_eps)?,
+            before: 1 + registers,
             places: grid[0] * grid[1],
             width,
         })
@@ -113,19 +142,36 @@ impl Dinov2 {
 }
 
 /// Positions of a `trained` x `trained` grid, `[1, 1 + places, width]`, as those of another grid `[rows, columns]`: bicubic,
-/// in f32. The class token's stays.
-fn interpolated(positions: &Tensor, trained: i64, [rows, columns]: [i64; 2]) -> Result<Tensor> {
+/// in f32. The class token's stays. The reference smooths (antialiasing, and another cubic curve) for the models with
+/// registers alone.
+fn interpolated(positions: &Tensor, trained: i64, [rows, columns]: [i64; 2], smooth: bool) -> Result<Tensor> {
     let (_, places, width) = positions.size3()?;
     let grid = positions.f_narrow(1, 1, places - 1)?.f_reshape([1, trained, trained, width])?;
     let grid = grid.f_permute([0, 3, 1, 2])?.f_to_kind(Kind::Float)?;
-    let grid = grid.f_upsample_bicubic2d([rows, columns], false, None, None)?.f_to_kind(positions.kind())?;
+    let grid = if smooth {
+        grid.f_internal_upsample_bicubic2d_aa([rows, columns], false, None, None)?
+    } else {
+        grid.f_upsample_bicubic2d([rows, columns], false, None, None)?
+    };
+    let grid = grid.f_to_kind(positions.kind())?;
     let grid = grid.f_permute([0, 2, 3, 1])?.f_reshape([1, rows * columns, width])?;
     Ok(Tensor::f_cat(&[&positions.f_narrow(1, 0, 1)?, &grid], 1)?)
+}
+
+/// Puts registers `[1, registers, width]` between the class token and the patches of `[batch, 1 + patches, width]`.
+fn behind_class(x: &Tensor, registers: &Tensor) -> Result<Tensor> {
+    let (batch, tokens, _) = x.size3()?;
+    let registers = registers.f_expand([batch, -1, -1], false)?;
+    Ok(Tensor::f_cat(&[&x.f_narrow(1, 0, 1)?, &registers, &x.f_narrow(1, 1, tokens - 1)?], 1)?)
 }
 
 impl ImageTower for Dinov2 {
     fn hidden(&self, pixels: &Tensor) -> Result<Tensor> {
         let mut x = with_class(&self.class, &self.patches.forward(pixels)?)?.f_add(&self.positions)?;
+        if let Some(registers) = &self.registers {
+            // Behind the positions: registers have none.
+            x = behind_class(&x, registers)?;
+        }
         for layer in &self.layers {
             x = layer.forward(&x)?;
         }
@@ -137,9 +183,9 @@ impl ImageTower for Dinov2 {
         Ok(hidden.f_select(1, 0)?)
     }
 
-    /// The last hidden state without the class token.
+    /// The last hidden state without the class token and the registers.
     fn grid(&self, hidden: &Tensor) -> Result<Tensor> {
-        Ok(hidden.f_narrow(1, 1, self.places)?)
+        Ok(hidden.f_narrow(1, self.before, self.places)?)
     }
 
     fn grid_size(&self) -> [usize; 2] {

@@ -13,6 +13,8 @@ mod layers;
 mod mpnet;
 mod roberta;
 mod siglip;
+#[cfg(test)]
+mod tests;
 mod vit;
 
 use crate::folder::ModelFolder;
@@ -27,12 +29,13 @@ pub use clip::{ClipVision, ClipVisionConfig};
 type Open = fn(&ModelFolder) -> Result<Sides>;
 
 /// By the `model_type` of `config.json`.
-const FAMILIES: [(&str, Open); 11] = [
+const FAMILIES: [(&str, Open); 12] = [
     ("bert", bert::open),
     ("clip", clip::open),
     ("clip_text_model", clip::open_text),
     ("clip_vision_model", clip::open_vision),
     ("dinov2", dinov2::open),
+    ("dinov2_with_registers", dinov2::open_with_registers),
     ("distilbert", distilbert::open),
     ("mpnet", mpnet::open),
     ("roberta", roberta::open),

@@ -2,7 +2,7 @@
 import torch
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import (BitImageProcessor, Dinov2Config, Dinov2ForImageClassification, Dinov2Model,
-                          PreTrainedTokenizerFast, SiglipConfig, SiglipImageProcessor, SiglipModel, ViTConfig,
+                          Dinov2WithRegistersConfig, Dinov2WithRegistersModel, PreTrainedTokenizerFast, SiglipConfig, SiglipImageProcessor, SiglipModel, ViTConfig,
                           ViTImageProcessor, ViTModel)
 
 from .common import FEW_IMAGES, HARD_TEXTS, WORDS, fresh, open_images, randomise, save_model, write_json, write_tensors
@@ -49,6 +49,22 @@ def make_dinov2_giant():
     model = randomise(Dinov2ForImageClassification(config), seed=132)
     processor = BitImageProcessor(size={"shortest_edge": 36}, crop_size={"height": 32, "width": 32})
     keep("dinov2-giant", model, processor, lambda pixels: with_class_token(model.dinov2(pixel_values=pixels)))
+
+
+@torch.no_grad()
+def make_dinov2_with_registers():
+    """Three registers, which the grid leaves out; the positions of 4 x 4 patches as those of 3 x 5, smoothed."""
+    config = Dinov2WithRegistersConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, mlp_ratio=2,
+                                       image_size=32, patch_size=8, num_register_tokens=3)
+    model = randomise(Dinov2WithRegistersModel(config), seed=134)
+    processor = BitImageProcessor(size={"shortest_edge": 40}, crop_size={"height": 24, "width": 40},
+                                  image_mean=[0.485, 0.456, 0.406], image_std=[0.229, 0.224, 0.225])
+
+    def states(pixels):
+        seen = model(pixel_values=pixels)
+        return {"pooled": seen.pooler_output, "grid": seen.last_hidden_state[:, 1 + config.num_register_tokens:]}
+
+    keep("dinov2-registers", model, processor, states)
 
 
 @torch.no_grad()

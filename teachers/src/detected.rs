@@ -30,23 +30,26 @@ impl Teacher {
 
 fn of_images(side: &ImageSide) -> String {
     let Preprocessing { resize, filter, mean, std, .. } = &side.preprocessing;
+    let dimensions = side.width;
     let filter = match filter {
         Filter::Bicubic => "bicubic",
         Filter::Bilinear => "bilinear",
     };
+    let channels = |values: &[f32; 3]| values.map(|value| value.to_string()).join(",");
+    let (mean, std) = (channels(mean), channels(std));
     let size = match resize {
+        Some(Resize::Patches { side, most }) => {
+            let size = format!("in their own shape, at most {most} patches of {side}x{side} px, {filter}");
+            return format!("images: {size}, mean {mean}, std {std}; {dimensions} dimensions, no patch grids");
+        }
         Some(Resize::ShortestEdge(edge)) => format!("shorter side to {edge} px, {filter}"),
         Some(Resize::Exact([height, width])) => format!("resized to {width}x{height} px, {filter}"),
         None => "not resized".to_owned(),
     };
     let [height, width] = side.input_size();
     let [patches, patch_width] = side.grid_size();
-    let channels = |values: &[f32; 3]| values.map(|value| value.to_string()).join(",");
     format!(
-        "images: {size}, crop {width}x{height}, mean {}, std {}; {} dimensions, {patches} patches of {patch_width}",
-        channels(mean),
-        channels(std),
-        side.width
+        "images: {size}, crop {width}x{height}, mean {mean}, std {std}; {dimensions} dimensions, {patches} patches of {patch_width}"
     )
 }
 

@@ -83,6 +83,15 @@ pub enum Error {
         /// What would say where they are.
         key: &'static str,
     },
+    /// Patch grids were asked for where images keep their shape.
+    #[error(
+        "this teacher gives no patch grids: its images keep their shape, so that each has a grid of another shape (up to {most} \
+         patches), and those of a cache have one shape for all images"
+    )]
+    ManyShapes {
+        /// Most patches of an image.
+        most: u32,
+    },
     /// A setting over what was detected has a key that there is none of.
     #[error("there is no setting {key:?} of a teacher: expected one of {known}{}", said_near(near.as_deref()))]
     UnknownSetting {
@@ -175,6 +184,9 @@ impl Error {
             )),
             Self::MissingFile { .. } => {
                 Some("point at a Hugging Face model folder (config.json, model.safetensors, tokenizer.json)".to_owned())
+            }
+            Self::ManyShapes { .. } => {
+                Some("teach it without --patches, or take SigLIP 2 of a fixed resolution".to_owned())
             }
             Self::NotFinite { .. } => Some("compute in f32: --dtype f32".to_owned()),
             Self::VocabularySize { .. } => {

@@ -6,6 +6,7 @@ use retort_nn::pixels::{Filter, Middle, Preprocessing, Resize};
 use serde_json::Value;
 
 use crate::folder::{ModelFolder, parse, read_json};
+use crate::overrides::setting;
 use crate::{Error, Result};
 
 const FILE: &str = "preprocessor_config.json";
@@ -29,6 +30,9 @@ pub(crate) enum Processor {
     /// `SiglipImageProcessor`, which SigLIP 2 of a fixed resolution uses too.
     Siglip,
 }
+
+/// The image processor of images that keep their shape, which only towers for such images take.
+const PATCHES: &str = "Siglip2ImageProcessor";
 
 const KNOWN: [(&str, Processor); 4] =
     [("CLIP", Processor::Clip), ("Bit", Processor::Bit), ("ViT", Processor::Vit), ("Siglip", Processor::Siglip)];
@@ -113,6 +117,23 @@ fn check_square(folder: &ModelFolder, preprocessing: Preprocessing, side: i64) -
     Err(Error::Config { path, problem })
 }
 
+/// As [`open`], of `Siglip2ImageProcessor`, for towers that take patches of `side` pixels of images that keep their shape.
+///
+/// # Errors
+/// As [`open`]; [`Error::Setting`] where the user says a size.
+pub(crate) fn open_patches(folder: &ModelFolder, side: i64) -> Result<Preprocessing> {
+    let path = folder.require(FILE)?;
+    let config: Value = read_json(&path)?;
+    let read = Reader { path, config: &config }.patches(u32::try_from(side).unwrap_or(0))?;
+    let told = folder.overrides().over(read.clone());
+    let key = if told.resize == read.resize { "crop" } else { "size" };
+    if told.crop.is_some() {
+        let problem = "is of images that come out in one size: those of this model keep their shape".to_owned();
+        return Err(setting(key, problem));
+    }
+    Ok(told)
+}
+
 struct Reader<'a> {
     path: PathBuf,
     config: &'a Value,
@@ -146,6 +167,37 @@ impl Reader<'_> {
                 return Err(self.refuse("without a centre crop, size must give height and width".to_owned()));
             }
         };
+        self.levels(&mut read)?;
+        Ok(read)
+    }
+
+    /// What `Siglip2ImageProcessor` does, for patches of `side` pixels.
+    fn patches(&self, side: u32) -> Result<Preprocessing> {
+        let class = self.config.get("image_processor_type").and_then(Value::as_str);
+        if let Some(class) = class.filter(|class| class.strip_suffix("Fast").unwrap_or(class) != PATCHES) {
+            return Err(self.refuse(format!("its image_processor_type is {class}, expected {PATCHES}")));
+        }
+        let number = |key: &str, usual| self.config.get(key).map_or(Some(usual), number);
+        if number("patch_size", 16) != Some(side) {
+            let found = self.config.get("patch_size").map_or_else(|| "16".to_owned(), Value::to_string);
+            return Err(self.refuse(format!("its patch_size is {found}, the model's is {side}")));
+        }
+        let Some(most) = number("max_num_patches", 256).filter(|most| *most > 0) else {
+            let found = self.config.get("max_num_patches").map_or_else(String::new, Value::to_string);
+            return Err(self.refuse(format!("its max_num_patches is {found}, expected 1 or more")));
+        };
+        if !self.is_on("do_resize", true) {
+            return Err(self.refuse("its do_resize is false, expected true: images must be whole patches".to_owned()));
+        }
+        let resize = Some(Resize::Patches { side, most });
+        let mut read = Preprocessing { resize, crop: None, ..Processor::Siglip.usual(side) };
+        read.filter = self.filter(Filter::Bilinear)?;
+        self.levels(&mut read)?;
+        Ok(read)
+    }
+
+    /// What becomes of bytes: rescaled and normalised.
+    fn levels(&self, read: &mut Preprocessing) -> Result<()> {
         if let Some(factor) = self.config.get("rescale_factor").and_then(Value::as_f64) {
             read.rescale = factor as f32;
         }
@@ -161,7 +213,7 @@ impl Reader<'_> {
         } else {
             (read.mean, read.std) = ([0.0; 3], [1.0; 3]);
         }
-        Ok(read)
+        Ok(())
     }
 
     /// Pillow's numbers of filters.

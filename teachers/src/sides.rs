@@ -30,7 +30,7 @@ pub trait ImageTower: Debug + Send {
     /// If libtorch refuses the shapes.
     fn grid(&self, hidden: &Tensor) -> Result<Tensor>;
 
-    /// Patches of an image, and the width of each.
+    /// Patches of an image, and the width of each; `[0, 0]` where there is no grid, or none of one shape.
     fn grid_size(&self) -> [usize; 2];
 }
 
@@ -68,9 +68,9 @@ impl ImageSide {
         self.tower.grid_size()
     }
 
-    /// `[height, width]` of the tower's input.
+    /// `[height, width]` of the tower's input, a [strip](retort_nn::strip) where images keep their shape.
     pub fn input_size(&self) -> [u32; 2] {
-        self.preprocessing.crop.unwrap_or_default()
+        self.preprocessing.input_size()
     }
 
     /// An image as the tower's input, `[3, height, width]` floats.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use retort_cache::fingerprint;
 use retort_nn::Encoded;
-use retort_nn::pixels::Rgb;
+use retort_nn::pixels::{Resize, Rgb};
 use retort_schemas::manifest::Origin;
 use retort_schemas::{Dtype, Store};
 use serde_json::{Value, json};
@@ -70,12 +70,17 @@ impl Teacher {
         Ok(Self { image, text, identity, origin: None, device, kind })
     }
 
-    /// Whether it gives what is asked for beside embeddings: modules of TorchScript may lack either.
+    /// Whether it gives what is asked for beside embeddings: modules of TorchScript may lack either, and images that keep
+    /// their shape have no grids of one shape.
     ///
     /// # Errors
-    /// [`Error::NotGiven`].
+    /// [`Error::NotGiven`], [`Error::ManyShapes`].
     pub(crate) fn check_gives(&self, patches: bool, tokens: bool) -> Result<()> {
-        if patches && self.image.as_ref().is_some_and(|side| side.grid_size() == [0, 0]) {
+        let images = self.image.as_ref().filter(|side| patches && side.grid_size() == [0, 0]);
+        if let Some(side) = images {
+            if let Some(Resize::Patches { most, .. }) = side.preprocessing.resize {
+                return Err(Error::ManyShapes { most });
+            }
             return Err(Error::NotGiven { what: "patch grids", key: "image.grid" });
         }
         if tokens && self.text.as_ref().is_some_and(|side| side.token_width == 0) {

@@ -17,23 +17,25 @@ use super::{
 use crate::support::{Result, copy_folder, golden};
 
 /// Those that read texts, with the answer that is pooled.
-const TEXTS: [(&str, &str); 7] = [
+const TEXTS: [(&str, &str); 8] = [
     ("clip-text", "pooled"),
     ("distilbert", "pooled"),
     ("mpnet", "pooled"),
     ("roberta", "pooled"),
     ("siglip", "text_pooled"),
     ("siglip2", "text_pooled"),
+    ("siglip2-naflex", "text_pooled"),
     ("xlm-roberta", "pooled"),
 ];
-/// Those that see images, with the rows and columns of their patches.
-const IMAGES: [(&str, [usize; 2]); 7] = [
+/// Those that see images, with the rows and columns of their patches; none where each image has a grid of another shape.
+const IMAGES: [(&str, [usize; 2]); 8] = [
     ("clip-vision", [4, 4]),
     ("dinov2", [5, 5]),
     ("dinov2-giant", [4, 4]),
     ("dinov2-registers", [3, 5]),
     ("siglip", [4, 4]),
     ("siglip2", [4, 4]),
+    ("siglip2-naflex", [0, 0]),
     ("vit", [4, 4]),
 ];
 
@@ -112,12 +114,19 @@ fn image_features_are_those_of_transformers() -> Result {
         let teacher = case.teacher(Dtype::F32)?;
         let (images, pixels) = (case.images()?, case.floats("pixel_values")?);
         let (expected, width) = case.rows("pooled")?;
-        let (expected_grid, patch_width) = case.rows("grid")?;
         assert_eq!(image_side(&teacher)?.width, width, "{name}");
-        assert_eq!(image_side(&teacher)?.grid_size(), [rows * columns, patch_width], "{name}");
-        let (pooled, grid) = teacher.see_pixels(&pixels, images.len(), true)?;
+        let with_grid = rows * columns > 0;
+        let (pooled, grid) = teacher.see_pixels(&pixels, images.len(), with_grid)?;
         assert_near(&format!("{name} images"), &pooled, &expected, width, F32);
-        assert_near(&format!("{name} patches"), &grid, &expected_grid, patch_width, F32);
+        if with_grid {
+            let (expected_grid, patch_width) = case.rows("grid")?;
+            assert_eq!(image_side(&teacher)?.grid_size(), [rows * columns, patch_width], "{name}");
+            assert_near(&format!("{name} patches"), &grid, &expected_grid, patch_width, F32);
+        } else {
+            assert_eq!(image_side(&teacher)?.grid_size(), [0, 0], "{name}");
+            let said = teacher.see_pixels(&pixels, images.len(), true).err().ok_or("it gave grids")?.to_string();
+            assert!(said.contains("its images keep their shape"), "{name}: {said}");
+        }
         let found = teacher.embed_images(&images)?;
         assert_near(&format!("{name} images from files"), &found, &expected, width, FROM_FILE);
 
@@ -207,10 +216,11 @@ fn everything(teacher: &Teacher, case: &Case, texts: usize, images: usize) -> Re
         let (pooled, tokens) = embed(teacher, &encoded[..texts.min(encoded.len())])?;
         found.extend([pooled, tokens].concat());
     }
-    if teacher.image.is_some() {
+    if let Some(side) = &teacher.image {
         let pixels = case.floats("pixel_values")?;
         let (all, images) = (case.words("images")?.len(), images.min(case.words("images")?.len()));
-        let (pooled, grid) = teacher.see_pixels(&pixels[..pixels.len() / all * images], images, true)?;
+        let (pooled, grid) =
+            teacher.see_pixels(&pixels[..pixels.len() / all * images], images, side.grid_size() != [0, 0])?;
         found.extend([pooled, grid].concat());
     }
     Ok(found)
@@ -305,6 +315,9 @@ fn the_fingerprint_follows_what_each_family_reads() -> Result {
         ("siglip", tokens, "model_input_names", json!(["input_ids", "attention_mask"]), true),
         ("siglip", tokens, "pad_token", json!("<unk>"), true),
         ("siglip", images, "resample", json!(2), true),
+        ("siglip2-naflex", images, "max_num_patches", json!(48), true),
+        ("siglip2-naflex", images, "max_num_patches", json!(64), false),
+        ("siglip2-naflex", images, "resample", json!(3), true),
         ("dinov2", images, "crop_size", square.clone(), true),
         ("dinov2", images, "crop_size", json!({ "height": 40, "width": 40 }), false),
         ("dinov2", config, "layer_norm_eps", json!(1e-5), true),
@@ -339,7 +352,17 @@ fn what_a_family_does_not_know_is_refused() -> Result {
         ("mpnet", config, "relative_attention_num_buckets", json!(16), "expected 32"),
         ("roberta", config, "position_embedding_type", json!("relative_key"), "expected \"absolute\""),
         ("distilbert", config, "n_heads", json!(5), "5 attention heads do not divide its hidden_size 32"),
-        ("siglip", config, "model_type", json!("siglip2"), "expected one of bert, clip, clip_text_model, "),
+        ("siglip", config, "model_type", json!("siglip3"), "expected one of bert, clip, clip_text_model, "),
+        (
+            "siglip",
+            config,
+            "model_type",
+            json!("siglip2"),
+            "its image_processor_type is SiglipImageProcessor, expected",
+        ),
+        ("siglip2-naflex", images, "patch_size", json!(16), "its patch_size is 16, the model's is 8"),
+        ("siglip2-naflex", images, "max_num_patches", json!(0), "its max_num_patches is 0, expected 1 or more"),
+        ("siglip2-naflex", images, "do_resize", json!(false), "its do_resize is false, expected true"),
     ] {
         let said = changed(name, file, key, value)?.err().ok_or_else(|| format!("{name} opened: {key}"))?.to_string();
         assert!(said.contains(words) && said.contains(".json"), "{name}, {key}: {said}");

@@ -52,6 +52,7 @@ MAKERS = {
     "distilbert": texts.make_distilbert,
     "siglip": vision.make_siglip,
     "siglip2": vision.make_siglip2,
+    "siglip2-naflex": vision.make_siglip2_naflex,
     "dinov2": vision.make_dinov2,
     "dinov2-giant": vision.make_dinov2_giant,
     "dinov2-registers": vision.make_dinov2_with_registers,

@@ -20,6 +20,7 @@ mod nearest;
 pub mod pixels;
 mod prepare;
 mod stored;
+pub mod strip;
 mod tokens;
 mod weights;
 

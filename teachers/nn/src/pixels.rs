@@ -4,7 +4,7 @@ pub use retort_pixels::Rgb;
 use retort_pixels::shortest_side;
 use serde::{Deserialize, Serialize};
 
-use crate::Result;
+use crate::{Result, strip};
 
 /// Decodes an encoded image, whose format is told from its content.
 ///
@@ -22,6 +22,13 @@ pub enum Resize {
     ShortestEdge(u32),
     /// `[height, width]`, whatever the proportion.
     Exact([u32; 2]),
+    /// In proportion, to whole patches: the image keeps its shape, and the tower is given a [`strip`].
+    Patches {
+        /// Side of a patch in pixels.
+        side: u32,
+        /// Most patches of an image.
+        most: u32,
+    },
 }
 
 /// How pixels between pixels are made.
@@ -90,6 +97,14 @@ pub struct Preprocessing {
 }
 
 impl Preprocessing {
+    /// `[height, width]` of what [`Self::normalise`] gives: that of the crop, or of a strip.
+    pub fn input_size(&self) -> [u32; 2] {
+        match self.resize {
+            Some(Resize::Patches { side, most }) => [side, most.saturating_add(1).saturating_mul(side)],
+            _ => self.crop.unwrap_or_default(),
+        }
+    }
+
     /// Resizes and crops.
     ///
     /// # Errors
@@ -101,6 +116,10 @@ impl Preprocessing {
                 &self.resized(image, width, height)?
             }
             Some(Resize::Exact([height, width])) => &self.resized(image, width, height)?,
+            Some(Resize::Patches { side, most }) => {
+                let [width, height] = strip::fitting([image.width, image.height], side, most)?;
+                &self.resized(image, width, height)?
+            }
             None => image,
         };
         Ok(match self.crop {
@@ -117,7 +136,7 @@ impl Preprocessing {
         Ok(retort_pixels::resize_with(image, width, height, filter)?)
     }
 
-    /// `[3, height, width]` floats: (byte x rescale - mean) / std.
+    /// `[3, height, width]` floats: (byte x rescale - mean) / std. Of an image that keeps its shape they are a [`strip`].
     pub fn normalise(&self, image: &Rgb) -> Vec<f32> {
         let pixels = image.width as usize * image.height as usize;
         let mut floats = vec![0.0; 3 * pixels];
@@ -127,7 +146,10 @@ impl Preprocessing {
                 *float = (f32::from(pixel[channel]) * self.rescale - mean) / std;
             }
         }
-        floats
+        match self.resize {
+            Some(Resize::Patches { side, most }) => strip::strip(&floats, [image.height, image.width], side, most),
+            _ => floats,
+        }
     }
 }
 

@@ -94,6 +94,17 @@ impl Patches {
         })
     }
 
+    /// Of a linear layer over patches that were flattened with channels last: `weight` `[width, side * side * 3]` and `bias`
+    /// `[width]` below a scope.
+    ///
+    /// # Errors
+    /// If a tensor is missing or does not fit.
+    pub(super) fn of_linear(scope: &Scope<'_>, width: i64, side: i64) -> Result<Self> {
+        let weight = scope.tensor("weight", &[width, side * side * 3], Init::Normal(0.02))?;
+        let weight = weight.f_reshape([width, side, side, 3])?.f_permute([0, 3, 1, 2])?.f_contiguous()?;
+        Ok(Self { weight, bias: Some(scope.tensor("bias", &[width], Init::Zeros)?), side })
+    }
+
     /// Pixels `[batch, 3, height, width]` to `[batch, patches, patch width]`, row by row from the top left. What is left of
     /// a side that patches do not divide is not seen.
     ///

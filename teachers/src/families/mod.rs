@@ -13,6 +13,7 @@ mod layers;
 mod mpnet;
 mod roberta;
 mod siglip;
+mod siglip2;
 #[cfg(test)]
 mod tests;
 mod vit;
@@ -29,7 +30,7 @@ pub use clip::{ClipVision, ClipVisionConfig};
 type Open = fn(&ModelFolder) -> Result<Sides>;
 
 /// By the `model_type` of `config.json`.
-const FAMILIES: [(&str, Open); 12] = [
+const FAMILIES: [(&str, Open); 13] = [
     ("bert", bert::open),
     ("clip", clip::open),
     ("clip_text_model", clip::open_text),
@@ -40,6 +41,7 @@ const FAMILIES: [(&str, Open); 12] = [
     ("mpnet", mpnet::open),
     ("roberta", roberta::open),
     ("siglip", siglip::open),
+    ("siglip2", siglip2::open),
     ("vit", vit::open),
     ("xlm-roberta", roberta::open),
 ];

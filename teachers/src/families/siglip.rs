@@ -1,8 +1,9 @@
-//! SigLIP, and SigLIP 2 of a fixed resolution, as in `transformers` (`SiglipModel`): both towers.
+//! SigLIP, and SigLIP 2 of a fixed resolution, as in `transformers` (`SiglipModel`): both towers. The text tower and the head
+//! that pools are those of SigLIP 2 for images that keep their shape too (`siglip2.rs`).
 
 use retort_nn::{Activation, Block, Embedding, Init, LayerNorm, Linear, Mlp, Scope, attention_bias};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tch::Tensor;
 
 use super::layers::{Layers, Patches};
@@ -10,6 +11,9 @@ use crate::folder::ModelFolder;
 use crate::preprocessing::{self, Processor};
 use crate::sides::{ImageSide, ImageTower, Padding, Sides, TextFeatures, TextSide, TextTower};
 use crate::{Result, tokenizer};
+
+/// What is pooled of images and texts.
+pub(super) const POOLING: &str = "attention head / last position of a text padded to the longest";
 
 /// `vision_config`; defaults are those of transformers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -97,35 +101,40 @@ impl Default for TextConfig {
 /// Opens `model_type` `siglip`.
 pub(super) fn open(folder: &ModelFolder) -> Result<Sides> {
     let vision: VisionConfig = folder.part("vision_config")?;
-    let text: TextConfig = folder.part("text_config")?;
     folder.check_heads(vision.num_attention_heads, vision.hidden_size)?;
     folder.check_patch(vision.patch_size, vision.image_size)?;
-    folder.check_heads(text.num_attention_heads, text.hidden_size)?;
     if !vision.vision_use_head {
         return Err(folder.refuse("its vision_use_head is false: expected a head that pools".to_owned()));
     }
     let preprocessing = preprocessing::open_square(folder, Processor::Siglip, vision.image_size)?;
+    let (texts, mut details) = open_texts(folder)?;
+    details.insert("vision".to_owned(), json!(vision));
+    details.insert("preprocessing".to_owned(), json!(preprocessing));
+    details.insert("pooling".to_owned(), json!(POOLING));
+    let tower = Box::new(Vision::new(&folder.scope().sub("vision_model"), &vision)?);
+    let image = ImageSide { tower, preprocessing, width: vision.hidden_size as usize };
+    Ok(Sides { image: Some(image), text: Some(texts), details: Value::Object(details), pools: false })
+}
+
+/// The text half, and what decides its numbers.
+pub(super) fn open_texts(folder: &ModelFolder) -> Result<(TextSide, Map<String, Value>)> {
+    let text: TextConfig = folder.part("text_config")?;
+    folder.check_heads(text.num_attention_heads, text.hidden_size)?;
     let longest = tokenizer::longest_text(folder, text.max_position_embeddings)?;
     let tokenizer = tokenizer::open(folder, longest, text.vocab_size)?;
     let padding = Padding { id: tokenizer::pad_id(folder, &tokenizer, text.pad_token_id)?, least: longest };
     let masked = masks_padding(folder)?;
-    let details = json!({
-        "vision": vision,
-        "text": text,
-        "preprocessing": preprocessing,
-        "tokenizer": tokenizer::hash(folder)?,
-        "pooling": "attention head / last position of a text padded to the longest",
-        "longest": longest,
-        "padding": padding.id,
-        "masked": masked,
-    });
-    let scope = folder.scope();
-    let tower = Box::new(Vision::new(&scope.sub("vision_model"), &vision)?);
-    let image = ImageSide { tower, preprocessing, width: vision.hidden_size as usize };
-    let tower = Text::new(&scope.sub("text_model"), &text, masked)?;
+    let details = [
+        ("text", json!(text)),
+        ("tokenizer", json!(tokenizer::hash(folder)?)),
+        ("longest", json!(longest)),
+        ("padding", json!(padding.id)),
+        ("masked", json!(masked)),
+    ];
+    let details = details.map(|(key, value)| (key.to_owned(), value)).into_iter().collect();
+    let tower = Text::new(&folder.scope().sub("text_model"), &text, masked)?;
     let (width, token_width) = (tower.width as usize, text.hidden_size as usize);
-    let texts = TextSide { tower: Box::new(tower), tokenizer, padding, width, token_width };
-    Ok(Sides { image: Some(image), text: Some(texts), details, pools: false })
+    Ok((TextSide { tower: Box::new(tower), tokenizer, padding, width, token_width }, details))
 }
 
 /// Whether attention leaves the padding out. SigLIP was trained to see it, and the tokenizers of published models give no
@@ -182,7 +191,7 @@ impl ImageTower for Vision {
 
     /// `get_image_features`, not normalised.
     fn pooled(&self, hidden: &Tensor) -> Result<Tensor> {
-        self.head.forward(hidden)
+        self.head.forward(hidden, None)
     }
 
     /// The last hidden state: there is no class token.
@@ -198,7 +207,7 @@ impl ImageTower for Vision {
 /// Pools patches by the attention of one learned query (multihead attention pooling), which torch's `MultiheadAttention`
 /// keeps under names of its own.
 #[derive(Debug)]
-struct Pool {
+pub(super) struct Pool {
     probe: Tensor,
     /// Query, key and value, one below the other: `[3 width, width]`, `[3 width]`.
     weight: Tensor,
@@ -210,7 +219,11 @@ struct Pool {
 }
 
 impl Pool {
-    fn new(scope: &Scope<'_>, layers: &Layers) -> Result<Self> {
+    /// Below the scope of the head.
+    ///
+    /// # Errors
+    /// If a tensor is missing or does not fit.
+    pub(super) fn new(scope: &Scope<'_>, layers: &Layers) -> Result<Self> {
         let (attention, width) = (scope.sub("attention"), layers.width);
         Ok(Self {
             probe: scope.tensor("probe", &[1, 1, width], Init::Normal(0.02))?,
@@ -223,8 +236,12 @@ impl Pool {
         })
     }
 
-    /// `[batch, patches, width]` to `[batch, width]`.
-    fn forward(&self, hidden: &Tensor) -> Result<Tensor> {
+    /// `[batch, patches, width]` to `[batch, width]`. `bias` `[batch, 1, 1, patches]` is added to the scores
+    /// ([`attention_bias`]).
+    ///
+    /// # Errors
+    /// If libtorch refuses the shapes.
+    pub(super) fn forward(&self, hidden: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
         let (batch, _, width) = hidden.size3()?;
         // Projects by the n-th third, and divides what comes out among the heads.
         let projected = |x: &Tensor, third: i64| -> Result<Tensor> {
@@ -235,8 +252,7 @@ impl Pool {
         };
         let query = projected(&self.probe, 0)?.f_expand([batch, self.heads, 1, width / self.heads], false)?;
         let (key, value) = (projected(hidden, 1)?, projected(hidden, 2)?);
-        let mixed =
-            Tensor::f_scaled_dot_product_attention(&query, &key, &value, None::<Tensor>, 0.0, false, None, false)?;
+        let mixed = Tensor::f_scaled_dot_product_attention(&query, &key, &value, bias, 0.0, false, None, false)?;
         let x = self.output.forward(&mixed.f_transpose(1, 2)?.f_reshape([batch, width])?)?;
         Ok(x.f_add(&self.mlp.forward(&self.norm.forward(&x)?)?)?)
     }

@@ -8,7 +8,7 @@ use retort_schemas::Dtype;
 use serde_json::Value;
 use tch::{Device, Kind};
 
-use crate::{Result, Teacher};
+use crate::{Error, Overrides, Result, Teacher};
 
 fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/golden")
@@ -87,4 +87,64 @@ fn check_images(name: &str) -> Result<()> {
 #[test]
 fn dinov2_with_registers_is_that_of_transformers() -> Result<()> {
     check_images("dinov2-registers")
+}
+
+/// Images that are wide, tall, square, and made larger: alone with their padding, and beside those of other shapes.
+#[test]
+fn naflex_is_that_of_transformers() -> Result<()> {
+    check_images("siglip2-naflex")
+}
+
+#[test]
+fn pixels_of_images_that_keep_their_shape_are_within_one_level() -> Result<()> {
+    let case = Case::open("siglip2-naflex")?;
+    let teacher = case.teacher(Dtype::F32)?;
+    let side = teacher.image.as_ref().unwrap();
+    assert_eq!((side.input_size(), side.grid_size()), ([8, 65 * 8], [0, 0]));
+    let expected = case.floats("pixel_values")?;
+    let mut found = Vec::new();
+    for image in &case.images {
+        found.extend(side.preprocess(image)?);
+    }
+    assert_eq!(found.len(), expected.len());
+    let levels = found.iter().zip(&expected).map(|(found, expected)| (found - expected).abs() * 255.0 * 0.5);
+    let (most, different) = levels
+        .fold((0.0, 0), |(most, different), levels| (f32::max(most, levels), different + usize::from(levels > 0.5)));
+    println!("naflex pixels: {different} of {} differ, by {most} levels at most", expected.len());
+    // The digits of the shape are 127 levels apart.
+    assert!(most <= 1.01 && different * 50 < expected.len(), "{different} differ, by {most} levels at most");
+    Ok(())
+}
+
+#[test]
+fn texts_of_naflex_are_those_of_transformers() -> Result<()> {
+    let case = Case::open("siglip2-naflex")?;
+    let teacher = case.teacher(Dtype::F32)?;
+    let side = teacher.text.as_ref().unwrap();
+    let cases: Value = crate::folder::read_json(&case.folder.join("cases.json"))?;
+    let texts = cases["texts"].as_array().unwrap().iter().map(|text| side.tokenizer.encode(text.as_str().unwrap()));
+    let texts = texts.collect::<Result<Vec<_>, _>>()?;
+    let lengths: Vec<i64> = Vec::try_from(case.expected.tensor("lengths")?)?;
+    assert_eq!(texts.iter().map(|text| text.ids.len() as i64).collect::<Vec<_>>(), lengths);
+    let (pooled, _) = teacher.embed_texts(&texts.iter().collect::<Vec<_>>(), false)?;
+    assert_near("naflex texts", &pooled, &case.floats("text_pooled")?, side.width, (0.99999, 1e-4));
+    Ok(())
+}
+
+#[test]
+fn what_images_that_keep_their_shape_do_not_have_is_refused() -> Result<()> {
+    let case = Case::open("siglip2-naflex")?;
+    let teacher = case.teacher(Dtype::F32)?;
+    assert!(teacher.check_gives(false, true).is_ok());
+    let said = teacher.check_gives(true, false).unwrap_err();
+    assert!(matches!(said, Error::ManyShapes { most: 64 }) && said.to_string().contains("keep their shape"), "{said}");
+    let detected = teacher.detected(Dtype::F16).join("\n");
+    assert!(detected.contains("in their own shape, at most 64 patches of 8x8 px, bilinear, mean 0.5"), "{detected}");
+    for (key, value) in [("size", "32"), ("size", "32,40"), ("crop", "32")] {
+        let mut told = Overrides::default();
+        told.set(key, value)?;
+        let said = Teacher::open_with(&case.folder, Device::Cpu, Dtype::F32, told).err().unwrap().to_string();
+        assert!(said.starts_with(&format!("{key} is of images that come out in one size")), "{said}");
+    }
+    Ok(())
 }

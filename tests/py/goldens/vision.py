@@ -2,13 +2,15 @@
 import torch
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import (BitImageProcessor, Dinov2Config, Dinov2ForImageClassification, Dinov2Model,
-                          Dinov2WithRegistersConfig, Dinov2WithRegistersModel, PreTrainedTokenizerFast, SiglipConfig, SiglipImageProcessor, SiglipModel, ViTConfig,
-                          ViTImageProcessor, ViTModel)
+                          Dinov2WithRegistersConfig, Dinov2WithRegistersModel, PreTrainedTokenizerFast, Siglip2Config, Siglip2ImageProcessor, Siglip2Model, SiglipConfig,
+                          SiglipImageProcessor, SiglipModel, ViTConfig, ViTImageProcessor, ViTModel)
 
 from .common import FEW_IMAGES, HARD_TEXTS, WORDS, fresh, open_images, randomise, save_model, write_json, write_tensors
 from .texts import merged, numbered, pieces
 
 SIGLIP_LENGTH = 20
+# Of images that keep their shape: wide, tall, square, and one that is made larger. The tall one is not made less high.
+SHAPED_IMAGES = ["easyvqa-0.png", "tall.png", "tiny.png", "wide.png"]
 
 
 def see(processor):
@@ -145,3 +147,40 @@ def make_siglip2():
     """SigLIP 2 of a fixed resolution is the same model: bilinear, another tokenizer, texts of the images' width."""
     processor = SiglipImageProcessor(size={"height": 36, "width": 36}, resample=2)
     make_siglip_model("siglip2", gemma_tokenizer(), processor, {"projection_size": 32, "hidden_size": 24}, seed=142)
+
+
+def strip(patches, shapes, side):
+    """Patches as retort hands them over, in `[3, side, (patches + 1) * side]` an image: one beside the other, and the shape, rows
+    in the first channel and columns in the second, as two digits to the base 256 at the start of one patch more."""
+    images, most, _ = patches.shape
+    strips = torch.zeros(images, 3, side, most + 1, side)
+    strips[:, :, :, :most] = patches.reshape(images, most, side, side, 3).permute(0, 4, 2, 1, 3)
+    strips[:, :2, 0, most, 0], strips[:, :2, 0, most, 1] = shapes // 256, shapes % 256
+    return strips.reshape(images, 3, side, (most + 1) * side)
+
+
+@torch.no_grad()
+def make_siglip2_naflex():
+    """SigLIP 2 for images that keep their shape: at most 64 patches, which positions of 6 x 6 are stretched or squeezed to."""
+    folder, tokenizer = fresh("siglip2-naflex"), gemma_tokenizer()
+    text = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2,
+            "max_position_embeddings": SIGLIP_LENGTH, "vocab_size": len(tokenizer), "projection_size": 32}
+    vision = {"hidden_size": 32, "intermediate_size": 56, "num_hidden_layers": 2, "num_attention_heads": 2,
+              "num_patches": 36, "patch_size": 8}
+    config = Siglip2Config(text_config=text, vision_config=vision)
+    config.text_config._attn_implementation = "eager"  # so that a mask is read alike whatever the batch
+    model = randomise(Siglip2Model(config), seed=143)
+    processor = Siglip2ImageProcessor(patch_size=8, max_num_patches=64)
+    for part in (processor, tokenizer):
+        part.save_pretrained(folder)
+    save_model(model, folder)
+    encoded = tokenizer(HARD_TEXTS, padding="max_length", max_length=SIGLIP_LENGTH, truncation=True, return_tensors="pt")
+    lengths = [len(ids) for ids in tokenizer(HARD_TEXTS, max_length=SIGLIP_LENGTH, truncation=True)["input_ids"]]
+    images = [image.convert("RGB") for image in open_images(SHAPED_IMAGES)]
+    seen = processor(images, input_data_format="channels_last", return_tensors="pt")
+    write_tensors(folder / "expected.safetensors", input_ids=encoded["input_ids"], lengths=torch.tensor(lengths),
+                  text_pooled=model.get_text_features(**encoded),
+                  last_hidden_state=model.text_model(**encoded).last_hidden_state,
+                  pixel_values=strip(seen["pixel_values"], seen["spatial_shapes"], 8), shapes=seen["spatial_shapes"],
+                  pooled=model.get_image_features(**seen))
+    write_json(folder / "cases.json", {"texts": HARD_TEXTS, "images": SHAPED_IMAGES})

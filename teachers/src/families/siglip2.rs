@@ -2,6 +2,7 @@
 //! SigLIP's.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use retort_nn::{Activation, Block, Init, LayerNorm, Scope, attention_bias, strip};
 use serde::{Deserialize, Serialize};
@@ -129,11 +130,11 @@ impl Vision {
         let mut resized = BTreeMap::new();
         for [rows, columns] in shapes {
             // Many images of a batch have the same shape.
-            if !resized.contains_key(&[*rows, *columns]) {
+            if let Entry::Vacant(entry) = resized.entry([*rows, *columns]) {
                 let grid = self.positions.f_internal_upsample_bilinear2d_aa([*rows, *columns], false, None, None)?;
                 let places = grid.f_flatten(2, 3)?.f_transpose(1, 2)?;
                 let places = places.f_constant_pad_nd([0, 0, 0, self.most - rows * columns])?.f_to_kind(kind)?;
-                resized.insert([*rows, *columns], places);
+                entry.insert(places);
             }
         }
         Ok(Tensor::f_cat(&shapes.iter().filter_map(|shape| resized.get(shape)).collect::<Vec<_>>(), 0)?)

@@ -91,6 +91,35 @@ fn a_teacher_of_images_alone_gives_no_texts_and_patches_of_its_own_size() -> Res
     Ok(())
 }
 
+/// NaFlex: what decoders hand over holds the shape of each image, and one batch has several shapes.
+#[test]
+fn images_that_keep_their_shape_are_taught_without_patches() -> Result<()> {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/golden/siglip2-naflex");
+    let teacher = Teacher::open(&golden, Device::Cpu, Dtype::F32)?;
+    let folder = tempfile::tempdir().unwrap();
+    let dataset = dataset(folder.path(), &golden)?;
+    let batch = BatchPlan::of_rows(2, 2);
+    let told =
+        |patches| Options { store: Dtype::F32.into(), patches, tokens: false, words: false, batch, find_batch: false };
+    let run =
+        |patches| teach(&dataset, &mut [Job::new("flex", &teacher)], &told(patches), &Quiet, &Interrupt::default());
+    let said = run(true).err().unwrap();
+    assert!(matches!(said, crate::Error::ManyShapes { most: 64 }) && said.hint().is_some(), "{said}");
+    assert!(TeacherCache::open(&dataset, "flex").is_err(), "a cache was begun");
+    run(false)?;
+    let shard = &dataset.shards().next().unwrap()?;
+    let table = TeacherCache::open(&dataset, "flex")?.read(&dataset, shard, features::images::NAME)?;
+    let found = Rows::of(&table, features::EMBEDDING)?;
+    for (row, name) in [(0, "wide.png"), (2, "tall.png")] {
+        let image = retort_nn::pixels::decode(&std::fs::read(golden.join("../images").join(name)).unwrap())?;
+        let expected = teacher.embed_images(&[image])?;
+        let found = &found.floats()[row * 32..(row + 1) * 32];
+        let error = found.iter().zip(&expected).map(|(x, y)| (x - y).abs()).fold(0.0, f32::max);
+        assert!(found.len() == expected.len() && error < 1e-4, "{name}: {error}");
+    }
+    Ok(())
+}
+
 /// What encoders are given of the images of a data set, where `clip` and `dinov2` lack them and take so many a batch.
 fn given(batches: [usize; 2]) -> Result<Vec<String>> {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/golden");

@@ -1,8 +1,10 @@
 //! Weights on disk: safetensors, whole or sharded, in the Hugging Face layout. Pickles are refused.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use memmap2::Mmap;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use tch::{Device, Kind, Tensor};
@@ -19,7 +21,7 @@ const PICKLE_ENDINGS: [&str; 4] = ["bin", "pt", "pth", "ckpt"];
 #[derive(Debug)]
 pub struct Checkpoint {
     path: PathBuf,
-    files: Vec<Vec<u8>>,
+    files: Vec<Mmap>,
     /// Tensor name to index of its file.
     names: BTreeMap<String, usize>,
     hash: String,
@@ -41,6 +43,20 @@ pub fn pickle_in(folder: &Path) -> Option<PathBuf> {
     paths.find(|path| {
         path.extension().and_then(|ending| ending.to_str()).is_some_and(|ending| PICKLE_ENDINGS.contains(&ending))
     })
+}
+
+/// The bytes of a file, which the system reads when they are looked at and lets go of when it needs the memory.
+fn mapped(path: &Path) -> Result<Mmap> {
+    let file = File::open(path).map_err(Error::io("read", path))?;
+    // A copy would hold every model twice in memory while it is opened, and as long as the checkpoint lives. The bytes of a map
+    // are the file's: who cuts it short meanwhile ends this process, who writes into it changes weights. Models are files
+    // that are replaced, not changed, by the hub's client, by us and by safetensors' own readers, which map them too.
+    #[expect(
+        unsafe_code,
+        reason = "private memory of `retort teach` with a CLIP image tower of 350 MB: 395 MiB mapped, 731 MiB copied"
+    )]
+    let map = unsafe { Mmap::map(&file) };
+    map.map_err(Error::io("map", path))
 }
 
 impl Checkpoint {
@@ -101,7 +117,7 @@ impl Checkpoint {
         let mut opened = Self { path: path.to_owned(), files: Vec::new(), names: BTreeMap::new(), hash: String::new() };
         let mut hasher = blake3::Hasher::new();
         for (index, file) in files.iter().enumerate() {
-            let bytes = std::fs::read(file).map_err(Error::io("read", file))?;
+            let bytes = mapped(file)?;
             hasher.update(&bytes);
             let (_, metadata) = SafeTensors::read_metadata(&bytes)
                 .map_err(|error| Error::Malformed { path: file.clone(), problem: error.to_string() })?;
@@ -138,7 +154,7 @@ impl Checkpoint {
     /// [`Error::Malformed`].
     pub fn metadata(&self) -> Result<HashMap<String, String>> {
         let malformed = |problem: String| Error::Malformed { path: self.path.clone(), problem };
-        let first = self.files.first().map(Vec::as_slice).unwrap_or_default();
+        let first = self.files.first().map(|bytes| &**bytes).unwrap_or_default();
         let (_, metadata) = SafeTensors::read_metadata(first).map_err(|error| malformed(error.to_string()))?;
         Ok(metadata.metadata().clone().unwrap_or_default())
     }

@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use retort_cache::{Interrupt, Progress};
 
 /// Between two status lines where there is no terminal, unless [`STATUS_KEY`] says otherwise.
@@ -104,15 +104,22 @@ fn bar(stage: &str, total: u64, unit: &str) -> ProgressBar {
     let bytes = unit == "bytes";
     let template = match (total, bytes) {
         (0, true) => "{prefix} {spinner} {bytes}, {bytes_per_sec} in {elapsed}{msg}".to_owned(),
-        (0, false) => format!("{{prefix}} {{spinner}} {{human_pos}} {unit}, {{per_sec}} in {{elapsed}}{{msg}}"),
+        (0, false) => format!("{{prefix}} {{spinner}} {{human_pos}} {unit}, {{rate}} in {{elapsed}}{{msg}}"),
         (_, true) => "{prefix} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec}, {eta} left{msg}".to_owned(),
-        (_, false) => "{prefix} [{bar:30}] {human_pos}/{human_len} {per_sec}, {eta} left{msg}".to_owned(),
+        (_, false) => "{prefix} [{bar:30}] {human_pos}/{human_len} {rate}, {eta} left{msg}".to_owned(),
     };
     let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
     let bar = ProgressBar::with_draw_target((total > 0).then_some(total), ProgressDrawTarget::stderr());
-    bar.set_style(style.progress_chars("=> "));
+    bar.set_style(style.progress_chars("=> ").with_key("rate", rate));
     bar.set_prefix(stage.to_owned());
     bar
+}
+
+/// Units a second: a digit behind the point where there are few.
+fn rate(state: &ProgressState, out: &mut dyn std::fmt::Write) {
+    let digits = usize::from(state.per_sec() < 9.95);
+    // Writing to a bar does not fail.
+    let _ = write!(out, "{:.digits$}/s", state.per_sec());
 }
 
 impl Progress for Terminal {

@@ -152,7 +152,15 @@ fn what_was_detected_is_printed_and_recorded() -> Result {
     ] {
         assert_eq!(said.matches(&line).count(), 1, "{said} does not say once {line:?}");
     }
-    // Queries are encoded in the same way, where that is said again.
+    // What would add to this cache says it all again.
+    let set = "--set clip.interpolation=bilinear --set clip.max_length=20 --set clip.normalize=true --dtype f32";
+    let output = command(&["summary", text(&dataset)]).output()?;
+    let summary = String::from_utf8(output.stdout)?;
+    assert!(
+        summary.contains(&format!("--teacher clip=FOLDER {set} --store f16 --patches --tokens --words")),
+        "{summary}"
+    );
+    // Queries are encoded in the same way, unless another is said.
     let ask = |settings: &[&str]| -> Result<(Option<i32>, String)> {
         let teacher = format!("clip={}", text(&golden("clip")));
         let query = "SELECT count(*) FROM nearest('clip.images', 'a red circle', 2)";
@@ -161,9 +169,11 @@ fn what_was_detected_is_printed_and_recorded() -> Result {
         let output = command(&arguments).output()?;
         Ok((output.status.code(), String::from_utf8(output.stdout)? + &String::from_utf8(output.stderr)?))
     };
-    let (code, said) = ask(&["clip.interpolation=bilinear", "clip.max_length=20", "clip.normalize=true"])?;
-    assert!(code == Some(0) && said.contains("\n2\n"), "{said}");
-    let (code, said) = ask(&[])?;
+    for settings in [&["clip.interpolation=bilinear", "clip.max_length=20", "clip.normalize=true"][..], &[]] {
+        let (code, said) = ask(settings)?;
+        assert!(code == Some(0) && said.contains("\n2\n"), "{said}");
+    }
+    let (code, said) = ask(&["clip.max_length=20"])?;
     assert!(code == Some(2) && said.contains("is not the model that") && said.contains("the same --set"), "{said}");
     let (code, said) = ask(&["clop.max_length=20"])?;
     assert!(code == Some(2) && said.contains("no --teacher has that name: expected one of clip"), "{said}");

@@ -49,7 +49,7 @@ pub fn convert(
     }
     let identity = manifest.identity.clone();
     let writer = TeacherWriter::open(dataset, &manifest.name, manifest.joint, store, identity, manifest.batch)?;
-    let mut writer = writer.from_origin(manifest.origin.clone());
+    let mut writer = writer.from_origin(manifest.origin.clone()).with_settings(manifest.settings.clone());
     let mut work = Vec::new();
     for mine in source.shards() {
         let mine = mine?;

@@ -261,6 +261,10 @@ pub struct TeacherManifest {
     /// The repository that its model was fetched from, if it was; it decides no number. Since 3.1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
+    /// What was said over what its folder says (`retort teach --set`), where anything was: the identity tells what came of it,
+    /// this how to say it again. Since 3.2.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub settings: BTreeMap<String, String>,
     /// How the rows of a shard were put into batches.
     pub batch: BatchPlan,
     /// Finished shards by split, in the order of the data set.

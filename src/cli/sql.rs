@@ -46,7 +46,7 @@ pub struct Sql {
     #[cfg(feature = "torch")]
     #[arg(long = "teacher", value_name = "NAME=FOLDER|ID")]
     pub teachers: Vec<NamedTeacher>,
-    /// What `retort teach --set` was given for such a teacher, again; may be given several times
+    /// In the place of what `retort teach --set` was given for such a teacher, all of it; may be given several times
     #[cfg(feature = "torch")]
     #[arg(long = "set", value_name = "NAME.KEY=VALUE", requires = "teachers")]
     pub settings: Vec<TeacherSetting>,

@@ -62,6 +62,8 @@ pub fn run(options: &Teach, terminal: &Terminal) -> Result<ExitCode> {
             |device: &Device| Teacher::open_with(&model.folder, *device, compute, said.clone()).with_context(opening);
         let mut teacher = open(&device)?;
         teacher.origin = model.origin.clone();
+        let mine = options.settings.iter().filter(|setting| setting.teacher == named.name);
+        teacher.settings = mine.map(|setting| (setting.key.clone(), setting.value.clone())).collect();
         for line in teacher.detected(work.store) {
             terminal.say(&format!("teacher {}: {line}", named.name));
         }

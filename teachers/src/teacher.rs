@@ -1,5 +1,6 @@
 //! A model folder in Hugging Face layout, opened as a teacher.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use retort_cache::fingerprint;
@@ -24,6 +25,8 @@ pub struct Teacher {
     pub identity: Value,
     /// The repository that its model was fetched from; whoever fetched it sets it.
     pub origin: Option<Origin>,
+    /// The overrides as the user said them, by key; whoever took them sets it.
+    pub settings: BTreeMap<String, String>,
     device: Device,
     kind: Kind,
 }
@@ -67,7 +70,7 @@ impl Teacher {
             "compute": compute,
             "details": details,
         });
-        Ok(Self { image, text, identity, origin: None, device, kind })
+        Ok(Self { image, text, identity, origin: None, settings: BTreeMap::new(), device, kind })
     }
 
     /// Whether it gives what is asked for beside embeddings: modules of TorchScript may lack either, and images that keep

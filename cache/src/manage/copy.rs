@@ -1,5 +1,6 @@
 //! Copies a teacher's cache beside another data set of the same rows.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 
@@ -123,7 +124,12 @@ fn begin(source: &TeacherCache, folder: &Path) -> Result<TeacherCache> {
     }
     let there = TeacherCache::load(folder)?;
     // What was fetched from elsewhere may have the same numbers.
-    let bare = |manifest: &TeacherManifest| TeacherManifest { splits: Vec::new(), origin: None, ..manifest.clone() };
+    let bare = |manifest: &TeacherManifest| TeacherManifest {
+        splits: Vec::new(),
+        origin: None,
+        settings: BTreeMap::new(),
+        ..manifest.clone()
+    };
     if bare(there.manifest()) == bare(start.manifest()) {
         there.parts().sweep(there.runs())?;
         return Ok(there);

@@ -15,7 +15,8 @@ pub struct Missing {
     pub begun: bool,
     /// The tables.
     pub tables: Vec<MissingTable>,
-    /// The command. Where it says `FOLDER`, the teacher's model belongs: a cache knows its hash, not its place.
+    /// The command. Where it says `FOLDER`, the teacher's model belongs: a cache knows its hash, and its place only where
+    /// that is the hub.
     pub command: String,
 }
 
@@ -86,7 +87,12 @@ fn convert(dataset: &Path, source: &str, store: Store) -> String {
 /// Everything that decides the fingerprint is said, so that the command goes on with this cache on any machine.
 fn teach(dataset: &Path, teacher: &TeacherCache, tables: &[MissingTable]) -> String {
     let manifest = teacher.manifest();
-    let mut command = format!("retort teach {} --teacher {}=FOLDER", quoted(dataset), manifest.name);
+    let model = manifest.origin.as_ref().map(|origin| format!("{}@{}", origin.repository, origin.commit));
+    let model = model.as_deref().unwrap_or("FOLDER");
+    let mut command = format!("retort teach {} --teacher {}={model}", quoted(dataset), manifest.name);
+    for (key, value) in &manifest.settings {
+        command.push_str(&format!(" --set {}", word(&format!("{}.{key}={value}", manifest.name))));
+    }
     if let Some(compute) = manifest.identity.get("compute").and_then(serde_json::Value::as_str) {
         command.push_str(&format!(" --dtype {compute}"));
     }
@@ -102,9 +108,16 @@ fn teach(dataset: &Path, teacher: &TeacherCache, tables: &[MissingTable]) -> Str
 
 /// A path as a shell takes it for one word.
 fn quoted(path: &Path) -> String {
-    let text = path.display().to_string();
+    word(&path.display().to_string())
+}
+
+fn word(text: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:,@%".contains(c);
-    if !text.is_empty() && text.chars().all(is_plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
+    if !text.is_empty() && text.chars().all(is_plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
 }
 
 #[cfg(test)]

@@ -54,6 +54,7 @@ impl TeacherWriter {
                 store,
                 identity: sorted(identity),
                 origin: None,
+                settings: BTreeMap::new(),
                 batch: plan,
                 splits: Vec::new(),
                 shards: Vec::new(),
@@ -79,6 +80,16 @@ impl TeacherWriter {
     pub fn from_origin(mut self, origin: Option<Origin>) -> Self {
         if origin.is_some() {
             self.cache.manifest.origin = origin;
+        }
+        self
+    }
+
+    /// Says what was said over what the teacher's folder says, with what is committed next; where nothing was, what is there
+    /// stays: its numbers are the same.
+    #[must_use]
+    pub fn with_settings(mut self, settings: BTreeMap<String, String>) -> Self {
+        if !settings.is_empty() {
+            self.cache.manifest.settings = settings;
         }
         self
     }

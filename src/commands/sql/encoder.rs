@@ -65,7 +65,12 @@ impl Encoder {
         Ok(Request {
             teacher: teacher.folder_name().to_owned(),
             model: model.place.clone(),
-            settings: model.settings.clone(),
+            // As it was taught, unless something else is said.
+            settings: if model.settings.is_empty() {
+                manifest.settings.clone().into_iter().collect()
+            } else {
+                model.settings.clone()
+            },
             compute,
             store: manifest.store,
             fingerprint: manifest.fingerprint.clone(),

@@ -162,7 +162,7 @@ pub fn teach(
 fn open_writer(dataset: &Dataset, job: &Job<'_>, options: &Options) -> Result<TeacherWriter> {
     let (identity, joint) = (job.teacher.identity.clone(), job.teacher.is_joint());
     let writer = TeacherWriter::open(dataset, job.name, joint, options.store, identity, options.batch)?;
-    let writer = writer.from_origin(job.teacher.origin.clone());
+    let writer = writer.from_origin(job.teacher.origin.clone()).with_settings(job.teacher.settings.clone());
     if options.find_batch && job.teacher.device().is_cuda() && writer.is_new() {
         return Ok(writer.with_batches(batches::find_plan(job.teacher, options.patches, options.tokens)?));
     }

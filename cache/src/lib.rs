@@ -25,6 +25,8 @@
 //! * A [`Reader`] of a [`Source`] takes rows of any shards ([`Reader::take`]) or shuffles all of them ([`Stream`]);
 //!   [`Ahead`] does any work on shards ahead of its user.
 //! * [`verify()`] checks every byte; [`Summary`] tells what is there from the manifests alone.
+//! * [`VectorScan`] hands over the vectors of whole shards row by row; [`WordTeachers`] and [`word_embeddings`] tell what
+//!   teachers say of words.
 //! * [`list_teachers`], [`remove_teacher`], [`copy_teacher`], [`compare_teachers`] and [`quarantine()`] manage whole caches.
 //! * [`export()`] writes a teacher's features in the layouts of other tools.
 //!

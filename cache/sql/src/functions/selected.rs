@@ -21,7 +21,7 @@ use retort_cache::{
 use retort_schemas::features::{self, EMBEDDING};
 use retort_schemas::manifest::Shard;
 use retort_schemas::runs::selection as seen;
-use retort_schemas::selection::{ALPHA, TAU, WORDS, probabilities, relevance, select_top};
+use retort_schemas::selection::{ALPHA, TAU, WORDS, probabilities, select_top};
 use retort_schemas::tables::{samples, texts};
 use retort_schemas::words::{Word, words};
 
@@ -29,6 +29,7 @@ use super::arguments::Arguments;
 use super::found::{Found, Search, blocking, fold};
 use super::nearest::COUNT;
 use super::rank::Place;
+use super::vectors::cosine;
 use crate::parts::Table;
 
 const USAGE: &str = "selected_words('sample_id' [, m])";
@@ -207,17 +208,17 @@ fn candidates(
     let wanted: BTreeSet<&str> = all.iter().flat_map(|(_, words)| words).map(|word| word.lower.as_str()).collect();
     let Some(semantic) = teachers.semantic else { return Ok(Vec::new()) };
     let isolated = word_embeddings(dataset, semantic, features::words::ISOLATED, &wanted)?;
-    let z_t = units(semantic, dataset, shard, features::texts::NAME, &rows)?;
+    let z_t = pooled(semantic, dataset, shard, features::texts::NAME, &rows)?;
     let visual = match teachers.visual {
         Some(teacher) => {
-            let z_v = units(teacher, dataset, shard, features::images::NAME, &[image])?;
+            let z_v = pooled(teacher, dataset, shard, features::images::NAME, &[image])?;
             let prompts = word_embeddings(dataset, teacher, features::words::PROMPT, &wanted)?;
             z_v.into_iter().next().map(|z_v| (z_v, prompts))
         }
         None => None,
     };
     let likeness = |embeddings: &HashMap<String, Vec<f32>>, words: &[Word], whole: &[f32]| -> Option<Vec<f32>> {
-        words.iter().map(|word| Some(relevance(&unit(embeddings.get(&word.lower)?), whole))).collect()
+        words.iter().map(|word| Some(relevance(embeddings.get(&word.lower)?, whole))).collect()
     };
     let of = |((text, words), z_t): ((&str, Vec<Word>), Vec<f32>)| {
         let words: Vec<Word> = words.into_iter().filter(|word| isolated.contains_key(&word.lower)).collect();
@@ -233,8 +234,8 @@ fn candidates(
     Ok(all.into_iter().zip(z_t).map(of).collect())
 }
 
-/// Pooled embeddings of some rows, each at length 1.
-fn units(
+/// Pooled embeddings of some rows.
+fn pooled(
     teacher: &TeacherCache,
     dataset: &Dataset,
     shard: &Shard,
@@ -242,14 +243,12 @@ fn units(
     rows: &[usize],
 ) -> retort_cache::Result<Vec<Vec<f32>>> {
     let batch = teacher.read_rows(dataset, shard, table, Columns::Named(&[EMBEDDING]), rows)?;
-    Ok(vectors::Rows::of(&batch, EMBEDDING)?.each().map(|vector| unit(&vector)).collect())
+    Ok(vectors::Rows::of(&batch, EMBEDDING)?.each().collect())
 }
 
-/// A vector at length 1; one of zeros stays.
-fn unit(vector: &[f32]) -> Vec<f32> {
-    let norm = vector.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
-    let scale = if norm > 0.0 { 1.0 / norm } else { 0.0 };
-    vector.iter().map(|x| (f64::from(*x) * scale) as f32).collect()
+/// Relevance of a word to an image or a text. What has no direction, as a missing image, is like nothing.
+fn relevance(word: &[f32], whole: &[f32]) -> f32 {
+    cosine(word, whole).unwrap_or(0.0) as f32
 }
 
 impl Search for SelectedWords {

@@ -65,7 +65,8 @@ def randomise(model, seed):
         if name == "logit_scale":
             continue
         parameter.copy_(0.2 * torch.randn(parameter.shape, generator=generator))
-        if "norm" in name.lower() and name.endswith("weight"):
+        # open_clip calls its norms ln_1, ln_final, ...
+        if ("norm" in name.lower() or ".ln_" in f".{name}") and name.endswith("weight"):
             parameter.add_(1.0)
     return model.eval()
 

@@ -12,7 +12,7 @@ from open_clip.tokenizer import SimpleTokenizer
 from open_clip.transform import PreprocessCfg, image_transform_v2
 
 from .clip import CLIP_TEXTS
-from .common import FEW_IMAGES, TINY_CLIP, fresh, open_images, write_json, write_tensors
+from .common import FEW_IMAGES, TINY_CLIP, fresh, open_images, randomise, write_json, write_tensors
 
 # Special tokens spelled out are some only for tokenizer.json: open_clip's tokenizer spells them otherwise.
 TEXTS = [text for text in CLIP_TEXTS if "<|" not in text]
@@ -28,19 +28,6 @@ def small_tokenizer(folder):
         with gzip.open(file.name, "wt", encoding="utf-8") as lines:
             lines.write("#version: 0.2\n" + "\n".join(" ".join(merge) for merge in merges))
         return SimpleTokenizer(bpe_path=file.name, context_length=LONGEST)
-
-
-@torch.no_grad()
-def randomise(model, seed):
-    """As the others', by the names that norms have here."""
-    generator = torch.Generator().manual_seed(seed)
-    for name, parameter in model.named_parameters():
-        if name == "logit_scale":
-            continue
-        parameter.copy_(0.2 * torch.randn(parameter.shape, generator=generator))
-        if ".ln_" in f".{name}" and name.endswith("weight"):
-            parameter.add_(1.0)
-    return model.eval()
 
 
 def pixels(**options):

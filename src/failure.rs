@@ -10,7 +10,8 @@ use anyhow::Error;
 /// The answer is no: damage found, too many rejects.
 pub const NO: u8 = 1;
 const FAILED: u8 = 2;
-const INTERRUPTED: u8 = 130;
+/// A stop was asked for.
+pub const INTERRUPTED: u8 = 130;
 
 /// Prints an error with its hint and gives its exit code.
 #[expect(clippy::print_stderr, reason = "this is where errors are printed")]
@@ -78,6 +79,7 @@ impl Known for Light {
         use retort_cache::Error::Interrupted;
         matches!(cause.downcast_ref(), Some(Interrupted))
             || matches!(cause.downcast_ref(), Some(retort_ingest::Error::Cache(Interrupted)))
+            || matches!(cause.downcast_ref(), Some(retort_sql::Error::Interrupted))
     }
 }
 
@@ -109,11 +111,16 @@ impl StdError for NoTorch {
     }
 }
 
+/// Whether a command ended because a stop was asked for.
+pub fn is_interrupt(error: &Error, known: &dyn Known) -> bool {
+    error.chain().any(|cause| known.is_interrupt(cause))
+}
+
 fn exit_code(error: &Error, known: &dyn Known) -> u8 {
+    if is_interrupt(error, known) {
+        return INTERRUPTED;
+    }
     for cause in error.chain() {
-        if known.is_interrupt(cause) {
-            return INTERRUPTED;
-        }
         if matches!(cause.downcast_ref(), Some(retort_ingest::Error::TooManyRejects { .. })) {
             return NO;
         }

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use retort_cache::{Interrupt, Progress};
 
+use crate::failure::INTERRUPTED;
+
 /// Between two status lines where there is no terminal, unless [`STATUS_KEY`] says otherwise.
 const STATUS_EVERY: Duration = Duration::from_secs(30);
 /// Environment variable: seconds between two status lines. A protocol sets it for its runs, whose progress it shows.
@@ -41,7 +43,7 @@ impl Terminal {
         // Without a handler Ctrl-C ends the process as ever; what is committed is kept either way.
         let _ = ctrlc::set_handler(move || {
             if request.requested() {
-                std::process::exit(130);
+                std::process::exit(INTERRUPTED.into());
             }
             request.request();
             if !quiet {

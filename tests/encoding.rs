@@ -295,6 +295,15 @@ fn one_process_encodes_a_whole_session_and_ends_with_it() -> Result {
 }
 
 #[test]
+fn what_encodes_may_see_ctrl_c_first() -> Result {
+    let beside = Beside::new(Some("read request; kill -INT $$"))?;
+    let ran = ran(&mut beside.asking(&Taught::new()?, "SELECT * FROM nearest('clip.images', 'a hat', 2)"))?;
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(130), "error: stopped before all was answered\n"));
+    beside.assert_gone();
+    Ok(())
+}
+
+#[test]
 fn ctrl_c_ends_what_encodes() -> Result {
     let taught = Taught::new()?;
     let beside = Beside::new(Some("exec sleep 60"))?;

@@ -1,9 +1,10 @@
 //! The shell of `retort sql`, through a terminal of its own.
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::tempdir;
 
 use crate::support::command::{VqaFiles, retort, text};
@@ -29,16 +30,7 @@ fn the_shell_completes_answers_complains_and_remembers() -> Result {
         ["\u{1b}[A\u{1b}[A\r", "x;y,2\r\n"],
         ["\\q\r", ""]
     ]);
-    let mut talk = Command::new("python3")
-        .arg(repository().join("tests/py/talk.py"))
-        .args([env!("CARGO_BIN_EXE_retort"), "sql", text(&dataset)])
-        .env("XDG_STATE_HOME", &state)
-        .stdin(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()?;
-    talk.stdin.take().ok_or("no stdin")?.write_all(conversation.to_string().as_bytes())?;
-    let ended = talk.wait_with_output()?;
-    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    talk(&dataset, &state, &conversation)?;
     let history = std::fs::read_to_string(state.join("retort/sql_history"))?;
     assert!(history.contains("SELECT labl FROM samples;"), "{history}");
     Ok(())
@@ -86,5 +78,63 @@ fn without_a_terminal_queries_are_read_from_stdin() -> Result {
     sql.stdin.take().ok_or("no stdin")?.write_all(b"SELECT count(*) AS n FROM images; SELECT 1 AS one;")?;
     let answered = sql.wait_with_output()?;
     assert_eq!(String::from_utf8(answered.stdout)?, "n\n5\n\none\n1\n");
+    Ok(())
+}
+
+#[test]
+fn ctrl_c_ends_an_answer_that_is_read() -> Result {
+    let folder = tempdir()?;
+    let dataset = folder.path().join("set");
+    VqaFiles::write(&folder.path().join("vqa"), 2)?.ingest(&dataset, "train")?;
+    let mut sql = Command::new(env!("CARGO_BIN_EXE_retort"))
+        .args(["sql", text(&dataset), "--format", "csv"])
+        .args(["-c", "SELECT value FROM generate_series(1, 1000000000000)"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let mut answer = BufReader::new(sql.stdout.take().ok_or("no stdout")?);
+    let mut line = String::new();
+    answer.read_line(&mut line)?;
+    assert_eq!(line, "value\n");
+    assert!(Command::new("kill").args(["-INT", &sql.id().to_string()]).status()?.success());
+    std::io::copy(&mut answer, &mut std::io::sink())?;
+    let ended = sql.wait_with_output()?;
+    assert_eq!(String::from_utf8(ended.stderr)?, "error: stopped before all was answered\n");
+    assert_eq!(ended.status.code(), Some(130));
+    Ok(())
+}
+
+#[test]
+fn ctrl_c_ends_an_answer_and_not_the_shell() -> Result {
+    let folder = tempdir()?;
+    let (dataset, state) = (folder.path().join("set"), folder.path().join("state"));
+    VqaFiles::write(&folder.path().join("vqa"), 2)?.ingest(&dataset, "train")?;
+    let endless = "SELECT value FROM generate_series(1, 1000000000000);\r";
+    talk(
+        &dataset,
+        &state,
+        &json!([
+            ["", "\\? tells what there is"],
+            [".format csv\r", ""],
+            [endless, "\n7\r\n", "stopped"],
+            [endless, "\n7\r\n", "stopped"],
+            ["SELECT 6 * 7 AS n;\r", "n\r\n42\r\n"],
+            ["\\q\r", ""]
+        ]),
+    )
+}
+
+/// Has a conversation with the shell, in which all that is expected must come.
+fn talk(dataset: &Path, state: &Path, conversation: &Value) -> Result {
+    let mut talk = Command::new("python3")
+        .arg(repository().join("tests/py/talk.py"))
+        .args([env!("CARGO_BIN_EXE_retort"), "sql", text(dataset)])
+        .env("XDG_STATE_HOME", state)
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    talk.stdin.take().ok_or("no stdin")?.write_all(conversation.to_string().as_bytes())?;
+    let ended = talk.wait_with_output()?;
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
     Ok(())
 }

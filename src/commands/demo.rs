@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use retort_cache::{create_folder, write_atomic};
 
 use crate::cli::Demo;
+use crate::failure::INTERRUPTED;
 use crate::progress::Terminal;
 
 const RECIPE: &str = include_str!("../../trainer/recipes/easy-vqa-vilt-tiny.toml");
@@ -127,7 +128,7 @@ impl Shell<'_> {
         match status.code() {
             Some(0) => Ok(()),
             // Ctrl-C reaches the command too, which has said what it kept.
-            Some(130) => Err(retort_cache::Error::Interrupted.into()),
+            Some(code) if code == i32::from(INTERRUPTED) => Err(retort_cache::Error::Interrupted.into()),
             Some(code) => bail!("this command ended with exit code {code}: retort {line}"),
             None => bail!("this command was killed: retort {line}"),
         }

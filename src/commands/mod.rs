@@ -20,17 +20,19 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use crate::cli::Command;
+use crate::cli::{Cli, Command};
 use crate::progress::Terminal;
 
 /// Runs a command.
 ///
 /// # Errors
 /// Those of the crates; [`crate::failure::report`] prints them.
-pub fn run(command: Command, terminal: &Terminal) -> Result<ExitCode> {
-    match command {
-        Command::Ingest(source) => ingest::run(*source, terminal),
-        Command::Shift(kind) => shift::run(kind, terminal),
+pub fn run(cli: Cli) -> Result<ExitCode> {
+    // Takes over Ctrl-C, which ends as ever what has nothing to finish first.
+    let terminal = || Terminal::new(cli.quiet);
+    match cli.command {
+        Command::Ingest(source) => ingest::run(*source, &terminal()),
+        Command::Shift(kind) => shift::run(kind, &terminal()),
         #[cfg(feature = "torch")]
         Command::Teach(_)
         | Command::Train(_)
@@ -38,15 +40,15 @@ pub fn run(command: Command, terminal: &Terminal) -> Result<ExitCode> {
         | Command::Probe(_)
         | Command::Protocol(_)
         | Command::Encode(_) => compute::run(),
-        Command::Convert(options) => convert::run(&options, terminal),
+        Command::Convert(options) => convert::run(&options, &terminal()),
         Command::Summary(options) => summary::run(&options),
-        Command::Verify(options) => verify::run(&options, terminal),
-        Command::Cache(command) => cache::run(&command, terminal),
-        Command::Export(options) => export::run(&options, terminal),
-        Command::Sql(options) => sql::run(&options, terminal),
-        Command::Report(options) => report::run(&options, terminal),
+        Command::Verify(options) => verify::run(&options, &terminal()),
+        Command::Cache(command) => cache::run(&command, &terminal()),
+        Command::Export(options) => export::run(&options, &terminal()),
+        Command::Sql(options) => sql::run(&options),
+        Command::Report(options) => report::run(&options, &terminal()),
         #[cfg(feature = "torch")]
-        Command::Demo(options) => demo::run(&options, terminal),
+        Command::Demo(options) => demo::run(&options, &terminal()),
     }
 }
 

@@ -83,6 +83,9 @@ pub enum Error {
         /// What to do next.
         hint: Option<String>,
     },
+    /// A stop was asked for.
+    #[error("stopped before all was answered")]
+    Interrupted,
     /// DataFusion could not understand or answer the query. Its message is this error's message, not a cause of it.
     #[error("{}", plain(.0))]
     Query(Box<DataFusionError>),
@@ -168,7 +171,12 @@ impl Error {
 
 impl From<DataFusionError> for Error {
     fn from(error: DataFusionError) -> Self {
-        Self::Query(Box::new(error))
+        match error.find_root() {
+            DataFusionError::External(root) if matches!(root.downcast_ref(), Some(Self::Interrupted)) => {
+                Self::Interrupted
+            }
+            _ => Self::Query(Box::new(error)),
+        }
     }
 }
 

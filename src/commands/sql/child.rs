@@ -1,6 +1,7 @@
 //! A `retort-torch encode` at work: ended with whoever holds it.
 
 use std::io::{self, BufRead, BufReader, Read};
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{self, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
@@ -13,6 +14,8 @@ use crate::failure::NoTorch;
 
 /// Bytes that are kept of what it complains about.
 const COMPLAINTS: usize = 4096;
+/// Number of the signal that a terminal's Ctrl-C sends.
+const SIGINT: i32 = 2;
 /// Longest from its last words to its end.
 const LEAVING: Duration = Duration::from_secs(2);
 
@@ -73,6 +76,8 @@ impl Child {
     /// Says how it ended: it no longer reads or writes.
     fn ended(&mut self) -> Problem {
         let how = match self.status() {
+            // It may be seen here before our own signal is.
+            Some(status) if status.signal() == Some(SIGINT) => return Problem::Interrupted,
             Some(status) => status.to_string(),
             None => "it hangs".to_owned(),
         };

@@ -112,22 +112,29 @@ impl QueryEncoder for Encoder {
         table: &str,
         query: &str,
     ) -> Result<Vec<f32>, Box<dyn StdError + Send + Sync>> {
-        self.vector(teacher, table, query).map_err(|Problem { words, hint }| {
-            Error::NotEncoded { query: query.to_owned(), problem: words, hint }.into()
+        self.vector(teacher, table, query).map_err(|problem| match problem {
+            Problem::Fault { words, hint } => {
+                Error::NotEncoded { query: query.to_owned(), problem: words, hint }.into()
+            }
+            Problem::Interrupted => Error::Interrupted.into(),
         })
     }
 }
 
 /// Why there is no vector, and what to do next.
 #[derive(Debug)]
-pub(super) struct Problem {
-    words: String,
-    hint: Option<String>,
+pub(super) enum Problem {
+    Fault {
+        words: String,
+        hint: Option<String>,
+    },
+    /// Ctrl-C, which the terminal sends to what encodes as well.
+    Interrupted,
 }
 
 impl Problem {
     pub(super) const fn new(words: String, hint: Option<String>) -> Self {
-        Self { words, hint }
+        Self::Fault { words, hint }
     }
 }
 

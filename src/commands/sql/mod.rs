@@ -1,5 +1,6 @@
 //! `retort sql`: queries from the command line, a file or stdin; a shell where there is somebody to type.
 
+mod answers;
 #[cfg(feature = "torch")]
 mod child;
 mod completion;
@@ -15,12 +16,12 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use retort_sql::{Format, Options, SessionContext, open_with, run_blocking};
+use retort_sql::{Format, Options, SessionContext, open_with};
 
+use self::answers::Answers;
 use crate::cli::Sql;
-use crate::progress::Terminal;
 
-pub fn run(options: &Sql, terminal: &Terminal) -> Result<ExitCode> {
+pub fn run(options: &Sql) -> Result<ExitCode> {
     let format: Format = options.format.parse()?;
     let query = match (&options.query, &options.file) {
         (Some(query), _) => query.clone(),
@@ -33,12 +34,7 @@ pub fn run(options: &Sql, terminal: &Terminal) -> Result<ExitCode> {
     };
     let context = open(options, format)?;
     let mut out = BufWriter::new(std::io::stdout());
-    let answered = run_blocking(&context, &query, format, &mut out);
-    if answered.is_err() {
-        // Ctrl-C ends what encodes, too: that is no fault.
-        terminal.interrupt().check()?;
-    }
-    answered?;
+    Answers::new()?.write(&context, &query, format, &mut out)?;
     skipped::tell(&context);
     Ok(ExitCode::SUCCESS)
 }

@@ -2,17 +2,15 @@
 
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::pin::pin;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
-use futures::future::{Either, select};
+use anyhow::{Context, Error, Result};
 use retort_sql::{Format, Names, SessionContext};
 use rustyline::error::ReadlineError;
 use rustyline::history::DefaultHistory;
 use rustyline::{CompletionType, Config, Editor};
-use tokio::runtime::{Builder, Runtime};
 
+use super::answers::Answers;
 use super::completion::Typing;
 use super::input::{HELP, Input};
 use super::skipped;
@@ -24,7 +22,7 @@ const PROMPT: &str = "retort> ";
 struct Shell<'c> {
     context: &'c SessionContext,
     names: Names,
-    runtime: Runtime,
+    answers: Answers,
     format: Format,
     timing: bool,
 }
@@ -34,9 +32,8 @@ struct Shell<'c> {
 /// # Errors
 /// If the terminal cannot be read, or a file of the folder is damaged; a query that fails is told, and the shell goes on.
 pub(super) fn run(context: &SessionContext, folder: &Path, format: Format) -> Result<()> {
-    let runtime =
-        Builder::new_multi_thread().enable_all().build().context("cannot start the threads that answer queries")?;
-    let names = runtime.block_on(Names::of(context))?;
+    let answers = Answers::new()?;
+    let names = answers.names(context)?;
     let config = Config::builder().completion_type(CompletionType::List).max_history_size(10_000)?.build();
     let mut editor: Editor<Typing, DefaultHistory> = Editor::with_config(config)?;
     editor.set_helper(Some(Typing::new(names.clone())));
@@ -45,7 +42,7 @@ pub(super) fn run(context: &SessionContext, folder: &Path, format: Format) -> Re
         // The first time there is none.
         let _ = editor.load_history(file);
     }
-    let mut shell = Shell { context, names, runtime, format, timing: false };
+    let mut shell = Shell { context, names, answers, format, timing: false };
     shell.tell(&format!(
         "{}: {} tables. \\? tells what there is, \\q leaves.\n",
         folder.display(),
@@ -92,7 +89,7 @@ impl Shell<'_> {
                     self.tell("Parquet is no text: give -c and --format parquet, with stdout in a file.\n")?
                 }
                 Ok(format) => self.format = format,
-                Err(error) => self.complain(error),
+                Err(error) => self.complain(&Error::from(error)),
             },
             Input::Help => self.tell(HELP)?,
             Input::Unknown(text) => self.tell(&format!("There is no command {text}.\n{HELP}"))?,
@@ -106,24 +103,18 @@ impl Shell<'_> {
     fn answer(&self, queries: &str) {
         let began = Instant::now();
         let mut out = BufWriter::new(std::io::stdout());
-        let outcome = self.runtime.block_on(async {
-            let answered = pin!(retort_sql::run(self.context, queries, self.format, &mut out));
-            match select(answered, pin!(tokio::signal::ctrl_c())).await {
-                Either::Left((answered, _)) => answered.map(|()| true),
-                Either::Right(_) => Ok(false),
-            }
-        });
+        let answered = self.answers.write(self.context, queries, self.format, &mut out);
         skipped::tell(self.context);
-        match outcome {
-            Ok(true) if self.timing => self.say(&format!("{:.3} s", began.elapsed().as_secs_f64())),
-            Ok(true) => {}
-            Ok(false) => self.say("stopped"),
-            Err(error) => self.complain(error),
+        match answered {
+            Ok(()) if self.timing => self.say(&format!("{:.3} s", began.elapsed().as_secs_f64())),
+            Ok(()) => {}
+            Err(error) if failure::is_interrupt(&error, &Light) => self.say("stopped"),
+            Err(error) => self.complain(&error),
         }
     }
 
-    fn complain(&self, error: retort_sql::Error) {
-        failure::report(&error.into(), &Light);
+    fn complain(&self, error: &Error) {
+        failure::report(error, &Light);
     }
 
     fn tables(&self) -> String {

@@ -38,7 +38,7 @@ pub trait QueryEncoder: fmt::Debug + Send + Sync {
     /// cosine: its length does not matter. Called on a thread that may block.
     ///
     /// # Errors
-    /// Why there is none, in words for whoever asked; best an [`crate::Error::NotEncoded`].
+    /// Why there is none, in words for whoever asked; best an [`crate::Error::NotEncoded`], or [`crate::Error::Interrupted`].
     fn encode(
         &self,
         teacher: &TeacherCache,

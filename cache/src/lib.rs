@@ -61,6 +61,7 @@ mod stream;
 mod summary;
 mod table;
 mod teacher;
+mod vector;
 pub mod vectors;
 mod verify;
 mod words;
@@ -89,6 +90,7 @@ pub use summary::{
     TeacherSummary, VectorSummary,
 };
 pub use teacher::{TeacherCache, TeacherWriter, fingerprint, teachers_of};
+pub use vector::StoredVector;
 pub use verify::{Damage, Verification, verify};
 pub use words::{WordTeachers, names_object, word_embeddings};
 pub use write::{write_plain_table, write_table};

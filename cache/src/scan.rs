@@ -1,8 +1,8 @@
 //! The vectors of whole shards, handed over page by page while they are in a core's cache.
 //!
 //! ```text
-//! page of `embedding` --> read, checked --> decompressed, if it is --> rows that are wanted --> floats --> use_vector(row, floats)
-//!                                                                          scales, read before --^
+//! page of `embedding` --> read, checked --> decompressed, if it is --> rows that are wanted --> use_vector(row, vector)
+//!                                                               scales, read before --^
 //! ```
 
 use std::fmt;
@@ -14,13 +14,12 @@ use retort_schemas::{Layout, SCALE_KEY};
 
 use crate::pages::{PageReader, Plain};
 use crate::table::Table;
-use crate::{Columns, Dataset, Error, Result, TeacherCache, codes, vectors};
+use crate::{Columns, Dataset, Error, Result, StoredVector, TeacherCache, vectors};
 
 /// Scans vectors, in memory that is used again from shard to shard.
 pub struct VectorScan {
     pages: PageReader,
     scales: Vec<f32>,
-    floats: Vec<f32>,
 }
 
 impl fmt::Debug for VectorScan {
@@ -35,11 +34,11 @@ impl VectorScan {
     /// # Errors
     /// [`Error::Io`] if there is no memory to decompress in.
     pub fn new() -> Result<Self> {
-        Ok(Self { pages: PageReader::new()?, scales: Vec::new(), floats: Vec::new() })
+        Ok(Self { pages: PageReader::new()?, scales: Vec::new() })
     }
 
     /// Hands over the vectors of a column of one vector a row, in the order of the rows: each row that is `wanted`, and
-    /// its floats, `[width]`. Every page is checked before it is used, wanted or not; what was handed over before a
+    /// its vector as stored. Every page is checked before it is used, wanted or not; what was handed over before a
     /// damaged page is of use all the same. That the rows are the data set's is told by the manifests.
     ///
     /// # Errors
@@ -51,7 +50,7 @@ impl VectorScan {
         shard: &Shard,
         (table, column): (&str, &str),
         wanted: impl Fn(usize) -> bool,
-        mut use_vector: impl FnMut(usize, &[f32]),
+        mut use_vector: impl FnMut(usize, StoredVector<'_>),
     ) -> Result<()> {
         let file = teacher.open_table(dataset, shard, table)?;
         let Ok((plain, layout)) = Plain::of(&file, column).and_then(|plain| Ok((plain, layout_of(&file, column)?)))
@@ -59,31 +58,21 @@ impl VectorScan {
             // Files of older versions.
             let batch = teacher.read_columns(dataset, shard, table, Columns::Named(&[column]))?;
             let rows = vectors::Rows::of(&batch, column)?;
-            self.floats.resize(rows.width(), 0.0);
-            for row in (0..rows.len()).filter(|row| wanted(*row)) {
-                rows.decode(row..row + 1, &mut self.floats);
-                use_vector(row, &self.floats);
-            }
+            (0..rows.len()).filter(|row| wanted(*row)).for_each(|row| use_vector(row, rows.vector(row)));
             return Ok(());
         };
         if let Layout::Codes { .. } = layout {
             self.read_scales(&file, column)?;
         }
-        let Self { pages, scales, floats } = self;
-        let width = layout.width();
-        // One row at a time, which stays where a core is fastest, and none that nobody wants.
-        floats.resize(width, 0.0);
+        let Self { pages, scales } = self;
         pages.each(&file, plain, |rows, bytes| {
             let vectors = rows.zip(bytes.chunks_exact(layout.bytes().max(1)));
             for (row, bytes) in vectors.filter(|(row, _)| wanted(*row)) {
-                match layout {
-                    Layout::Floats(vector) => vectors::decode_into(vector.dtype, bytes, floats),
-                    Layout::Codes { code, .. } => {
-                        let scale = scales.get(row..row + 1).ok_or("has more rows than there are scales")?;
-                        codes::decode_into(code, bytes, scale, width, floats);
-                    }
-                }
-                use_vector(row, floats);
+                let scale = match layout {
+                    Layout::Floats(_) => 1.0,
+                    Layout::Codes { .. } => *scales.get(row).ok_or("has more rows than there are scales")?,
+                };
+                use_vector(row, StoredVector::new(layout, bytes, scale));
             }
             Ok(())
         })
@@ -93,7 +82,7 @@ impl VectorScan {
     fn read_scales(&mut self, file: &Arc<Table>, column: &str) -> Result<()> {
         let scale = field_of(file.metadata().schema(), column)?.metadata().get(SCALE_KEY).cloned().unwrap_or_default();
         let plain = Plain::of(file, &scale)?;
-        let Self { pages, scales, .. } = self;
+        let Self { pages, scales } = self;
         scales.clear();
         pages.each(file, plain, |_, bytes| {
             scales.extend(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])));

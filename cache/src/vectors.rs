@@ -14,7 +14,7 @@ use half::{bf16, f16};
 use retort_schemas::{Dtype, Layout, SCALE_KEY, Store, VectorType, WORST_COSINE_KEY};
 
 use crate::write::ROW_GROUP_ROWS;
-use crate::{Error, Result, codes, halves};
+use crate::{Error, Result, StoredVector, codes, halves};
 
 /// A vector, or a list of vectors, a row: the vectors, and with codes their scales.
 #[derive(Debug, Clone)]
@@ -195,6 +195,13 @@ impl Rows {
     pub fn of_row(&self, row: usize) -> Range<usize> {
         let offset = |at: usize| self.offsets.as_ref().and_then(|all| all.get(at)).map_or(0, |offset| *offset as usize);
         if self.offsets.is_some() { offset(row)..offset(row + 1) } else { row..row + 1 }
+    }
+
+    /// One of the vectors, as stored.
+    pub fn vector(&self, vector: usize) -> StoredVector<'_> {
+        // Floats have none.
+        let scale = self.scales.as_ref().map_or(1.0, |scales| scales.value(vector));
+        StoredVector::new(self.layout, self.bytes(&(vector..vector + 1)), scale)
     }
 
     /// Decodes vectors into `out`, which has room for `[vectors, width]`.

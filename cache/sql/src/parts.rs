@@ -20,8 +20,10 @@ use retort_schemas::manifest::Shard;
 use crate::columns::{shown_by_name, shown_field};
 use crate::skipped::{Skipped, Skips, is_damage};
 
-/// Rows a batch where a row holds many vectors: decoded, a text's tokens are a thousand times larger than a label.
-const ROWS_OF_TOKENS: usize = 512;
+/// Bytes of a batch's floats, about: memory of that size is used again from batch to batch, and not asked for each time.
+const BATCH_BYTES: usize = 1 << 19;
+/// Vectors that a row of many is taken to hold, as a text's tokens.
+const TOKENS: usize = 16;
 
 /// Columns that are not in the file: they follow from where a row lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +82,15 @@ impl Source {
             }
             Self::Dataset { .. } | Self::Run { .. } => Ok(None),
         }
+    }
+}
+
+/// Floats of a row of such a column, about.
+fn floats_of(column: &DataType) -> usize {
+    match column {
+        DataType::FixedSizeList(_, width) => usize::try_from(*width).unwrap_or(0),
+        DataType::List(item) => TOKENS * floats_of(item.data_type()),
+        _ => 0,
     }
 }
 
@@ -177,13 +188,10 @@ impl Table {
         Self { name, schema, stored, virtuals, parts, stored_schema, skips }
     }
 
-    /// Rows a batch, at most `wanted`.
-    pub(crate) fn batch_rows(&self, wanted: usize) -> usize {
-        let many = |field: &Arc<Field>| match field.data_type() {
-            DataType::List(item) => matches!(item.data_type(), DataType::FixedSizeList(..)),
-            _ => false,
-        };
-        if self.schema.fields().iter().any(many) { wanted.clamp(1, ROWS_OF_TOKENS) } else { wanted.max(1) }
+    /// Rows a batch of some columns, at most `wanted`: so many that their floats stay in a core's cache.
+    pub(crate) fn batch_rows(&self, columns: &[usize], wanted: usize) -> usize {
+        let floats = columns.iter().map(|column| floats_of(self.schema.field(*column).data_type())).sum::<usize>();
+        wanted.min(BATCH_BYTES / (floats * size_of::<f32>()).max(1)).max(1)
     }
 
     /// Rows of some parts, where the manifests tell.
@@ -199,9 +207,14 @@ impl Table {
         }
     }
 
+    /// Whether a column is in the files.
+    pub(crate) fn is_stored(&self, column: usize) -> bool {
+        column < self.stored
+    }
+
     /// Whether none of some columns is in the files.
     pub(crate) fn all_virtual(&self, columns: &[usize]) -> bool {
-        columns.iter().all(|column| *column >= self.stored)
+        columns.iter().all(|column| !self.is_stored(*column))
     }
 
     /// Whether a part may turn out to have no rows because it is damaged.
@@ -212,7 +225,7 @@ impl Table {
     /// Reads those of some columns that are in a part's file, checked, as they are stored. A damaged part has no rows if it
     /// may be skipped.
     pub(crate) fn read(&self, part: usize, columns: &[usize]) -> Result<RecordBatch> {
-        let stored = columns.iter().filter(|column| **column < self.stored);
+        let stored = columns.iter().filter(|column| self.is_stored(**column));
         let names: Vec<&str> = stored.map(|column| self.schema.field(*column).name().as_str()).collect();
         match (self.parts[part].source.read(&names), &self.skips) {
             (Err(error), Some(skips)) if is_damage(&error) => {
@@ -239,6 +252,20 @@ impl Table {
         schema: &SchemaRef,
         rows: Range<usize>,
     ) -> Result<RecordBatch> {
+        let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+        let columns = self.shown_columns(part, stored, columns, schema, rows)?;
+        Ok(RecordBatch::try_new_with_options(schema.clone(), columns, &options)?)
+    }
+
+    /// As [`Table::shown`], to have more columns behind them, which `schema` may have too.
+    pub(crate) fn shown_columns(
+        &self,
+        part: usize,
+        stored: Option<&RecordBatch>,
+        columns: &[usize],
+        schema: &SchemaRef,
+        rows: Range<usize>,
+    ) -> Result<Vec<ArrayRef>> {
         let count = rows.len();
         let stored = stored.map(|batch| batch.slice(rows.start, count));
         let column = |field: &Arc<Field>, column: &usize| match column.checked_sub(self.stored) {
@@ -254,10 +281,7 @@ impl Table {
                 }),
             },
         };
-        let columns: Result<Vec<ArrayRef>> =
-            schema.fields().iter().zip(columns).map(|(field, at)| column(field, at)).collect();
-        let options = RecordBatchOptions::new().with_row_count(Some(count));
-        Ok(RecordBatch::try_new_with_options(schema.clone(), columns?, &options)?)
+        schema.fields().iter().zip(columns).map(|(field, at)| column(field, at)).collect()
     }
 
     fn virtual_column(&self, column: Virtual, part: usize, rows: Range<usize>) -> ArrayRef {

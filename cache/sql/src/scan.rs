@@ -13,8 +13,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::array::{Array, ArrayRef, Float64Array, RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{Fields, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::runtime::SpawnedTask;
@@ -26,6 +26,7 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_expr::EquivalenceProperties;
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::statistics::StatisticsArgs;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
@@ -33,6 +34,7 @@ use datafusion::physical_plan::{
 };
 use futures::{StreamExt, TryStreamExt, stream};
 
+use crate::functions::{Pushed, StoredCall, values};
 use crate::parts::{Part, Table, Virtual};
 use crate::skipped::Skips;
 
@@ -96,7 +98,31 @@ impl TableProvider for ShardTable {
             });
         }
         let projection = projection.cloned().unwrap_or_else(|| (0..table.schema.fields().len()).collect());
-        Ok(Arc::new(ShardScan::new(table.clone(), projection, parts, state.config().target_partitions(), limit)?))
+        let columns = ScanColumns { stored: projection.into(), calls: Arc::default() };
+        let partitions = partitions(&parts, state.config().target_partitions());
+        Ok(Arc::new(ShardScan::new(table.clone(), columns, partitions, limit)?))
+    }
+}
+
+/// Parts by partition: neighbours stay together, so that a partition's rows are in shard order.
+fn partitions(parts: &[usize], most: usize) -> Vec<Vec<usize>> {
+    let each = parts.len().div_ceil(most.max(1)).max(1);
+    if parts.is_empty() { vec![Vec::new()] } else { parts.chunks(each).map(<[usize]>::to_vec).collect() }
+}
+
+/// What a scan gives: columns of the table, and behind them what functions make of vectors.
+#[derive(Debug, Clone)]
+struct ScanColumns {
+    /// By their places in the table, virtual ones too.
+    stored: Arc<[usize]>,
+    calls: Arc<[StoredCall]>,
+}
+
+impl ScanColumns {
+    fn schema(&self, table: &Table) -> Result<SchemaRef> {
+        let stored = table.schema.project(&self.stored)?;
+        let calls = self.calls.iter().map(|call| Arc::new(call.field(table)));
+        Ok(Arc::new(Schema::new(stored.fields().iter().cloned().chain(calls).collect::<Fields>())))
     }
 }
 
@@ -104,33 +130,21 @@ impl TableProvider for ShardTable {
 #[derive(Debug)]
 struct ShardScan {
     table: Arc<Table>,
-    projection: Arc<[usize]>,
-    /// Parts by partition: neighbours stay together, so that a partition's rows are in shard order.
+    columns: ScanColumns,
     partitions: Vec<Vec<usize>>,
     limit: Option<usize>,
     properties: Arc<PlanProperties>,
 }
 
 impl ShardScan {
-    fn new(
-        table: Arc<Table>,
-        projection: Vec<usize>,
-        parts: Vec<usize>,
-        most_partitions: usize,
-        limit: Option<usize>,
-    ) -> Result<Self> {
-        let each = parts.len().div_ceil(most_partitions.max(1)).max(1);
-        let mut partitions: Vec<Vec<usize>> = parts.chunks(each).map(<[usize]>::to_vec).collect();
-        if partitions.is_empty() {
-            partitions.push(Vec::new());
-        }
+    fn new(table: Arc<Table>, columns: ScanColumns, partitions: Vec<Vec<usize>>, limit: Option<usize>) -> Result<Self> {
         let properties = PlanProperties::new(
-            EquivalenceProperties::new(Arc::new(table.schema.project(&projection)?)),
+            EquivalenceProperties::new(columns.schema(&table)?),
             Partitioning::UnknownPartitioning(partitions.len()),
             EmissionType::Incremental,
             Boundedness::Bounded,
         );
-        Ok(Self { table, projection: projection.into(), partitions, limit, properties: Arc::new(properties) })
+        Ok(Self { table, columns, partitions, limit, properties: Arc::new(properties) })
     }
 }
 
@@ -171,6 +185,17 @@ impl ExecutionPlan for ShardScan {
         if children.is_empty() { Ok(self) } else { internal_err!("a scan has no inputs") }
     }
 
+    /// Takes over what functions make of vectors.
+    fn try_swapping_with_projection(&self, projection: &ProjectionExec) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        if !self.columns.calls.is_empty() {
+            return Ok(None);
+        }
+        let Some(pushed) = Pushed::of(projection.expr(), &self.table, &self.columns.stored)? else { return Ok(None) };
+        let columns = ScanColumns { stored: pushed.columns.into(), calls: pushed.calls.into() };
+        let scan = Self::new(self.table.clone(), columns, self.partitions.clone(), self.limit)?;
+        Ok(Some(Arc::new(ProjectionExec::try_new(pushed.exprs, Arc::new(scan))?)))
+    }
+
     fn statistics_from_inputs(&self, _: &[Arc<Statistics>], of: &StatisticsArgs) -> Result<Arc<Statistics>> {
         let rows = match of.partition() {
             Some(partition) => self.table.rows(self.partitions.get(partition).into_iter().flatten().copied()),
@@ -186,15 +211,11 @@ impl ExecutionPlan for ShardScan {
             return internal_err!("there is no partition {partition}");
         };
         let batch_size = context.session_config().batch_size().min(self.limit.unwrap_or(usize::MAX));
-        let rows = self.table.batch_rows(batch_size);
+        let rows = self.table.batch_rows(&self.columns.stored, batch_size);
         let schema = self.schema();
         let held = MemoryConsumer::new(format!("ShardScan of {}", self.table.name)).register(context.memory_pool());
-        let reader = PartReader {
-            table: self.table.clone(),
-            projection: self.projection.clone(),
-            schema: schema.clone(),
-            held: Arc::new(held),
-        };
+        let (table, columns) = (self.table.clone(), self.columns.clone());
+        let reader = PartReader { table, columns, schema: schema.clone(), held: Arc::new(held) };
         let batches = stream::iter(parts)
             .then(move |part| reader.clone().read(part))
             .map_ok(move |part| stream::iter(part.batches(rows)))
@@ -207,7 +228,7 @@ impl ExecutionPlan for ShardScan {
 #[derive(Clone)]
 struct PartReader {
     table: Arc<Table>,
-    projection: Arc<[usize]>,
+    columns: ScanColumns,
     schema: SchemaRef,
     /// What a part takes while it is in memory.
     held: Arc<MemoryReservation>,
@@ -215,19 +236,32 @@ struct PartReader {
 
 impl PartReader {
     async fn read(self, part: usize) -> Result<ReadPart> {
-        if self.table.all_virtual(&self.projection)
+        let nothing_stored = self.table.all_virtual(&self.columns.stored);
+        if nothing_stored
+            && self.columns.calls.is_empty()
             && let Some(rows) = self.table.parts[part].rows
         {
             // Nothing in the file is asked for.
-            return Ok(ReadPart { held: self.held.new_empty(), reader: self, part, stored: None, rows });
+            return Ok(ReadPart {
+                held: self.held.new_empty(),
+                reader: self,
+                part,
+                stored: None,
+                values: vec![],
+                rows,
+            });
         }
         let read = move || {
-            let stored = self.table.read(part, &self.projection)?;
-            let rows = stored.num_rows();
+            let values = values(&self.columns.calls, &self.table, part)?;
+            let read = || self.table.read(part, &self.columns.stored);
+            let stored = (!nothing_stored || values.is_empty()).then(read).transpose()?;
+            // One that is damaged and skipped has none, by whichever was read.
+            let rows = stored.iter().map(RecordBatch::num_rows).chain(values.iter().map(Array::len)).min();
             // Counted and not asked for, so that a sort that holds much makes room for the next shard by spilling.
             let held = self.held.new_empty();
-            held.grow(stored.get_array_memory_size());
-            Ok(ReadPart { held, reader: self, part, stored: Some(stored), rows })
+            held.grow(stored.as_ref().map_or(0, RecordBatch::get_array_memory_size));
+            held.grow(values.iter().map(Array::get_array_memory_size).sum());
+            Ok(ReadPart { held, reader: self, part, stored, values, rows: rows.unwrap_or(0) })
         };
         // Reading and checking block, so they get threads of their own; other partitions go on meanwhile.
         SpawnedTask::spawn_blocking(read).await.map_err(|error| DataFusionError::External(Box::new(error)))?
@@ -241,17 +275,23 @@ struct ReadPart {
     reader: PartReader,
     part: usize,
     stored: Option<RecordBatch>,
+    /// Of each call, one a row.
+    values: Vec<Float64Array>,
     rows: usize,
 }
 
 impl ReadPart {
     /// Its rows as SQL shows them, some at a time, each made when it is asked for.
     fn batches(self, rows: usize) -> impl Iterator<Item = Result<RecordBatch>> {
-        let PartReader { table, projection, schema, .. } = self.reader;
+        let PartReader { table, columns, schema, .. } = self.reader;
         (0..self.rows).step_by(rows).map(move |from| {
             let _counted = &self.held;
             let rows = from..(from + rows).min(self.rows);
-            table.shown(self.part, self.stored.as_ref(), &projection, &schema, rows)
+            let (stored, columns) = (self.stored.as_ref(), &columns.stored);
+            let mut shown = table.shown_columns(self.part, stored, columns, &schema, rows.clone())?;
+            shown.extend(self.values.iter().map(|values| Arc::new(values.slice(rows.start, rows.len())) as ArrayRef));
+            let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+            Ok(RecordBatch::try_new_with_options(schema.clone(), shown, &options)?)
         })
     }
 }

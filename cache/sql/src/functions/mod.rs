@@ -13,6 +13,7 @@ mod rank;
 mod scalar;
 mod selected;
 mod sieve;
+mod stored;
 mod vector_table;
 mod vectors;
 
@@ -22,6 +23,7 @@ use datafusion::catalog::TableFunctionImpl;
 use datafusion::execution::context::SessionContext;
 
 pub use nearest::QueryEncoder;
+pub(crate) use stored::{Pushed, StoredCall, values};
 
 /// Makes all of them known to a context whose catalog is [`crate::catalog::Schemas`].
 pub(crate) fn register(context: &SessionContext, encoder: Option<Arc<dyn QueryEncoder>>) {

@@ -4,8 +4,8 @@
 //! query --> a vector ---+
 //!                       v
 //! parts that can pass the filter, in partitions:
-//!     page, checked --> floats --> bounds, in single precision --> cosines of what is left --> heap of k --+--> merged
-//!     ...                                                                                      heap of k --+
+//!     page, checked --> bounds, of what is stored --> what is left as floats --> cosines --> heap of k --+--> merged
+//!     ...                                                                                    heap of k --+
 //! ```
 
 use std::error::Error as StdError;
@@ -161,7 +161,7 @@ impl Nearest {
     /// Offers the rows of a part to the best.
     fn search(&self, query: &[f32], part: usize, scan: &mut Option<VectorScan>, best: &mut Best) -> Result<()> {
         let Some(query) = Direction::of(query) else { return Ok(()) };
-        let sieve = Sieve::of(query.floats());
+        let (mut sieve, mut floats) = (Sieve::of(query.floats()), Vec::new());
         let passing = self.filter.as_ref().map(|filter| filter.passing(part)).transpose()?;
         let passes = |row: usize| {
             let known = |passing: &BooleanArray| row < passing.len() && passing.is_valid(row) && passing.value(row);
@@ -171,7 +171,7 @@ impl Nearest {
             if best.least().is_some_and(|least| sieve.at_most(vector) < least) {
                 return;
             }
-            if let Some(score) = query.cosine(vector) {
+            if let Some(score) = query.cosine(vector.decode(&mut floats)) {
                 best.offer(Hit { score, place: Place::new(part, row) });
             }
         })

@@ -47,12 +47,13 @@ struct Outliers {
 impl Outliers {
     /// The sum of the directions of a part's rows, and how many rows have one.
     fn directions(&self, part: usize, scan: &mut Option<VectorScan>) -> Result<(Vec<f64>, u64)> {
-        let (mut total, mut count) = (vec![0.0; self.vectors.width], 0);
+        let (mut total, mut count, mut floats) = (vec![0.0; self.vectors.width], 0, Vec::new());
         self.vectors.scan(
             part,
             scan,
             |_| true,
             |_, vector| {
+                let vector = vector.decode(&mut floats);
                 let norm = sum(vector, vector, |x, y| x * y).sqrt();
                 if norm > 0.0 && norm.is_finite() {
                     count += 1;
@@ -97,13 +98,14 @@ impl Outliers {
             || (None, Best::of(wanted)),
             move |(scan, best), part| {
                 let Some(mean) = Direction::of(&mean) else { return Ok(()) };
+                let mut floats = Vec::new();
                 this.vectors.scan(
                     part,
                     scan,
                     |_| true,
                     |row, vector| {
                         // The least like the mean is the best outlier.
-                        if let Some(cosine) = mean.cosine(vector) {
+                        if let Some(cosine) = mean.cosine(vector.decode(&mut floats)) {
                             best.offer(Hit { score: -cosine, place: Place::new(part, row) });
                         }
                     },

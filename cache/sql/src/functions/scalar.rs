@@ -11,10 +11,11 @@ use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Field, FieldRef, UInt64Type};
 use datafusion::common::{DataFusionError, Result, ScalarValue, exec_datafusion_err, exec_err, plan_err};
 use datafusion::logical_expr::{
-    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, ExpressionPlacement, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+    Volatility,
 };
 
-use super::vectors::{Vectors, argument_widths_differ, coerced, cosine, sum};
+use super::vectors::{Direction, Vectors, argument_widths_differ, coerced, cosine, sum};
 
 /// All of them, to be registered.
 pub(super) fn all() -> impl Iterator<Item = ScalarUDF> {
@@ -28,8 +29,9 @@ pub(super) fn all() -> impl Iterator<Item = ScalarUDF> {
         ])
 }
 
+/// A function of one vector or two that gives a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Kind {
+pub(super) enum Kind {
     Cosine,
     Dot,
     Distance,
@@ -37,6 +39,15 @@ enum Kind {
 }
 
 impl Kind {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Cosine => "cosine_similarity",
+            Self::Dot => "dot",
+            Self::Distance => "l2_distance",
+            Self::Norm => "norm",
+        }
+    }
+
     fn arguments(self) -> usize {
         if self == Self::Norm { 1 } else { 2 }
     }
@@ -50,22 +61,32 @@ impl Kind {
             Self::Cosine => cosine(a, b),
         }
     }
+
+    /// As [`Kind::value`], of many rows and one other vector, whose direction is known; a function of one vector ignores it.
+    pub(super) fn of_row(self, row: &[f32], other: &[f32], direction: Option<&Direction<'_>>) -> Option<f64> {
+        match self {
+            Self::Norm => self.value(row, row),
+            Self::Cosine => direction?.cosine(row),
+            Self::Dot | Self::Distance => self.value(row, other),
+        }
+    }
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct VectorFunction {
+pub(super) struct VectorFunction {
     kind: Kind,
     signature: Signature,
 }
 
+impl VectorFunction {
+    pub(super) const fn kind(&self) -> Kind {
+        self.kind
+    }
+}
+
 impl ScalarUDFImpl for VectorFunction {
     fn name(&self) -> &'static str {
-        match self.kind {
-            Kind::Cosine => "cosine_similarity",
-            Kind::Dot => "dot",
-            Kind::Distance => "l2_distance",
-            Kind::Norm => "norm",
-        }
+        self.kind.name()
     }
 
     fn signature(&self) -> &Signature {
@@ -74,6 +95,16 @@ impl ScalarUDFImpl for VectorFunction {
 
     fn return_type(&self, _: &[DataType]) -> Result<DataType> {
         Ok(DataType::Float64)
+    }
+
+    /// Moved to the scan, which answers calls on one column from what is stored.
+    fn placement(&self, arguments: &[ExpressionPlacement]) -> ExpressionPlacement {
+        match arguments {
+            [ExpressionPlacement::Column]
+            | [ExpressionPlacement::Column, ExpressionPlacement::Literal]
+            | [ExpressionPlacement::Literal, ExpressionPlacement::Column] => ExpressionPlacement::MoveTowardsLeafNodes,
+            _ => ExpressionPlacement::KeepInPlace,
+        }
     }
 
     fn coerce_types(&self, found: &[DataType]) -> Result<Vec<DataType>> {

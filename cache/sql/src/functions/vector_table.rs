@@ -7,8 +7,8 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::DataType;
 use datafusion::common::{DataFusionError, Result, exec_err, plan_err};
 use futures::{StreamExt, stream};
-use retort_cache::VectorScan;
 use retort_cache::vectors::Rows;
+use retort_cache::{StoredVector, VectorScan};
 
 use super::found::blocking;
 use super::places::{KEY, has_words, keys_of};
@@ -95,13 +95,13 @@ impl VectorTable {
         Ok(VectorPart { rows, stored })
     }
 
-    /// Hands the vectors of a part over, in order: each row that is `wanted`, and its floats, `[width]`.
+    /// Hands the vectors of a part over, in order: each row that is `wanted`, and its vector as stored.
     pub(super) fn scan(
         &self,
         part: usize,
         scan: &mut Option<VectorScan>,
         wanted: impl Fn(usize) -> bool,
-        mut use_vector: impl FnMut(usize, &[f32]),
+        mut use_vector: impl FnMut(usize, StoredVector<'_>),
     ) -> Result<()> {
         let column = self.table.schema.field(self.column).name();
         let external = |error| DataFusionError::External(Box::new(error));
@@ -116,10 +116,8 @@ impl VectorTable {
             };
             return scan.read(teacher, dataset, &shard, (table, column), wanted, use_vector).map_err(external);
         }
-        let (read, mut floats) = (self.read(part)?, Vec::new());
-        for row in (0..read.stored.num_rows()).filter(|row| wanted(*row)) {
-            use_vector(row, read.decode(row..row + 1, &mut floats));
-        }
+        let VectorPart { rows, .. } = self.read(part)?;
+        (0..rows.len()).filter(|row| wanted(*row)).for_each(|row| use_vector(row, rows.vector(row)));
         Ok(())
     }
 

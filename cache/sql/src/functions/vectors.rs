@@ -7,11 +7,18 @@ use arrow::buffer::{NullBuffer, ScalarBuffer};
 use arrow::datatypes::{DataType, Field, FieldRef, Float32Type};
 use datafusion::common::{Result, exec_datafusion_err, exec_err, plan_err};
 use datafusion::logical_expr::ColumnarValue;
+use pulp::Arch;
 
 use crate::columns::vector_type;
 
-/// Sums a term over two rows, in independent lanes that the compiler turns into vector instructions.
+/// Sums a term over two rows, in whatever vector instructions the processor has: the same sum in any.
 pub(super) fn sum(a: &[f32], b: &[f32], term: impl Fn(f64, f64) -> f64) -> f64 {
+    Arch::new().dispatch(|| lanes(a, b, term))
+}
+
+/// In independent lanes, which the compiler turns into vector instructions.
+#[inline(always)]
+fn lanes(a: &[f32], b: &[f32], term: impl Fn(f64, f64) -> f64) -> f64 {
     const LANES: usize = 8;
     let mut lanes = [0.0; LANES];
     let (a_chunks, b_chunks) = (a.chunks_exact(LANES), b.chunks_exact(LANES));

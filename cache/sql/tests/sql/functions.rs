@@ -74,6 +74,52 @@ fn nearest_is_what_ordering_by_cosine_gives() {
     }
 }
 
+/// A column of vectors that is wanted itself is made, and functions take what was made; else they take what is stored.
+#[test]
+fn functions_give_the_same_of_stored_vectors_and_of_floats() {
+    let literal = format!("{:?}", vector("images", 3, 1));
+    let zeros = format!("{:?}", [0.0; 21]);
+    for store in STORES {
+        let folder = searched(store);
+        for (call, shown) in [
+            ("norm(embedding)".to_owned(), "norm(embedding)"),
+            (format!("dot(embedding, {literal})"), "dot(embedding, ...)"),
+            (format!("l2_distance({literal}, embedding)"), "l2_distance(embedding, ...)"),
+            (format!("cosine_similarity(embedding, {literal})"), "cosine_similarity(embedding, ...)"),
+            // Null of every row.
+            (format!("cosine_similarity(embedding, {zeros})"), "cosine_similarity(embedding, ...)"),
+        ] {
+            let columns = |more: &str| {
+                format!(
+                    "SELECT shard, row, 1 + {call} AS value{more} FROM t.images WHERE {call} IS NULL OR {call} > -0.3 ORDER BY shard, row"
+                )
+            };
+            let sql = columns("");
+            let plan = ask(folder.path(), &format!("EXPLAIN {sql}")).to_string();
+            assert!(plan.contains(&format!("columns=[shard, row, {shown}]")), "{plan}");
+            let of_stored = in_any_partitions(folder.path(), &sql);
+            let plan = ask(folder.path(), &format!("EXPLAIN {}", columns(", embedding"))).to_string();
+            assert!(plan.contains("columns=[embedding, shard, row]"), "{plan}");
+            let of_floats = ask(folder.path(), &columns(", embedding"));
+            let of_floats = of_floats.as_array().unwrap().iter().map(|row| {
+                let mut row = row.as_object().unwrap().clone();
+                row.remove("embedding");
+                Value::Object(row)
+            });
+            assert!(of_stored.as_array().unwrap().len() > 3, "{store}, {call}");
+            assert_eq!(of_stored, of_floats.collect::<Value>(), "{store}, {call}");
+        }
+        // Two columns of a table, one of them twice.
+        let sql = format!(
+            "SELECT max(norm(isolated)) AS a, max(dot(isolated, {literal})) AS b, max(norm(prompt)) AS c FROM t.words"
+        );
+        let plan = ask(folder.path(), &format!("EXPLAIN {sql}")).to_string();
+        assert!(plan.contains("columns=[norm(isolated), dot(isolated, ...), norm(prompt)]"), "{plan}");
+        let plain = sql.replace("FROM t.words", "FROM (SELECT * FROM t.words ORDER BY isolated[1], prompt[1])");
+        assert_eq!(in_any_partitions(folder.path(), &sql), ask(folder.path(), &plain), "{store}");
+    }
+}
+
 #[test]
 fn nearest_join_is_what_a_window_over_all_pairs_gives() {
     for store in CODED {

@@ -110,6 +110,8 @@ fn a_damaged_shard_is_left_out_and_told_if_that_is_wanted() {
     for (sql, answer, skipped) in [
         ("SELECT count(embedding) AS n, count(*) AS m FROM clip.images", "n,m\n3,3\n", images()),
         ("SELECT shard, embedding FROM clip.images LIMIT 1", "shard,embedding\nval-00000,\"[1.0,0.0]\"\n", images()),
+        ("SELECT max(norm(embedding)) AS n FROM clip.images", "n\n5.0\n", images()),
+        ("SELECT count(image_id) AS n FROM clip.images WHERE norm(embedding) > 1", "n\n2\n", images()),
         // Both tables, one of them twice.
         (
             "SELECT count(DISTINCT t.text) AS n FROM texts t, clip.images a, clip.images b WHERE norm(a.embedding) = norm(b.embedding)",

@@ -12,6 +12,7 @@ use datafusion::common::{Result, ScalarValue, exec_datafusion_err, exec_err, not
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::AggregateOrderSensitivity;
 use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature, Volatility};
+use pulp::{Arch, NullaryFnOnce};
 
 use super::vectors::{Vectors, coerced, widths_differ};
 
@@ -101,12 +102,8 @@ impl Moments {
             self.mean = vec![0.0; vector.len()];
         }
         self.count += 1;
-        let share = 1.0 / self.count as f64;
-        for (mean, x) in self.mean.iter_mut().zip(vector) {
-            let before = f64::from(*x) - *mean;
-            *mean += before * share;
-            self.squares += before * (f64::from(*x) - *mean);
-        }
+        let step = Step { mean: &mut self.mean, vector, share: 1.0 / self.count as f64 };
+        self.squares += Arch::new().dispatch(step);
     }
 
     /// Takes the vectors in that others were.
@@ -134,6 +131,41 @@ impl Moments {
     fn spread(&self) -> Option<f64> {
         (self.count > 0).then(|| self.squares / self.count as f64)
     }
+}
+
+/// Brings a mean this share nearer to a vector.
+struct Step<'a> {
+    mean: &'a mut [f64],
+    vector: &'a [f32],
+    share: f64,
+}
+
+impl NullaryFnOnce for Step<'_> {
+    /// By how much the sum of squared distances grows.
+    type Output = f64;
+
+    /// In lanes that are summed up at last, which the compiler keeps in vector registers.
+    #[inline(always)]
+    fn call(self) -> f64 {
+        const LANES: usize = 16;
+        let mut squares = [0.0; LANES];
+        let ((means, mean), (vectors, vector)) = (self.mean.as_chunks_mut::<LANES>(), self.vector.as_chunks::<LANES>());
+        for (mean, vector) in means.iter_mut().zip(vectors) {
+            for lane in 0..LANES {
+                squares[lane] += step(&mut mean[lane], vector[lane], self.share);
+            }
+        }
+        let rest: f64 = mean.iter_mut().zip(vector).map(|(mean, x)| step(mean, *x, self.share)).sum();
+        squares.iter().sum::<f64>() + rest
+    }
+}
+
+/// As [`Step`], of one element.
+#[inline(always)]
+fn step(mean: &mut f64, x: f32, share: f64) -> f64 {
+    let before = f64::from(x) - *mean;
+    *mean += before * share;
+    before * (f64::from(x) - *mean)
 }
 
 #[derive(Debug)]

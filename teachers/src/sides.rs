@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 
 use retort_nn::pixels::{Preprocessing, Rgb};
-use retort_nn::{Encoded, TextTokenizer};
+use retort_nn::{Encoded, TextTokenizer, pinned};
 use serde_json::Value;
 use tch::{Device, Kind, Tensor};
 
@@ -121,8 +121,7 @@ impl TextSide {
         }
         let shape = [texts.len() as i64, longest as i64];
         let tensor = |values: &[i64]| -> Result<Tensor> {
-            let host = Tensor::f_from_slice(values)?.f_reshape(shape)?;
-            let host = if device.is_cuda() { host.f_pin_memory(device)? } else { host };
+            let host = pinned(Tensor::f_from_slice(values)?.f_reshape(shape)?, device)?;
             Ok(host.f_to_device_(device, Kind::Int64, device.is_cuda(), false)?)
         };
         Ok((tensor(&ids)?, tensor(&mask)?))

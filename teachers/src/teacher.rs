@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use retort_cache::fingerprint;
-use retort_nn::Encoded;
 use retort_nn::pixels::{Resize, Rgb};
+use retort_nn::{Encoded, pinned};
 use retort_schemas::manifest::Origin;
 use retort_schemas::{Dtype, Store};
 use serde_json::{Value, json};
@@ -186,8 +186,7 @@ fn no_side(side: &'static str) -> Error {
 /// that the device copies from while this thread goes on.
 pub(crate) fn host_pixels(pixels: &[f32], images: usize, input: [u32; 2], device: Device) -> Result<Tensor> {
     let [height, width] = input.map(i64::from);
-    let host = Tensor::f_from_slice(pixels)?.f_reshape([images as i64, 3, height, width])?;
-    Ok(if device.is_cuda() { host.f_pin_memory(device)? } else { host })
+    Ok(pinned(Tensor::f_from_slice(pixels)?.f_reshape([images as i64, 3, height, width])?, device)?)
 }
 
 fn floats(tensor: &Tensor) -> Result<Vec<f32>> {

@@ -34,7 +34,7 @@ pub use stored::{Form, Naming, Stored};
 pub use tokens::{Encoded, TextTokenizer};
 pub use weights::{Init, Scope, Weights};
 
-use tch::Device;
+use tch::{Device, Tensor};
 
 /// Finds all devices that a word names: `auto` is every CUDA device, or the CPU where there is none; any other word is one, as
 /// [`device`] says.
@@ -66,4 +66,17 @@ pub fn device(word: &str) -> Result<Device> {
             }
         }
     }
+}
+
+/// A copy of a tensor in memory of the host that does not move: a CUDA device copies out of it while the thread that asked
+/// goes on. For the CPU the tensor as it is.
+///
+/// # Errors
+/// [`Error::Torch`].
+pub fn pinned(host: Tensor, device: Device) -> Result<Tensor> {
+    if !device.is_cuda() {
+        return Ok(host);
+    }
+    // Not `pin_memory`: with a device, which tch always names, libtorch 2.11 prints two warnings at each call.
+    Ok(host.f_internal_pin_memory(device)?)
 }

@@ -133,17 +133,25 @@ fn a_parameter_that_was_never_used_stays_as_it_is() -> Result<()> {
 
 #[test]
 fn a_step_is_the_same_however_it_is_cut_into_pieces() -> Result<()> {
-    // More than a piece, with a border inside a parameter.
-    let size = PIECE + 1000;
-    let w = Tensor::arange(size, (Kind::Float, tch::Device::Cpu)).set_requires_grad(true);
-    let before = w.detach().copy();
+    assert_eq!((piece_of(Device::Cpu), piece_of(Device::Cuda(1))), (PIECE, PIECE_ON_GPU));
+    let size = 5000;
     let optim = Optim { warmup_steps: 0, lr: 0.5, clip: 0.0, ..Optim::default() };
-    let mut adamw = AdamW::new(BTreeMap::from([("w".to_owned(), w.shallow_clone())]), &optim)?;
-    w.f_sum(Kind::Float)?.f_backward()?;
-    let norm = go(&mut adamw)?;
-    assert!((norm - (size as f64).sqrt()).abs() < 1e-3, "{norm}");
-    // All gradients are one: all go down by the same.
-    let moved = before - w.detach();
-    assert!(moved.min().double_value(&[]) > 0.4 && (moved.max() - moved.min()).double_value(&[]) < 0.02);
+    let stepped = |piece: i64| -> Result<(f64, Vec<f32>)> {
+        let w = (Tensor::arange(size, (Kind::Float, Device::Cpu)) / 100.0).set_requires_grad(true);
+        let mut adamw = AdamW::new(BTreeMap::from([("w".to_owned(), w.shallow_clone())]), &optim)?;
+        adamw.piece = piece;
+        w.f_square()?.f_sum(Kind::Float)?.f_backward()?;
+        let norm = go(&mut adamw)?;
+        Ok((norm, Vec::try_from(w.detach()).map_err(Error::from)?))
+    };
+    // One piece; several with a shorter last; and as many as numbers.
+    let (norm, whole) = stepped(PIECE_ON_GPU)?;
+    let expected = (0..size).map(|x| (x as f64 / 50.0).powi(2)).sum::<f64>().sqrt();
+    assert!((norm - expected).abs() < 1e-3 * expected, "{norm}, not {expected}");
+    assert!(whole.iter().enumerate().skip(1).all(|(at, w)| (at as f32 / 100.0 - w - 0.5).abs() < 1e-2), "{whole:?}");
+    for piece in [1999, 1] {
+        let (of_pieces, pieces) = stepped(piece)?;
+        assert!((norm - of_pieces).abs() < 1e-3 * norm && whole == pieces, "pieces of {piece}");
+    }
     Ok(())
 }

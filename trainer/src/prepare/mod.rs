@@ -14,7 +14,7 @@ use std::collections::HashMap;
 
 use rayon::prelude::*;
 use retort_nn::pixels::Rgb;
-use retort_nn::{Encoded, TextTokenizer};
+use retort_nn::{Encoded, TextTokenizer, pinned};
 use retort_schemas::words::Word;
 use tch::{Device, Tensor};
 
@@ -210,8 +210,8 @@ impl Preparer {
         }
         // The device copies out of pinned memory while this thread goes on. libtorch keeps the buffer until it has, and
         // the step's kernels come after the copy: all threads queue on the device's default stream.
-        let pinned = host.f_pin_memory(self.device)?;
-        Ok(pinned.f_to_device_(self.device, pinned.kind(), true, false)?)
+        let host = pinned(host, self.device)?;
+        Ok(host.f_to_device_(self.device, host.kind(), true, false)?)
     }
 
     /// `[batch, answers]` of an objective that has soft scores.

@@ -5,6 +5,7 @@ mod augment;
 mod deciding;
 #[cfg(test)]
 mod page_tests;
+mod ranges;
 mod read;
 mod words;
 

@@ -58,6 +58,7 @@ impl Recipe {
 
     fn check(&self) -> Result<()> {
         let refuse = |key, problem: &str| Err(Error::Setting { key, problem: problem.to_owned() });
+        self.check_ranges()?;
         if self.student.image_size % self.student.patch_size.max(1) != 0 || self.student.patch_size < 1 {
             return refuse("student.patch_size", "does not divide student.image_size");
         }
@@ -74,20 +75,10 @@ impl Recipe {
                 return refuse(key, "is 0: a stream needs at least one sample in memory");
             }
         }
-        let Optim { batch, accumulate, head_rate, layer_decay, ema, .. } = self.optim;
+        let Optim { batch, accumulate, .. } = self.optim;
         if !(1..=batch).contains(&accumulate) {
             let problem = format!("is {accumulate}: expected at least 1 and at most optim.batch, which is {batch}");
             return refuse("optim.accumulate", &problem);
-        }
-        for (key, value, most) in [
-            ("optim.head_rate", head_rate, f64::MAX),
-            ("optim.layer_decay", layer_decay, 1.0),
-            ("optim.ema", ema, 0.999_999),
-            ("task.label_smoothing", self.task.label_smoothing, 0.999_999),
-        ] {
-            if !(0.0..=most).contains(&value) {
-                return refuse(key, &format!("is {value}: expected at least 0 and at most {most:e}"));
-            }
         }
         let adapted = self.adaptation() == AdaptMode::Aft;
         if (self.arm.vision() || adapted) && self.teachers.image.is_none() {
@@ -101,9 +92,6 @@ impl Recipe {
             return refuse("optim.explode", &format!("is {explode}: expected more than 1, or 0 for no limit"));
         }
         let Validate { share, export, .. } = self.validate;
-        if !(0.0..1.0).contains(&share) {
-            return refuse("validate.share", &format!("is {share}: expected at least 0 and less than 1"));
-        }
         if share == 0.0 && export == Export::Best {
             return refuse(
                 "validate.export",
@@ -156,16 +144,6 @@ impl Recipe {
         let refuse = |key, problem: &str| Err(Error::Setting { key, problem: problem.to_owned() });
         if settings.steps == 0 {
             return refuse("adversarial.steps", "is 0: leave adversarial.enabled out, and train uniter, not villa");
-        }
-        for (key, value) in [
-            ("adversarial.lr", settings.lr),
-            ("adversarial.kl", settings.kl),
-            ("adversarial.max_norm", settings.max_norm),
-            ("adversarial.initial_norm", settings.initial_norm),
-        ] {
-            if !(value.is_finite() && value >= 0.0) {
-                return refuse(key, &format!("is {value}, expected a number of at least 0"));
-            }
         }
         Ok(())
     }

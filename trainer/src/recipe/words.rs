@@ -264,7 +264,7 @@ words! {
 
 /// How many images are trained on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[serde(try_from = "toml::Value", into = "String")]
 pub enum Shots {
     /// All.
     #[default]
@@ -305,11 +305,15 @@ impl FromStr for Shots {
     }
 }
 
-impl TryFrom<String> for Shots {
+/// A number of images may be written with quotes or without.
+impl TryFrom<toml::Value> for Shots {
     type Error = String;
 
-    fn try_from(word: String) -> Result<Self, String> {
-        word.parse()
+    fn try_from(said: toml::Value) -> Result<Self, String> {
+        match said {
+            toml::Value::String(word) => word.parse(),
+            other => other.to_string().parse(),
+        }
     }
 }
 
@@ -340,6 +344,22 @@ mod tests {
         assert_eq!(Shots::Count(10).of(4), 4);
         for wrong in ["0%", "101%", "0", "-1", "some"] {
             assert!(wrong.parse::<Shots>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_number_of_shots_needs_no_quotes() {
+        #[derive(Debug, Deserialize)]
+        struct Said {
+            shots: Shots,
+        }
+        let said = |value: &str| toml::from_str::<Said>(&format!("shots = {value}")).map(|said| said.shots);
+        assert_eq!(said("40").ok(), Some(Shots::Count(40)));
+        assert_eq!(said("\"40\"").ok(), Some(Shots::Count(40)));
+        assert_eq!(said("\"1%\"").ok(), Some(Shots::Share(0.01)));
+        for wrong in ["0", "-1", "0.01", "true", "[40]"] {
+            let refusal = said(wrong).unwrap_err().to_string();
+            assert!(refusal.contains("a share such as \"5%\" or a number of images, found"), "{wrong}: {refusal}");
         }
     }
 }

@@ -125,6 +125,11 @@ fn rate(state: &ProgressState, out: &mut dyn std::fmt::Write) {
 }
 
 impl Progress for Terminal {
+    fn say(&self, line: &str) {
+        // The one above: an inherent method goes before that of a trait.
+        Self::say(self, line);
+    }
+
     fn begin(&self, stage: &str, total: u64, unit: &'static str) {
         self.begin_all(&[(stage.to_owned(), total)], unit);
     }

@@ -125,14 +125,22 @@ fn training_needs_no_teacher_folder_and_says_what_is_missing() -> Result {
     copy_folder(&golden("clip"), &models.join("clip"))?;
     copy_folder(&golden("bert"), &models.join("text"))?;
     let teachers = ["clip", "text"].map(|name| format!("{name}={}", models.join(name).display()));
-    succeed(&["teach", text(&dataset), "--teacher", &teachers[0], "--teacher", &teachers[1], "--tokens"])?;
-    fs::remove_dir_all(&models)?;
+    let teach = ["teach", text(&dataset), "--teacher", &teachers[0], "--teacher", &teachers[1], "--tokens"];
+    succeed(&teach)?;
     let recipe = recipe(folder.path(), &dataset)?;
-    let run = folder.path().join("run");
-    succeed(&["train", text(&recipe), "--set", "arm=kd", "--set", "optim.steps=2", "--run", text(&run)])?;
     let ran = retort(&["train", text(&recipe), "--set", "arm=kd+ts", "--run", text(&folder.path().join("ts"))])?;
     assert_eq!(ran.code, Some(2));
     assert!(ran.stderr.contains("has no words of shard train-00000: run `retort teach` with --words"), "{ran:?}");
+    succeed(&[&teach[..], &["--words"]].concat())?;
+    fs::remove_dir_all(&models)?;
+    // The whole method, with its stage before the task and the probe behind its weights.
+    for arm in ["kd", "mad"] {
+        let (setting, run) = (format!("arm={arm}"), folder.path().join(arm));
+        let steps = ["--set", "optim.steps=2", "--set", "adapt.steps=2"];
+        let train = ["train", text(&recipe), "--set", &setting, "--run", text(&run)];
+        succeed(&[&train[..], &steps].concat())?;
+        succeed(&["eval", text(&run), "--split", "test"])?;
+    }
     Ok(())
 }
 

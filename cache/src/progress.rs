@@ -14,6 +14,9 @@ pub trait Progress: Send + Sync {
     /// The stage is over, or all that go on side by side.
     fn end(&self);
 
+    /// Something that the user should know whatever goes on: a line of its own.
+    fn say(&self, _line: &str) {}
+
     /// Stages start that go on side by side, each with its name and how many units it has. Who shows only one shows the sum.
     fn begin_all(&self, stages: &[(String, u64)], unit: &'static str) {
         let names: Vec<&str> = stages.iter().map(|(name, _)| name.as_str()).collect();

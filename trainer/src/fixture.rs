@@ -48,7 +48,8 @@ pub(crate) enum Asked {
     Choice,
 }
 
-/// Writes the data set and its teachers `clip` (joint) and `text`, of tokens and words too.
+/// Writes the data set and its teachers `clip` (joint) and `text`, of tokens and words too, and `eyes`, which is `clip` but
+/// for being joint.
 pub(crate) fn write(folder: &Path, asked: Asked) -> Result<PathBuf> {
     let path = folder.join("set");
     let answers = ["yes", "no"].map(str::to_owned).to_vec();
@@ -70,13 +71,15 @@ pub(crate) fn write(folder: &Path, asked: Asked) -> Result<PathBuf> {
     }
     writer.finish()?;
     let dataset = Dataset::open(&path)?;
-    for (name, joint, width) in [("clip", true, IMAGE_WIDTH), ("text", false, TEXT_WIDTH)] {
+    let teachers = [("clip", true, true), ("text", false, false), ("eyes", false, true)];
+    for (name, joint, images) in teachers {
+        let width = if images { IMAGE_WIDTH } else { TEXT_WIDTH };
         let batch = BatchPlan::of_rows(8, 8);
         let mut writer = TeacherWriter::open(&dataset, name, joint, Dtype::F16, serde_json::json!(name), batch)?;
         let mut known = BTreeSet::new();
         for (rows, shard) in shards.iter().zip(dataset.shards()) {
             let shard = shard?;
-            writer.commit(&shard.name, &rows.features(joint, width, &mut known)?)?;
+            writer.commit(&shard.name, &rows.features(images, width, &mut known)?)?;
         }
     }
     Ok(path)

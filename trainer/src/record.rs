@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, Float32Array, RecordBatch, StringArray, UInt32Array};
-use retort_cache::{Dataset, write_atomic, write_plain_table};
+use retort_cache::{Dataset, column, read_plain_table, write_atomic, write_plain_table};
 use retort_nn::{TextTokenizer, save};
 use retort_schemas::runs::{
     RunInfo, confidence as confidence_names, drawn as drawn_names, files, selection as selection_names,
@@ -80,8 +80,8 @@ pub(crate) fn write_drawn(run: &Path, dataset: &Dataset, trained: &[Part], held_
     write(run, drawn_names::NAME, drawn_names::schema(), columns)
 }
 
-/// Finds c_T on the training part in use and writes it down: of a choice, where a joint teacher has read the texts too,
-/// by that teacher alone; otherwise by a probe.
+/// Finds c_T on the training part in use and writes it down, unless an earlier start has: of a choice, where a joint
+/// teacher has read the texts too, by that teacher alone; otherwise by a probe.
 pub(crate) fn fit_confidence(
     recipe: &Recipe,
     run: &Path,
@@ -90,6 +90,10 @@ pub(crate) fn fit_confidence(
     objective: Objective,
     classes: usize,
 ) -> Result<ConfidenceOf> {
+    if let Some(known) = read_confidence(run)? {
+        return Ok(known);
+    }
+    let sources = &sources.without_pictures();
     let possible =
         matches!(objective, Objective::Choice(_)) && sources.has_joint_texts(parts.iter().map(|p| &p.shard))?;
     let zero_shot = match recipe.confidence.source {
@@ -119,6 +123,20 @@ pub(crate) fn fit_confidence(
     ];
     write(run, confidence_names::NAME, confidence_names::schema(), columns)?;
     Ok(ids.into_iter().zip(verdicts.iter().map(|v| (v.confidence, v.correct))).collect())
+}
+
+/// c_T as an earlier start of this run has written it down.
+fn read_confidence(run: &Path) -> Result<Option<ConfidenceOf>> {
+    let path = run.join(format!("{}.parquet", confidence_names::NAME));
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let batch = read_plain_table(&path, confidence_names::VERSION)?;
+    let ids = column::<StringArray>(&batch, confidence_names::SAMPLE_ID)?;
+    let confidences = column::<Float32Array>(&batch, confidence_names::CONFIDENCE)?;
+    let correct = column::<BooleanArray>(&batch, confidence_names::CORRECT)?;
+    let of = |row: usize| (ids.value(row).to_owned(), (confidences.value(row), correct.value(row)));
+    Ok(Some((0..batch.num_rows()).map(of).collect()))
 }
 
 /// The labelled samples as a probe sees them.
@@ -158,7 +176,8 @@ fn judge_zero_shot(sources: &Sources, parts: &[Part]) -> Result<(Vec<String>, Ve
     Ok((ids, verdicts))
 }
 
-/// Writes down what selection sees and chooses on a few samples, spread over the training part.
+/// Writes down what selection sees and chooses on a few samples, spread over the training part, unless an earlier start
+/// has.
 pub(crate) fn write_selection(
     recipe: &Recipe,
     run: &Path,
@@ -166,6 +185,10 @@ pub(crate) fn write_selection(
     parts: &[Part],
     preparer: &Preparer,
 ) -> Result<()> {
+    if run.join(format!("{}.parquet", selection_names::NAME)).is_file() {
+        return Ok(());
+    }
+    let sources = sources.without_pictures();
     let total: usize = parts.iter().map(|part| part.rows.len()).sum();
     let stride = (total / recipe.log.selection_samples.max(1)).max(1);
     let (mut ids, mut shards, mut rows, mut texts) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());

@@ -13,50 +13,61 @@ pub struct Candidate {
     pub label: Option<u32>,
 }
 
+/// The labels of a group: places among all labels, and how often.
+type Histogram = BTreeMap<usize, f64>;
+
 /// Which groups are drawn: `count` of them, so that labels are as frequent as in the whole, by greedy choice.
 ///
 /// Groups are visited in an order seeded by `seed`; each step takes, of the next few in that order, the one that
-/// brings the labels drawn so far nearest to their share of the whole. The choice does not depend on `count`, so a
-/// smaller draw is always part of a larger one of the same seed.
+/// brings the labels drawn so far nearest to their share of the whole:
+///
+/// ```text
+/// miss = sum over labels l of ( n_l / n - s_l )^2 / s_l,  n_l of n drawn have label l, s_l its share of the whole
+/// ```
+/// The choice does not depend on `count`, so a smaller draw is always part of a larger one of the same seed.
 pub fn draw(candidates: &[Candidate], count: usize, seed: u64) -> Vec<[u8; 16]> {
-    let mut histograms: BTreeMap<[u8; 16], BTreeMap<u32, f64>> = BTreeMap::new();
-    let mut whole: BTreeMap<u32, f64> = BTreeMap::new();
+    let labels: BTreeSet<u32> = candidates.iter().filter_map(|candidate| candidate.label).collect();
+    let places: BTreeMap<u32, usize> = labels.into_iter().zip(0..).collect();
+    let mut histograms: BTreeMap<[u8; 16], Histogram> = BTreeMap::new();
+    let mut whole = vec![0.0; places.len()];
     for candidate in candidates {
         let histogram = histograms.entry(candidate.group).or_default();
-        if let Some(label) = candidate.label {
-            *histogram.entry(label).or_default() += 1.0;
-            *whole.entry(label).or_default() += 1.0;
+        if let Some(place) = candidate.label.and_then(|label| places.get(&label)) {
+            *histogram.entry(*place).or_default() += 1.0;
+            whole[*place] += 1.0;
         }
     }
-    let labelled: f64 = whole.values().sum::<f64>().max(1.0);
-    let groups: Vec<(&[u8; 16], &BTreeMap<u32, f64>)> = histograms.iter().collect();
+    let labelled = whole.iter().sum::<f64>().max(1.0);
+    let shares: Vec<f64> = whole.iter().map(|all| all / labelled).collect();
+    let groups: Vec<(&[u8; 16], &Histogram)> = histograms.iter().collect();
     let mut waiting: Vec<usize> = permutation("low-shot", seed, 0, "groups", groups.len());
     waiting.reverse(); // the next in order is the last
-    let mut drawn: BTreeMap<u32, f64> = BTreeMap::new();
+    let mut drawn = vec![0.0; whole.len()];
     let mut chosen = Vec::new();
     while chosen.len() < count.min(groups.len()) {
         let window = waiting.len().saturating_sub(LOOK_AHEAD)..waiting.len();
-        let miss = |at: usize| -> f64 {
-            let add = groups[waiting[at]].1;
-            let total: f64 = (drawn.values().sum::<f64>() + add.values().sum::<f64>()).max(1.0);
-            whole
-                .iter()
-                .map(|(label, all)| {
-                    let have = drawn.get(label).copied().unwrap_or(0.0) + add.get(label).copied().unwrap_or(0.0);
-                    (have / total - all / labelled).powi(2) / (all / labelled)
-                })
-                .sum()
-        };
         // Ties go to the next in order, so that the order alone decides among equals.
-        let best = window.rev().map(|at| (miss(at), at)).reduce(|a, b| if b.0 < a.0 { b } else { a });
-        let Some((_, at)) = best else { break };
-        let group = waiting.remove(at);
-        for (label, n) in groups[group].1 {
-            *drawn.entry(*label).or_default() += n;
-        }
-        chosen.push(*groups[group].0);
+        let misses = window.rev().map(|at| (miss(&mut drawn, groups[waiting[at]].1, &shares), at));
+        let Some((_, at)) = misses.reduce(|a, b| if b.0 < a.0 { b } else { a }) else { break };
+        let (group, histogram) = groups[waiting.remove(at)];
+        add(&mut drawn, histogram, 1.0);
+        chosen.push(*group);
     }
     chosen
+}
+
+/// How far the labels would be from their shares with one group more; `drawn` is as before afterwards.
+fn miss(drawn: &mut [f64], more: &Histogram, shares: &[f64]) -> f64 {
+    add(drawn, more, 1.0);
+    let total = drawn.iter().sum::<f64>().max(1.0);
+    let miss = drawn.iter().zip(shares).map(|(have, share)| (have / total - share).powi(2) / share).sum();
+    add(drawn, more, -1.0);
+    miss
+}
+
+/// Counts are whole numbers, which floats add and take away exactly.
+fn add(drawn: &mut [f64], more: &Histogram, times: f64) {
+    more.iter().for_each(|(place, count)| drawn[*place] += times * count);
 }
 
 /// Which of the groups that [`draw`] gave are held out for validation: of the first n, in their order, always the whole
@@ -101,6 +112,40 @@ mod tests {
         assert!(small.iter().all(|group| large.contains(group)));
         assert_ne!(draw(&all, 20, 4), small);
         assert_eq!(draw(&all, 1000, 3).len(), 400);
+    }
+
+    /// The groups as the formula says, label by label.
+    fn drawn_plainly(all: &[Candidate], count: usize, seed: u64) -> Vec<[u8; 16]> {
+        let groups: Vec<[u8; 16]> = all.iter().map(|c| c.group).collect::<BTreeSet<_>>().into_iter().collect();
+        let labels: BTreeSet<u32> = all.iter().filter_map(|c| c.label).collect();
+        let shares = |of: &BTreeSet<[u8; 16]>| -> Vec<f64> {
+            let inside: Vec<u32> = all.iter().filter(|c| of.contains(&c.group)).filter_map(|c| c.label).collect();
+            let count = |label: &u32| inside.iter().filter(|found| *found == label).count() as f64;
+            labels.iter().map(|label| count(label) / inside.len().max(1) as f64).collect()
+        };
+        let whole = shares(&groups.iter().copied().collect());
+        let miss = |of: &[[u8; 16]]| -> f64 {
+            let of = shares(&of.iter().copied().collect());
+            of.iter().zip(&whole).map(|(of, whole)| (of - whole).powi(2) / whole).sum()
+        };
+        let mut waiting = permutation("low-shot", seed, 0, "groups", groups.len());
+        let mut chosen = Vec::new();
+        while chosen.len() < count {
+            let with = |at: usize| [&chosen[..], &[groups[waiting[at]]]].concat();
+            let misses = (0..waiting.len().min(LOOK_AHEAD)).map(|at| (miss(&with(at)), at));
+            let (_, at) = misses.reduce(|a, b| if b.0 < a.0 { b } else { a }).unwrap();
+            chosen.push(groups[waiting.remove(at)]);
+        }
+        chosen
+    }
+
+    #[test]
+    fn each_group_is_the_one_that_the_formula_takes() {
+        let mut all = candidates();
+        all.iter_mut().step_by(7).for_each(|candidate| candidate.label = None);
+        for seed in [1, 5] {
+            assert_eq!(draw(&all, 40, seed), drawn_plainly(&all, 40, seed), "{seed}");
+        }
     }
 
     #[test]

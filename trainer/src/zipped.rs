@@ -136,7 +136,9 @@ pub(crate) struct Sources {
     pub(crate) image_teacher: Option<TeacherCache>,
     pub(crate) text_teacher: Option<TeacherCache>,
     pub(crate) with_tokens: bool,
-    /// Detected regions instead of encoded images.
+    /// Encoded images.
+    pub(crate) with_pixels: bool,
+    /// Detected regions.
     pub(crate) with_regions: bool,
     /// Says something else in the place of the teachers.
     pub(crate) random: Option<RandomTeacher>,
@@ -145,6 +147,12 @@ pub(crate) struct Sources {
 }
 
 impl Sources {
+    /// The same without what a student sees of an image, nor what tokens are drawn to: samples, texts and pooled features,
+    /// for whoever goes over the whole training part before the first step.
+    pub(crate) fn without_pictures(&self) -> Self {
+        Self { with_tokens: false, with_pixels: false, with_regions: false, grid_teacher: None, ..self.clone() }
+    }
+
     /// Reads and zips a shard; every feature row is matched by id.
     pub(crate) fn load(&self, shard: &Shard) -> Result<Zipped> {
         self.zip(shard, samples(&self.dataset, shard)?, None)
@@ -180,10 +188,9 @@ impl Sources {
         let grid = |teacher: &TeacherCache| Patches::read_part(teacher, &self.dataset, shard, of_images);
         let patches = self.grid_teacher.as_ref().map(grid).transpose()?;
         let ids = tables::images::IMAGE_ID;
-        let decoded = regions.is_none() && patches.is_none();
-        let wanted = if decoded { vec![ids, tables::images::BYTES] } else { vec![ids] };
+        let wanted = if self.with_pixels { vec![ids, tables::images::BYTES] } else { vec![ids] };
         let table = read_part(&self.dataset, shard, tables::images::NAME, Columns::Named(&wanted), of_images)?;
-        let images = if decoded {
+        let images = if self.with_pixels {
             column::<BinaryArray>(&table, tables::images::BYTES)?.clone()
         } else {
             BinaryArray::new_null(0)

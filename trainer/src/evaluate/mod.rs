@@ -126,6 +126,7 @@ pub fn evaluate_on(
         image_teacher: None,
         text_teacher: text_only.as_ref().map(|floor| floor.teacher.clone()),
         with_tokens: false,
+        with_pixels: recipe.student.kind.reads_pixels(),
         with_regions: recipe.student.kind.reads_regions(),
         random: None,
         grid_teacher: grid_teacher(run, &recipe, &dataset, split)?,

@@ -1,6 +1,7 @@
 //! From zipped rows to a batch of tensors: tokenise, decode, augment, choose words, collate.
 
 mod augment;
+mod cut;
 mod kept;
 mod micro_batches;
 mod segments;
@@ -18,6 +19,7 @@ use retort_nn::{Encoded, TextTokenizer, pinned};
 use retort_schemas::words::Word;
 use tch::{Device, Tensor};
 
+use self::cut::TextsRead;
 use self::kept::Kept;
 use self::segments::segments;
 use self::visual::PreparedVisual;
@@ -112,6 +114,8 @@ pub(crate) struct Preparer {
     pub(crate) confidence: Option<ConfidenceOf>,
     pub(crate) extra: Extra,
     pub(crate) device: Device,
+    /// Texts so far.
+    pub(crate) texts: TextsRead,
     /// Decoded and fitted images by id.
     fitted: Kept<[u8; 16], Rgb>,
     encoded: Kept<String, Encoded>,
@@ -153,6 +157,7 @@ impl Preparer {
         Self {
             fitted: Kept::new(recipe.data.kept_images_bytes, |image| image.data.len()),
             encoded: Kept::new(recipe.data.kept_texts_bytes, bytes_of_encoded),
+            texts: TextsRead::default(),
             visual_words: None,
             semantic_words: None,
             confidence: None,
@@ -281,6 +286,7 @@ impl Preparer {
         let text = sample.texts[at];
         let text_itself = shard.texts.value(text);
         let encoded = self.encoded.get(text_itself, || Ok(self.tokenizer.encode(text_itself)?))?;
+        self.texts.count(encoded.truncated);
         let mut ids: Vec<i64> = encoded.ids.iter().map(|id| i64::from(*id)).collect();
         let masked = match (self.extra, epoch) {
             (Extra::Masks(masking), Some(epoch)) => {

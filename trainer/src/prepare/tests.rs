@@ -28,6 +28,7 @@ impl Made {
             image_teacher: Some(TeacherCache::open(&dataset, "clip")?),
             text_teacher: Some(TeacherCache::open(&dataset, "text")?),
             with_tokens: true,
+            with_pixels: true,
             with_regions: false,
             grid_teacher: None,
             random: RandomTeacher::of(&recipe),

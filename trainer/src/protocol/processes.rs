@@ -19,6 +19,8 @@ use crate::Error;
 const LINES: usize = 20;
 /// How often a process is looked after.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// Names the CUDA devices that a process sees; it counts them from 0.
+const VISIBLE: &str = "CUDA_VISIBLE_DEVICES";
 /// How a process says that it stopped as asked.
 const STOPPED: i32 = 130;
 
@@ -90,15 +92,19 @@ impl Processes {
         let threads = slot.threads.to_string();
         command.env("OMP_NUM_THREADS", &threads).env("RAYON_NUM_THREADS", &threads).env("RETORT_STATUS_SECS", "1");
         if let Some(device) = slot.cuda {
-            let visible = std::env::var("CUDA_VISIBLE_DEVICES").unwrap_or_default();
-            let named = visible.split(',').nth(device).map(str::trim).filter(|name| !name.is_empty());
-            command.env("CUDA_VISIBLE_DEVICES", named.map_or(device.to_string(), str::to_owned));
+            command.env(VISIBLE, only(device, &std::env::var(VISIBLE).unwrap_or_default()));
         }
         // A group of its own: Ctrl-C reaches this process alone, which then asks once. A second request would stop
         // training at once, without a checkpoint.
         command.process_group(0);
         command
     }
+}
+
+/// What names one device alone: the one of this place among those that are visible, which may have other numbers or names.
+fn only(device: usize, visible: &str) -> String {
+    let named = visible.split(',').nth(device).map(str::trim).filter(|name| !name.is_empty());
+    named.map_or_else(|| device.to_string(), str::to_owned)
 }
 
 /// Waits for a process, and asks it once to stop when a stop is asked for.
@@ -114,5 +120,26 @@ fn wait(child: &mut Child, interrupt: &Interrupt) -> std::io::Result<ExitStatus>
             let _ = Command::new("sh").arg("-c").arg(format!("kill -INT {}", child.id())).status();
         }
         thread::sleep(LOOK_EVERY);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_run_sees_one_device_of_its_own() {
+        let slots = Slot::divide(3, 12, 2);
+        assert_eq!(slots.iter().map(|slot| slot.cuda).collect::<Vec<_>>(), [Some(0), Some(1), Some(0)]);
+        let processes = Processes { binary: PathBuf::from("retort-torch") };
+        let environment = |slot: Slot, key: &str| {
+            let command = processes.command(&Doing::Train, Path::new("run"), slot);
+            let told = command.get_envs().find(|(name, _)| *name == key).and_then(|(_, value)| value);
+            told.map(|value| value.to_string_lossy().into_owned())
+        };
+        assert!(environment(slots[1], VISIBLE).is_some());
+        assert_eq!(environment(slots[1], "OMP_NUM_THREADS").as_deref(), Some("4"));
+        assert_eq!(environment(Slot::divide(1, 2, 0)[0], VISIBLE), None, "without CUDA nothing is hidden");
+        assert_eq!([only(0, ""), only(1, ""), only(1, "4, 7"), only(0, "GPU-1a,GPU-2b")], ["0", "1", "7", "GPU-1a"]);
     }
 }

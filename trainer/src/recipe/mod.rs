@@ -7,6 +7,8 @@ mod deciding;
 mod page_tests;
 mod ranges;
 mod read;
+#[cfg(test)]
+mod ready_tests;
 mod words;
 
 use std::path::PathBuf;

@@ -92,7 +92,12 @@ impl Recipe {
             ("student.hidden", self.student.hidden, 1, "the width of a token"),
             ("student.layers", self.student.layers, 1, "as a student without layers mixes nothing"),
             ("student.text_tokens", counted(self.student.text_tokens), 3, "as two are special"),
-            ("selection.words", counted(self.selection.words), 1, "or choose an arm without token selection, such as kd"),
+            (
+                "selection.words",
+                counted(self.selection.words),
+                1,
+                "or choose an arm without token selection, such as kd",
+            ),
             ("confidence.folds", counted(self.confidence.folds), 2, "as a probe is fitted on the other folds"),
             ("distil.balance_steps", steps, 1, "as lambda is found over these steps"),
         ]

@@ -11,6 +11,8 @@ mod grid_tests;
 mod region_tests;
 mod setup;
 #[cfg(test)]
+mod start_tests;
+#[cfg(test)]
 mod tests;
 mod validate;
 #[cfg(test)]
@@ -26,7 +28,7 @@ use retort_schemas::runs::{RUN_VERSION, RunInfo};
 use tch::Device;
 
 use self::clock::{Clock, note};
-use self::setup::{claim, plan, prepare_words, sources, tokenizer};
+use self::setup::{claim, plan, prepare_words, said_of_selection, sources, tokenizer};
 use self::validate::{Validation, to_export};
 use crate::adamw::AdamW;
 use crate::adapt::{Goal, Stage, contrast_step, masked_step};
@@ -65,6 +67,9 @@ pub fn train(recipe: &Recipe, run: &Path, progress: &dyn Progress, interrupt: &I
     dataset.split(&recipe.data.split)?;
     claim(run, recipe)?;
     environment::record(run, device)?;
+    if let Some(said) = said_of_selection(recipe, &dataset)? {
+        progress.say(&said);
+    }
     let call = Call { run, dataset: &dataset, device, progress, interrupt };
     let Some(adapting) = recipe.of_adaptation() else {
         return train_stage(recipe, recipe, Stage::Task, &call);
@@ -191,6 +196,10 @@ fn train_stage(whole: &Recipe, recipe: &Recipe, stage: Stage, call: &Call<'_>) -
             ];
             for (tag, value) in losses.iter().chain(&speed) {
                 metrics.push(state.step, &format!("{}{tag}", stage.prefix()), *value);
+            }
+            metrics.push(state.step, &format!("{}texts_cut", stage.prefix()), preparer.texts.share_cut());
+            if let Some(said) = preparer.texts.said_of_cut(recipe.student.text_tokens) {
+                progress.say(&said);
             }
             progress.note(&note(&losses, last_score, &clock));
         }

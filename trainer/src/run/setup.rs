@@ -11,7 +11,7 @@ use retort_schemas::runs::files;
 
 use crate::controls::RandomTeacher;
 use crate::prepare::{Preparer, WordFeatures};
-use crate::recipe::{Recipe, StudentKind, Target};
+use crate::recipe::{AdaptMode, Recipe, StudentKind, Target};
 use crate::sampling::{Candidate, draw, held_out};
 use crate::stream::{Part, Plan};
 use crate::tasks::Objective;
@@ -59,8 +59,13 @@ pub(super) fn plan(recipe: &Recipe, dataset: &Dataset, split: &Split) -> Result<
         .flat_map(|(_, samples)| samples.iter().map(|s| Candidate { group: s.group, label: s.label }))
         .collect();
     let groups: BTreeSet<[u8; 16]> = candidates.iter().map(|candidate| candidate.group).collect();
-    let drawn = draw(&candidates, recipe.data.shots.of(groups.len()), recipe.seed);
-    let share = recipe.validate.share;
+    let (count, share) = (recipe.data.shots.of(groups.len()), recipe.validate.share);
+    let drawn = if count == groups.len() && share == 0.0 {
+        // All of them, and their order, which takes long with many images and labels, decides nothing.
+        groups.iter().copied().collect()
+    } else {
+        draw(&candidates, count, recipe.seed)
+    };
     let apart = held_out(&drawn, share);
     if share > 0.0 && apart.is_empty() {
         let problem = format!("is {share}, which of {} images is none: hold out more, or set it to 0", drawn.len());
@@ -99,6 +104,7 @@ pub(super) fn sources(recipe: &Recipe, dataset: &Dataset) -> Result<Sources> {
         image_teacher: open(recipe.arm.vision() || recipe.arm.tokens(), &recipe.teachers.image)?,
         text_teacher: open(recipe.arm.text(), &recipe.teachers.text)?,
         with_tokens: recipe.arm.tokens() && recipe.selection.target == Target::Token,
+        with_pixels: recipe.student.kind.reads_pixels(),
         with_regions: recipe.student.kind.reads_regions(),
         random: RandomTeacher::of(recipe),
         grid_teacher: open(recipe.student.kind == StudentKind::ClipGrid, &recipe.teachers.image)?,
@@ -118,9 +124,10 @@ pub(super) fn tokenizer(recipe: &Recipe, run: &Path, sources: &Sources, plan: &R
         (Some(path), _) => TextTokenizer::open(path, longest)?,
         (None, Some(folder)) => vocabulary::of_folder(folder, longest)?,
         (None, None) => {
+            let texts_alone = Sources { image_teacher: None, text_teacher: None, ..sources.without_pictures() };
             let mut texts: BTreeSet<String> = BTreeSet::new();
             for part in &plan.stream.parts {
-                let zipped = sources.load(&part.shard)?;
+                let zipped = texts_alone.load(&part.shard)?;
                 let rows = part.rows.iter().flat_map(|row| &zipped.samples[*row].texts);
                 texts.extend(rows.map(|row| zipped.texts.value(*row).to_owned()));
             }
@@ -129,6 +136,23 @@ pub(super) fn tokenizer(recipe: &Recipe, run: &Path, sources: &Sources, plan: &R
     };
     write_atomic(&own, made.to_json()?.as_bytes())?;
     Ok(made)
+}
+
+/// What to say of token selection where no teacher sees images and words in one space: method section 4 then has an
+/// alpha of 0.
+pub(super) fn said_of_selection(recipe: &Recipe, dataset: &Dataset) -> Result<Option<String>> {
+    let selects = recipe.arm.tokens() || recipe.adaptation() == AdaptMode::Aft;
+    let Some(name) = recipe.teachers.image.as_ref().filter(|_| selects && recipe.selection.alpha > 0.0) else {
+        return Ok(None);
+    };
+    let teacher = TeacherCache::open(dataset, name)?;
+    Ok((!teacher.manifest().joint).then(|| {
+        format!(
+            "words are selected by the text alone, as if selection.alpha were 0: teacher {} reads no texts into the space of \
+             its images",
+            teacher.folder_name()
+        )
+    }))
 }
 
 pub(super) fn prepare_words(recipe: &Recipe, sources: &Sources, preparer: &mut Preparer) -> Result<()> {

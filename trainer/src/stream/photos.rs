@@ -116,6 +116,7 @@ fn photos(folder: &Path) -> Result<(Plan, Sources)> {
         image_teacher: Some(TeacherCache::open(&dataset, "clip")?),
         text_teacher: Some(TeacherCache::open(&dataset, "clip")?),
         with_tokens: false,
+        with_pixels: true,
         with_regions: false,
         grid_teacher: None,
         random: None,

@@ -161,6 +161,7 @@ impl Streamed {
             image_teacher: Some(TeacherCache::open(&dataset, "clip")?),
             text_teacher: Some(TeacherCache::open(&dataset, "text")?),
             with_tokens: true,
+            with_pixels: true,
             with_regions: false,
             grid_teacher: None,
             random: None,

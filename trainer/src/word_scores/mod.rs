@@ -88,6 +88,7 @@ impl WordScorer {
             image_teacher: None,
             text_teacher: None,
             with_tokens: false,
+            with_pixels: recipe.student.kind.reads_pixels(),
             with_regions: recipe.student.kind.reads_regions(),
             random: None,
             grid_teacher: grid_teacher(run, &recipe, &dataset, split)?,

@@ -116,6 +116,7 @@ fn words_of_the_last_part_are_scored_and_those_of_a_question_are_not() -> Result
         image_teacher: None,
         text_teacher: None,
         with_tokens: false,
+        with_pixels: true,
         with_regions: false,
         random: None,
         grid_teacher: None,

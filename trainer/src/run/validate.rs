@@ -90,8 +90,10 @@ impl Validation {
         let (mut scores, mut known) = (0.0, 0_u64);
         let (mut losses, mut weights) = (0.0, 0.0);
         for part in &self.parts {
-            let zipped = self.sources.load(&part.shard)?;
-            for chunk in part.rows.chunks(BATCH) {
+            // Of a shard with its pictures a tenth may be held out.
+            let zipped = self.sources.load_rows(&part.shard, &part.rows)?;
+            let all: Vec<usize> = (0..zipped.samples.len()).collect();
+            for chunk in all.chunks(BATCH) {
                 let rows: Vec<(&Zipped, usize)> = chunk.iter().map(|row| (&zipped, *row)).collect();
                 let (batch, logits) = self.asking.ask(student, &rows)?;
                 for ((_, row), (chosen, _)) in rows.iter().zip(scoring::best(&logits)?) {

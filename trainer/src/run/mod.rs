@@ -28,7 +28,7 @@ use retort_schemas::runs::{RUN_VERSION, RunInfo};
 use tch::Device;
 
 use self::clock::{Clock, note};
-use self::setup::{claim, plan, prepare_words, said_of_selection, sources, tokenizer};
+use self::setup::{begins_somewhere, claim, plan, prepare_words, said_of_selection, sources, tokenizer};
 use self::validate::{Validation, to_export};
 use crate::adamw::AdamW;
 use crate::adapt::{Goal, Stage, contrast_step, masked_step};
@@ -65,6 +65,7 @@ pub fn train(recipe: &Recipe, run: &Path, progress: &dyn Progress, interrupt: &I
     let dataset = Dataset::open(&recipe.data.dataset)?;
     let device = retort_nn::device(&recipe.device)?;
     dataset.split(&recipe.data.split)?;
+    begins_somewhere(recipe)?;
     claim(run, recipe)?;
     environment::record(run, device)?;
     if let Some(said) = said_of_selection(recipe, &dataset)? {

@@ -34,6 +34,17 @@ pub(super) fn claim(run: &Path, recipe: &Recipe) -> Result<()> {
     Err(Error::Run { path: run.to_owned(), problem: format!("was begun with another recipe{how}") })
 }
 
+/// Sees that the folder that a student starts from is there.
+pub(super) fn begins_somewhere(recipe: &Recipe) -> Result<()> {
+    let Some(from) = recipe.student.from.as_ref().filter(|from| !from.is_dir()) else { return Ok(()) };
+    let problem = format!(
+        "is {}, and there is no such folder: put the pretrained student there, or take the key out of the recipe to start \
+         from scratch",
+        from.display()
+    );
+    Err(Error::Setting { key: "student.from", problem })
+}
+
 /// The stream of the chosen samples.
 pub(super) struct RunPlan {
     pub(super) stream: Plan,

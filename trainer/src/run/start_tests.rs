@@ -67,6 +67,17 @@ fn texts_that_are_cut_are_told_of() -> Result {
 }
 
 #[test]
+fn a_student_that_begins_nowhere_is_refused_before_anything_is_written() -> Result {
+    let folder = tempdir()?;
+    let dataset = write(folder.path(), Asked::Answers)?;
+    let run = folder.path().join("run");
+    let refusal = said(&recipe(&dataset, &["student.from=models/none"])?, &run).unwrap_err().to_string();
+    assert!(refusal.starts_with("student.from is models/none, and there is no such folder"), "{refusal}");
+    assert!(!run.exists());
+    Ok(())
+}
+
+#[test]
 fn confidences_of_an_earlier_start_are_taken_over() -> Result {
     let folder = tempdir()?;
     let dataset = write(folder.path(), Asked::Answers)?;

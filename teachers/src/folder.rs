@@ -35,7 +35,7 @@ impl ModelFolder {
         let path = transformer_of(root)?;
         let Opened { layout, path: config_path, config, checkpoint } = Layout::open(&path)?;
         let weights_hash = checkpoint.hash().to_owned();
-        let weights = Weights::frozen(checkpoint, device, kind);
+        let weights = Weights::frozen(checkpoint, device, kind).packed();
         let weights = if layout == Layout::Transformers { weights } else { weights.named_by(families::openai_name) };
         let root = root.to_owned();
         Ok(Self { root, path, layout, config_path, config, weights, weights_hash, device, kind, overrides })

@@ -89,13 +89,13 @@ pub fn bert_layers(scope: &Scope<'_>, sizes: &BertSizes) -> Result<Vec<Block>> {
                     projection("value")?,
                     Linear::new(&attention.sub("output").sub("dense"), width, width)?,
                     sizes.heads,
-                ),
+                )?,
                 attention_norm: LayerNorm::new(&attention.sub("output").sub("LayerNorm"), width, epsilon)?,
                 mlp: Mlp::new(
                     Linear::new(&scope.sub("intermediate").sub("dense"), width, inner)?,
                     Linear::new(&scope.sub("output").sub("dense"), inner, width)?,
                     sizes.activation,
-                ),
+                )?,
                 mlp_norm: LayerNorm::new(&scope.sub("output").sub("LayerNorm"), width, epsilon)?,
                 order: NormOrder::After,
             })

@@ -4,16 +4,22 @@
 
 use tch::{Kind, Tensor};
 
+use crate::packed::{self, Packed};
 use crate::{Error, Init, Result, Scope};
 
 /// Standard deviation of fresh embeddings, as BERT and ViT use.
 const EMBEDDING_DEVIATION: f64 = 0.02;
+
+/// The factor in [`Activation::QuickGelu`].
+const QUICK: f64 = 1.702;
 
 /// y = x W^T + b.
 #[derive(Debug)]
 pub struct Linear {
     weight: Tensor,
     bias: Option<Tensor>,
+    /// Whether its weights are such that [`Attention`] and [`Mlp`] may pack it.
+    packs: bool,
 }
 
 impl Linear {
@@ -33,7 +39,7 @@ impl Linear {
     pub fn without_bias(scope: &Scope<'_>, inputs: i64, outputs: i64) -> Result<Self> {
         // Keeps the variance of what passes at any width; BERT's 0.02 does so at 2500 and starves narrow students.
         let init = Init::Normal((inputs as f64).sqrt().recip());
-        Ok(Self { weight: scope.tensor("weight", &[outputs, inputs], init)?, bias: None })
+        Ok(Self { weight: scope.tensor("weight", &[outputs, inputs], init)?, bias: None, packs: scope.packs() })
     }
 
     /// `[.., inputs]` to `[.., outputs]`, computed in the kind of `x`: weights of another kind are rounded to it, and get
@@ -45,6 +51,55 @@ impl Linear {
         let weight = self.weight.f_to_kind(x.kind())?;
         let bias = self.bias.as_ref().map(|bias| bias.f_to_kind(x.kind())).transpose()?;
         Ok(x.f_linear(&weight, bias)?)
+    }
+
+    /// Layers that read the same, one below the other.
+    fn joined(layers: &[Self]) -> Result<Self> {
+        let weights: Vec<&Tensor> = layers.iter().map(|layer| &layer.weight).collect();
+        let bias = |layer: &Self| match &layer.bias {
+            Some(bias) => Ok(bias.shallow_clone()),
+            None => Tensor::f_zeros(&layer.weight.size()[..1], (layer.weight.kind(), layer.weight.device())),
+        };
+        let biases = layers.iter().map(bias).collect::<Result<Vec<_>, _>>()?;
+        let packs = layers.iter().all(|layer| layer.packs);
+        Ok(Self { weight: Tensor::f_cat(&weights, 0)?, bias: Some(Tensor::f_cat(&biases, 0)?), packs })
+    }
+
+    /// The same with its weights, and what it gives, so many times as large; `bias_too` says whether its bias is, too.
+    fn times(&self, factor: f64, bias_too: bool) -> Result<Self> {
+        let scaled = |bias: &Tensor| if bias_too { bias.f_mul_scalar(factor) } else { Ok(bias.shallow_clone()) };
+        let bias = self.bias.as_ref().map(scaled).transpose()?;
+        Ok(Self { weight: self.weight.f_mul_scalar(factor)?, bias, packs: self.packs })
+    }
+}
+
+/// A linear layer as it is stored, or packed.
+#[derive(Debug)]
+enum Projection {
+    Stored(Linear),
+    Packed(Packed),
+}
+
+impl Projection {
+    /// Packs a layer where that may be.
+    fn of(layer: Linear) -> Result<Self> {
+        let packed = if layer.packs { Packed::new(&layer.weight, layer.bias.as_ref())? } else { None };
+        Ok(packed.map_or(Self::Stored(layer), Self::Packed))
+    }
+
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Stored(layer) => layer.forward(x),
+            Self::Packed(layer) => layer.forward(x),
+        }
+    }
+
+    /// Adds what it makes of `x` to something.
+    fn added(&self, x: &Tensor, to: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Stored(layer) => Ok(to.f_add(&layer.forward(x)?)?),
+            Self::Packed(layer) => layer.added(x, to),
+        }
     }
 }
 
@@ -144,7 +199,7 @@ impl Activation {
         Ok(match self {
             Self::Gelu => x.f_gelu("none")?,
             Self::GeluTanh => x.f_gelu("tanh")?,
-            Self::QuickGelu => x.f_mul(&x.f_mul_scalar(1.702)?.f_sigmoid()?)?,
+            Self::QuickGelu => x.f_mul(&x.f_mul_scalar(QUICK)?.f_sigmoid()?)?,
             Self::Relu => x.f_relu()?,
         })
     }
@@ -153,15 +208,26 @@ impl Activation {
 /// Two linear layers with an activation between.
 #[derive(Debug)]
 pub struct Mlp {
-    up: Linear,
-    down: Linear,
+    up: Projection,
+    down: Projection,
     activation: Activation,
 }
 
 impl Mlp {
     /// From its two layers.
-    pub fn new(up: Linear, down: Linear, activation: Activation) -> Self {
-        Self { up, down, activation }
+    ///
+    /// # Errors
+    /// [`Error::Torch`].
+    pub fn new(up: Linear, down: Linear, activation: Activation) -> Result<Self> {
+        if !(up.packs && down.packs && packed::is_available()) {
+            return Ok(Self { up: Projection::Stored(up), down: Projection::Stored(down), activation });
+        }
+        let (up, down) = match activation {
+            // What `Packed::activated` takes and gives is 1.702 times the value.
+            Activation::QuickGelu => (up.times(QUICK, true)?, down.times(QUICK.recip(), false)?),
+            _ => (up, down),
+        };
+        Ok(Self { up: Projection::of(up)?, down: Projection::of(down)?, activation })
     }
 
     /// `[.., width]` to the same.
@@ -169,24 +235,52 @@ impl Mlp {
     /// # Errors
     /// [`Error::Torch`].
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.down.forward(&self.activation.apply(&self.up.forward(x)?)?)
+        self.down.forward(&self.inner(x)?)
+    }
+
+    /// Adds what it makes of `x` to something of its shape.
+    fn added(&self, x: &Tensor, to: &Tensor) -> Result<Tensor> {
+        self.down.added(&self.inner(x)?, to)
+    }
+
+    fn inner(&self, x: &Tensor) -> Result<Tensor> {
+        match &self.up {
+            Projection::Stored(layer) => self.activation.apply(&layer.forward(x)?),
+            Projection::Packed(layer) => layer.activated(x, self.activation),
+        }
     }
 }
 
 /// Scaled dot-product attention with several heads: softmax(q k^T / sqrt(width / heads) + bias) v.
 #[derive(Debug)]
 pub struct Attention {
-    query: Linear,
-    key: Linear,
-    value: Linear,
-    output: Linear,
+    inputs: Inputs,
+    output: Projection,
     heads: i64,
+}
+
+/// What makes query, key and value.
+#[derive(Debug)]
+enum Inputs {
+    /// A layer each.
+    Apart([Linear; 3]),
+    /// In one, in this order.
+    Joined(Packed),
 }
 
 impl Attention {
     /// From its four projections, each `[width, width]`.
-    pub fn new(query: Linear, key: Linear, value: Linear, output: Linear, heads: i64) -> Self {
-        Self { query, key, value, output, heads }
+    ///
+    /// # Errors
+    /// [`Error::Torch`].
+    pub fn new(query: Linear, key: Linear, value: Linear, output: Linear, heads: i64) -> Result<Self> {
+        let layers = [query, key, value];
+        let joined = layers.iter().all(|layer| layer.packs).then(|| Linear::joined(&layers)).transpose()?;
+        let inputs = match joined.map(Projection::of).transpose()? {
+            Some(Projection::Packed(joined)) => Inputs::Joined(joined),
+            _ => Inputs::Apart(layers),
+        };
+        Ok(Self { inputs, output: Projection::of(output)?, heads })
     }
 
     /// `[batch, tokens, width]` to the same. `bias` `[batch, 1, 1, tokens]` is added to the scores ([`attention_bias`]);
@@ -195,14 +289,34 @@ impl Attention {
     /// # Errors
     /// [`Error::Torch`].
     pub fn forward(&self, x: &Tensor, bias: Option<&Tensor>, causal: bool) -> Result<Tensor> {
+        self.output.forward(&self.mixed(x, bias, causal)?)
+    }
+
+    /// Adds what it makes of `x` to something of its shape.
+    fn added(&self, x: &Tensor, to: &Tensor, bias: Option<&Tensor>, causal: bool) -> Result<Tensor> {
+        self.output.added(&self.mixed(x, bias, causal)?, to)
+    }
+
+    /// What comes before the last projection.
+    fn mixed(&self, x: &Tensor, bias: Option<&Tensor>, causal: bool) -> Result<Tensor> {
         let (batch, tokens, width) = x.size3()?;
-        let split = |projected: Tensor| -> Result<Tensor> {
-            Ok(projected.f_view([batch, tokens, self.heads, width / self.heads])?.f_transpose(1, 2)?)
+        let [query, key, value] = match &self.inputs {
+            Inputs::Apart(layers) => {
+                let split = |layer: &Linear| -> Result<Tensor> {
+                    let projected = layer.forward(x)?.f_view([batch, tokens, self.heads, width / self.heads])?;
+                    Ok(projected.f_transpose(1, 2)?)
+                };
+                let [query, key, value] = layers;
+                [split(query)?, split(key)?, split(value)?]
+            }
+            Inputs::Joined(layer) => {
+                let all = layer.forward(x)?.f_view([batch, tokens, 3, self.heads, width / self.heads])?;
+                let nth = |nth| all.f_select(2, nth)?.f_transpose(1, 2);
+                [nth(0)?, nth(1)?, nth(2)?]
+            }
         };
-        let (query, key, value) = (self.query.forward(x)?, self.key.forward(x)?, self.value.forward(x)?);
-        let (query, key, value) = (split(query)?, split(key)?, split(value)?);
         let mixed = Tensor::f_scaled_dot_product_attention(&query, &key, &value, bias, 0.0, causal, None, false)?;
-        self.output.forward(&mixed.f_transpose(1, 2)?.f_reshape([batch, tokens, width])?)
+        Ok(mixed.f_transpose(1, 2)?.f_reshape([batch, tokens, width])?)
     }
 }
 
@@ -250,16 +364,16 @@ impl Block {
     /// [`Error::Torch`].
     pub fn forward(&self, x: &Tensor, bias: Option<&Tensor>, causal: bool) -> Result<Tensor> {
         let kind = bias.map_or(x.kind(), Tensor::kind);
-        let attended = |x: &Tensor| self.attention.forward(&x.f_to_kind(kind)?, bias, causal);
-        let fed = |x: &Tensor| self.mlp.forward(&x.f_to_kind(kind)?);
+        let attended = |x: &Tensor, to: &Tensor| self.attention.added(&x.f_to_kind(kind)?, to, bias, causal);
+        let fed = |x: &Tensor, to: &Tensor| self.mlp.added(&x.f_to_kind(kind)?, to);
         match self.order {
             NormOrder::Before => {
-                let x = x.f_add(&attended(&self.attention_norm.forward(x)?)?)?;
-                Ok(x.f_add(&fed(&self.mlp_norm.forward(&x)?)?)?)
+                let x = attended(&self.attention_norm.forward(x)?, x)?;
+                fed(&self.mlp_norm.forward(&x)?, &x)
             }
             NormOrder::After => {
-                let x = self.attention_norm.forward(&x.f_add(&attended(x)?)?)?;
-                self.mlp_norm.forward(&x.f_add(&fed(&x)?)?)
+                let x = self.attention_norm.forward(&attended(x, x)?)?;
+                self.mlp_norm.forward(&fed(&x, &x)?)
             }
         }
     }

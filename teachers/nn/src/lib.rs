@@ -17,6 +17,7 @@ mod checkpoint;
 mod error;
 mod layers;
 mod nearest;
+mod packed;
 pub mod pixels;
 mod prepare;
 mod stored;

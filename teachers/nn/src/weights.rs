@@ -35,6 +35,7 @@ pub struct Weights {
     device: Device,
     kind: Kind,
     trained: bool,
+    packed: bool,
     taken: RefCell<BTreeMap<String, Tensor>>,
 }
 
@@ -45,7 +46,16 @@ impl Weights {
     }
 
     fn new(source: Source, device: Device, kind: Kind, trained: bool) -> Self {
-        Self { source, naming: |name| Stored::whole(name), device, kind, trained, taken: RefCell::default() }
+        let naming = |name: &str| Stored::whole(name);
+        Self { source, naming, device, kind, trained, packed: false, taken: RefCell::default() }
+    }
+
+    /// The same of frozen weights for layers that may pack them: on a CPU, in f32. They are not remembered: what a layer has
+    /// packed is let go of.
+    #[must_use]
+    pub fn packed(self) -> Self {
+        let packed = !self.trained && self.device == Device::Cpu && self.kind == Kind::Float;
+        Self { packed, ..self }
     }
 
     /// The same of a checkpoint that has its tensors under other names, or in another form.
@@ -116,7 +126,9 @@ impl Weights {
         };
         let tensor = tensor.f_to_device(self.device)?.f_to_kind(self.kind)?;
         let tensor = if self.trained { tensor.f_set_requires_grad(true)? } else { tensor };
-        self.taken.borrow_mut().insert(name.to_owned(), tensor.shallow_clone());
+        if !self.packed {
+            self.taken.borrow_mut().insert(name.to_owned(), tensor.shallow_clone());
+        }
         Ok(tensor)
     }
 }
@@ -190,6 +202,11 @@ impl Scope<'_> {
             }
             Source::Seed(_) => true,
         }
+    }
+
+    /// Whether layers may pack these weights.
+    pub(crate) fn packs(&self) -> bool {
+        self.weights.packed
     }
 
     fn full_name(&self, name: &str) -> String {

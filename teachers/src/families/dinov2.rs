@@ -231,7 +231,7 @@ impl Layer {
         } else {
             let up = Linear::new(&mlp.sub("fc1"), width, inner)?;
             let down = Linear::new(&mlp.sub("fc2"), inner, width)?;
-            Feed::Mlp(Mlp::new(up, down, Activation::named(&config.hidden_act)?))
+            Feed::Mlp(Mlp::new(up, down, Activation::named(&config.hidden_act)?)?)
         };
         Ok(Self {
             attention_norm: LayerNorm::new(&scope.sub("norm1"), width, epsilon)?,

@@ -99,13 +99,13 @@ fn block(scope: &Scope<'_>, config: &DistilBertConfig) -> Result<Block> {
             projection("v_lin")?,
             projection("out_lin")?,
             config.n_heads,
-        ),
+        )?,
         attention_norm: LayerNorm::new(&scope.sub("sa_layer_norm"), width, EPSILON)?,
         mlp: Mlp::new(
             Linear::new(&scope.sub("ffn").sub("lin1"), width, inner)?,
             Linear::new(&scope.sub("ffn").sub("lin2"), inner, width)?,
             Activation::named(&config.activation)?,
-        ),
+        )?,
         mlp_norm: LayerNorm::new(&scope.sub("output_layer_norm"), width, EPSILON)?,
         order: NormOrder::After,
     })

@@ -42,7 +42,7 @@ impl Layers {
                 projection("v_proj")?,
                 projection("out_proj")?,
                 self.heads,
-            ),
+            )?,
             attention_norm: LayerNorm::new(&scope.sub("layer_norm1"), width, epsilon)?,
             mlp: self.feed_forward(&scope.sub("mlp"))?,
             mlp_norm: LayerNorm::new(&scope.sub("layer_norm2"), width, epsilon)?,
@@ -56,7 +56,7 @@ impl Layers {
     /// If a tensor is missing or does not fit.
     pub(super) fn feed_forward(&self, scope: &Scope<'_>) -> Result<Mlp> {
         let up = Linear::new(&scope.sub("fc1"), self.width, self.inner)?;
-        Ok(Mlp::new(up, Linear::new(&scope.sub("fc2"), self.inner, self.width)?, self.activation))
+        Ok(Mlp::new(up, Linear::new(&scope.sub("fc2"), self.inner, self.width)?, self.activation)?)
     }
 }
 
@@ -70,7 +70,7 @@ pub(super) fn vit_attention(scope: &Scope<'_>, width: i64, heads: i64, bias: boo
         if bias { Linear::new(&scope, width, width) } else { Linear::without_bias(&scope, width, width) }
     };
     let output = Linear::new(&scope.sub("output").sub("dense"), width, width)?;
-    Ok(Attention::new(projection("query")?, projection("key")?, projection("value")?, output, heads))
+    Ok(Attention::new(projection("query")?, projection("key")?, projection("value")?, output, heads)?)
 }
 
 /// Cuts pixels into patches and makes a vector of each.

@@ -126,13 +126,13 @@ fn block(scope: &Scope<'_>, config: &MpnetConfig) -> Result<Block> {
             projection("v")?,
             projection("o")?,
             config.num_attention_heads,
-        ),
+        )?,
         attention_norm: LayerNorm::new(&attention.sub("LayerNorm"), width, epsilon)?,
         mlp: Mlp::new(
             Linear::new(&scope.sub("intermediate").sub("dense"), width, inner)?,
             Linear::new(&scope.sub("output").sub("dense"), inner, width)?,
             Activation::named(&config.hidden_act)?,
-        ),
+        )?,
         mlp_norm: LayerNorm::new(&scope.sub("output").sub("LayerNorm"), width, epsilon)?,
         order: NormOrder::After,
     })

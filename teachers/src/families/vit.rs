@@ -125,7 +125,7 @@ fn block(scope: &Scope<'_>, config: &VitConfig) -> Result<Block> {
             Linear::new(&scope.sub("intermediate").sub("dense"), width, inner)?,
             Linear::new(&scope.sub("output").sub("dense"), inner, width)?,
             Activation::named(&config.hidden_act)?,
-        ),
+        )?,
         mlp_norm: LayerNorm::new(&scope.sub("layernorm_after"), width, epsilon)?,
         order: NormOrder::Before,
     })

@@ -155,13 +155,13 @@ fn block(scope: &Scope<'_>, sizes: &TrunkSizes<'_>) -> Result<Block> {
             projection("value")?,
             Linear::new(&attention.sub("output").sub("dense"), width, width)?,
             sizes.heads,
-        ),
+        )?,
         attention_norm: LayerNorm::new(&scope.sub("layernorm_before"), width, epsilon)?,
         mlp: Mlp::new(
             Linear::new(&scope.sub("intermediate").sub("dense"), width, inner)?,
             Linear::new(&scope.sub("output").sub("dense"), inner, width)?,
             Activation::named(sizes.activation)?,
-        ),
+        )?,
         mlp_norm: LayerNorm::new(&scope.sub("layernorm_after"), width, epsilon)?,
         order: NormOrder::Before,
     })

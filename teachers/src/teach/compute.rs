@@ -1,14 +1,14 @@
 //! The thread that owns tensors: takes batches as they are ready, and hands over the features of whole shards.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use retort_nn::Encoded;
 use tch::{Device, Tensor};
 
 use super::batches::text_batches;
-use super::decode::{Ready, Rows};
+use super::decode::{Ready, Rows, Stop};
 use super::plan::{Run, Wants};
 use crate::{Result, Teacher};
 
@@ -25,6 +25,13 @@ pub(super) struct Computed<'a> {
     pub(super) texts: Option<Embedded>,
     /// `[words, width]`, alone and in the template, if they are wanted.
     pub(super) words: Option<[Vec<f32>; 2]>,
+}
+
+/// What is handed to the thread that writes.
+pub(super) struct Handed<'a> {
+    pub(super) computed: Computed<'a>,
+    /// To be told when it is committed.
+    pub(super) committed: SyncSender<()>,
 }
 
 impl Computed<'_> {
@@ -44,6 +51,10 @@ pub(super) struct Embedded {
     pub(super) tokens: Vec<Vec<f32>>,
 }
 
+/// Batches that are computed while a shard before them is written. One takes about as long as writing, so that the device
+/// hardly waits; with more a kill would lose more than a shard.
+const BATCHES_BEFORE_COMMIT: usize = 1;
+
 /// Computes what is ready until nothing more comes, or until a shard would begin that is not to be begun.
 ///
 /// # Errors
@@ -52,33 +63,38 @@ pub(super) fn compute<'a>(
     run: &'a Run<'_>,
     teachers: &[&Teacher],
     ready: &Receiver<Result<Ready<'a>>>,
-    computed: &SyncSender<Computed<'a>>,
+    handed: &SyncSender<Handed<'a>>,
 ) -> Result<()> {
-    let mut worker = Worker { run, teachers, shard: Vec::new(), waited: Duration::ZERO };
-    loop {
-        let asked = Instant::now();
-        let Ok(next) = ready.recv() else { return Ok(()) };
-        worker.waited += asked.elapsed();
-        match next? {
-            Ready::Begin(_) if run.is_stopping() => return Ok(()),
-            Ready::Begin(rows) => worker.begin(&rows),
-            Ready::Pixels { teacher, pixels, rows } => worker.see(teacher, &pixels, &rows)?,
-            Ready::Texts { teacher, texts } => {
-                let with_tokens = worker.shard[teacher].wants().tokens;
-                worker.shard[teacher].texts = Some(worker.embed(teacher, texts, with_tokens)?);
-            }
-            Ready::Words { teacher, alone, prompted } => {
-                let alone = worker.embed(teacher, alone, false)?.pooled;
-                worker.shard[teacher].words = Some([alone, worker.embed(teacher, prompted, false)?.pooled]);
-            }
-            Ready::Done { teacher } => {
-                let asked = Instant::now();
-                if computed.send(worker.take(teacher)).is_err() {
-                    return Ok(());
-                }
-                run.tally.waited(teacher, asked.elapsed());
-            }
+    let unwritten = Unwritten { committed: None, batches: 0 };
+    let mut worker = Worker { run, teachers, shard: Vec::new(), unwritten, waited: Duration::ZERO };
+    match worker.work(ready, handed) {
+        Err(Stop::Failed(error)) => Err(error),
+        Ok(()) | Err(Stop::Gone) => Ok(()),
+    }
+}
+
+/// What was handed over last, and may not be committed yet.
+struct Unwritten {
+    committed: Option<Receiver<()>>,
+    /// Batches computed since.
+    batches: usize,
+}
+
+impl Unwritten {
+    /// Something was handed over; the writer has taken it, and so has committed all before it.
+    fn begin(&mut self, committed: Receiver<()>) {
+        *self = Self { committed: Some(committed), batches: 0 };
+    }
+
+    /// A batch is to be computed: waits for the commit, but before the first ones.
+    fn batch(&mut self) -> Result<(), Stop> {
+        if self.batches >= BATCHES_BEFORE_COMMIT
+            && let Some(committed) = self.committed.take()
+        {
+            return committed.recv().map_err(|_| Stop::Gone);
         }
+        self.batches += 1;
+        Ok(())
     }
 }
 
@@ -87,11 +103,34 @@ struct Worker<'a, 'r, 't> {
     teachers: &'t [&'t Teacher],
     /// What is known of the shard, by teacher.
     shard: Vec<Computed<'a>>,
+    unwritten: Unwritten,
     /// Time waited for what comes next.
     waited: Duration,
 }
 
 impl<'a> Worker<'a, '_, '_> {
+    fn work(&mut self, ready: &Receiver<Result<Ready<'a>>>, handed: &SyncSender<Handed<'a>>) -> Result<(), Stop> {
+        loop {
+            let asked = Instant::now();
+            let Ok(next) = ready.recv() else { return Ok(()) };
+            self.waited += asked.elapsed();
+            match next? {
+                Ready::Begin(_) if self.run.is_stopping() => return Ok(()),
+                Ready::Begin(rows) => self.begin(&rows),
+                Ready::Pixels { teacher, pixels, rows } => self.see(teacher, &pixels, &rows)?,
+                Ready::Texts { teacher, texts } => {
+                    let with_tokens = self.shard[teacher].wants().tokens;
+                    self.shard[teacher].texts = Some(self.embed(teacher, texts, with_tokens)?);
+                }
+                Ready::Words { teacher, alone, prompted } => {
+                    let alone = self.embed(teacher, alone, false)?.pooled;
+                    self.shard[teacher].words = Some([alone, self.embed(teacher, prompted, false)?.pooled]);
+                }
+                Ready::Done { teacher } => self.hand_over(teacher, handed)?,
+            }
+        }
+    }
+
     fn begin(&mut self, rows: &Arc<Rows<'a>>) {
         let images = rows.images.as_ref().map_or(0, arrow::array::Array::len);
         let courses = self.run.courses.iter().zip(&rows.work.wants).enumerate();
@@ -117,16 +156,28 @@ impl<'a> Worker<'a, '_, '_> {
         }
     }
 
-    /// Has a teacher compute, and puts the time waited for that down to it.
-    fn at<T>(&mut self, teacher: usize, compute: impl FnOnce(&Teacher) -> Result<T>) -> Result<T> {
+    /// Waits for the writer to take what a teacher lacked.
+    fn hand_over(&mut self, teacher: usize, handed: &SyncSender<Handed<'a>>) -> Result<(), Stop> {
         let asked = Instant::now();
+        let (committed, told) = sync_channel(1);
+        let computed = self.take(teacher);
+        handed.send(Handed { computed, committed }).map_err(|_| Stop::Gone)?;
+        self.unwritten.begin(told);
+        self.run.tally.waited(teacher, asked.elapsed());
+        Ok(())
+    }
+
+    /// Has a teacher compute, and puts the time waited for that down to it.
+    fn at<T>(&mut self, teacher: usize, compute: impl FnOnce(&Teacher) -> Result<T>) -> Result<T, Stop> {
+        let asked = Instant::now();
+        self.unwritten.batch()?;
         let _cores = self.run.cores(self.teachers[teacher].device() == Device::Cpu);
         self.run.tally.waited(teacher, std::mem::take(&mut self.waited) + asked.elapsed());
-        compute(self.teachers[teacher])
+        Ok(compute(self.teachers[teacher])?)
     }
 
     /// Encodes a batch of images and puts their features to their rows.
-    fn see(&mut self, teacher: usize, pixels: &Tensor, rows: &[usize]) -> Result<()> {
+    fn see(&mut self, teacher: usize, pixels: &Tensor, rows: &[usize]) -> Result<(), Stop> {
         let with_grid = self.shard[teacher].wants().patches;
         let (embedded, grids) = self.at(teacher, |teacher| teacher.see(pixels, with_grid))?;
         put(&mut self.shard[teacher].embeddings, rows, &embedded);
@@ -136,7 +187,7 @@ impl<'a> Worker<'a, '_, '_> {
     }
 
     /// Encodes texts in order of length, so that batches hold little padding, and puts rows back in order.
-    fn embed(&mut self, teacher: usize, texts: Vec<Encoded>, with_tokens: bool) -> Result<Embedded> {
+    fn embed(&mut self, teacher: usize, texts: Vec<Encoded>, with_tokens: bool) -> Result<Embedded, Stop> {
         let course = &self.run.courses[teacher];
         let Some(reading) = &course.reading else { return Ok(Embedded::default()) };
         let mut order: Vec<usize> = (0..texts.len()).collect();

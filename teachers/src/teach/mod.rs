@@ -8,6 +8,9 @@
 //!                     +---------------------------------------------------------------------------+        (a thread)
 //! ```
 //!
+//! A worker computes no more than one batch before what it handed over is committed: a kill loses a shard of each worker, and
+//! that batch.
+//!
 //! The numbers are what a queue holds: 0 hands over from thread to thread. So in memory, however large the data set, there
 //! are of every worker the rows of two shards, the features of one, and a few batches, and the features of one more that
 //! is written. An image is decoded once for all teachers of a call.
@@ -29,7 +32,7 @@ use retort_cache::{Dataset, Interrupt, Progress, TeacherWriter};
 use retort_schemas::Store;
 use retort_schemas::manifest::BatchPlan;
 
-use self::compute::Computed;
+use self::compute::Handed;
 use self::plan::{Course, Run, Wants};
 use self::tally::Tally;
 use crate::{Result, Teacher};
@@ -219,7 +222,7 @@ fn work(
 }
 
 /// Does shards until there is no other to begin.
-fn worker<'a>(run: &'a Run<'_>, teachers: &[&Teacher], computed: &SyncSender<Computed<'a>>) -> Result<()> {
+fn worker<'a>(run: &'a Run<'_>, teachers: &[&Teacher], computed: &SyncSender<Handed<'a>>) -> Result<()> {
     let Some(device) = teachers.first().map(|teacher| teacher.device()) else { return Ok(()) };
     std::thread::scope(|scope| {
         let (loaded, rows) = sync_channel(0);

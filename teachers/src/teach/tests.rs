@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow::array::{ArrayRef, BinaryArray, FixedSizeBinaryArray, RecordBatch, StringArray};
 use arrow::datatypes::SchemaRef;
@@ -165,4 +166,78 @@ fn an_image_is_decoded_once_and_comes_in_each_teachers_own_batches() -> Result<(
 #[test]
 fn counts_have_commas() {
     assert_eq!([0, 999, 1000, 1_234_567].map(thousands), ["0", "999", "1,000", "1,234,567"]);
+}
+
+/// Counts batches, and tells when the first of the second shard, which is the third, is computed.
+struct Watch {
+    batches: AtomicUsize,
+    third: SyncSender<()>,
+}
+
+impl Progress for Watch {
+    fn begin(&self, _: &str, _: u64, _: &'static str) {}
+    fn note(&self, _: &str) {}
+    fn end(&self) {}
+
+    fn advance(&self, _: u64) {
+        if self.batches.fetch_add(1, Ordering::Relaxed) == 2 {
+            self.third.send(()).unwrap();
+        }
+    }
+}
+
+/// How many batches a worker computes of two shards of two batches each, and how many shards it hands over after the first,
+/// which is committed, or fails to be, when the second has a batch.
+fn computed(commits: bool) -> Result<(usize, usize)> {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/golden/clip");
+    let folder = tempfile::tempdir().unwrap();
+    let dataset = dataset(folder.path(), &golden)?;
+    let teacher = Teacher::open(&golden, Device::Cpu, Dtype::F32)?;
+    let plan = BatchPlan::of_rows(1, 1);
+    let wants = Wants { images: true, ..Wants::default() };
+    let writer = TeacherWriter::open(&dataset, "any", false, Store::F16, serde_json::json!("any"), plan)?;
+    let works = plan::missing(&dataset, &[wants], &[writer])?;
+    let (third, begun) = sync_channel(1);
+    let watch = Watch { batches: AtomicUsize::new(0), third };
+    let (tally, interrupt) = (Tally::begin(&watch, 1, 1), Interrupt::default());
+    let course = Course::of("any", &teacher, Store::F16, plan);
+    let run = Run::new(&dataset, vec![course], works, HashMap::new(), tally, &interrupt);
+    let (ready, batches) = sync_channel(9);
+    let ids = FixedSizeBinaryArray::try_from_iter([[0_u8; 16], [1; 16]].iter()).unwrap();
+    let rows = Arc::new(decode::Rows { work: &run.works[0], images: Some(ids), texts: None, words: &[] });
+    let pixels = |row| {
+        let pixels = tch::Tensor::zeros([1, 3, 32, 32], (tch::Kind::Float, Device::Cpu));
+        decode::Ready::Pixels { teacher: 0, pixels, rows: vec![row] }
+    };
+    for _ in 0..2 {
+        let done = decode::Ready::Done { teacher: 0 };
+        for next in [decode::Ready::Begin(rows.clone()), pixels(0), pixels(1), done] {
+            ready.send(Ok(next)).unwrap();
+        }
+    }
+    drop(ready);
+    let more = std::thread::scope(|scope| {
+        let (hand_over, handed) = sync_channel::<Handed<'_>>(2);
+        let writer = scope.spawn(move || {
+            begun.recv().unwrap();
+            let Handed { committed, .. } = handed.recv().unwrap();
+            if commits {
+                committed.send(()).unwrap();
+            }
+            drop(committed);
+            handed.iter().count()
+        });
+        compute::compute(&run, &[&teacher], &batches, &hand_over)?;
+        drop(hand_over);
+        Ok::<_, crate::Error>(writer.join().unwrap())
+    })?;
+    Ok((watch.batches.load(Ordering::Relaxed), more))
+}
+
+/// A worker that did not wait for the commit would compute the fourth batch whatever becomes of it.
+#[test]
+fn a_worker_computes_one_batch_before_what_it_handed_over_is_committed() -> Result<()> {
+    assert_eq!(computed(true)?, (4, 1));
+    assert_eq!(computed(false)?, (3, 0));
+    Ok(())
 }

@@ -13,7 +13,7 @@ use retort_cache::vectors::{self, Stored};
 use retort_nn::Encoded;
 use retort_schemas::{Store, features};
 
-use super::compute::{Computed, Embedded};
+use super::compute::{Computed, Embedded, Handed};
 use super::hex;
 use super::plan::{Course, Reading, Run, Seeing};
 use crate::{Error, Result};
@@ -36,12 +36,14 @@ type Table = (&'static str, RecordBatch);
 pub(super) fn write(
     run: &Run<'_>,
     writers: &mut [TeacherWriter],
-    computed: &Receiver<Computed<'_>>,
+    handed: &Receiver<Handed<'_>>,
 ) -> Result<Vec<Written>> {
     let mut written = vec![Written::default(); writers.len()];
-    while let Ok(shard) = computed.recv() {
+    while let Ok(Handed { computed: shard, committed }) = handed.recv() {
         let tables = Tables { run, course: &run.courses[shard.teacher], shard: &shard }.all()?;
         writers[shard.teacher].commit(&shard.rows.work.shard, &tables)?;
+        // A worker that has stopped does not ask.
+        let _ = committed.send(());
         let written = &mut written[shard.teacher];
         written.shards += 1;
         let texts = shard.texts.iter().flat_map(|embedded| &embedded.texts);

@@ -34,10 +34,12 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Ingest(source) => ingest::run(*source, &terminal()),
         Command::Shift(kind) => shift::run(kind, &terminal()),
         #[cfg(feature = "torch")]
-        Command::Teach(_) => compute::run(&compute::KEPT_MEMORY),
-        Command::Train(_) | Command::Eval(_) | Command::Probe(_) | Command::Protocol(_) | Command::Encode(_) => {
-            compute::run(&[])
-        }
+        Command::Teach(_)
+        | Command::Train(_)
+        | Command::Eval(_)
+        | Command::Probe(_)
+        | Command::Protocol(_)
+        | Command::Encode(_) => compute::run(),
         Command::Convert(options) => convert::run(&options, &terminal()),
         Command::Summary(options) => summary::run(&options),
         Command::Verify(options) => verify::run(&options, &terminal()),

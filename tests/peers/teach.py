@@ -37,14 +37,10 @@ BATCH = {"images": 32, "texts": 64}
 TOKENS = 2048
 
 
-# What `retort teach` sets for the process that computes (`src/commands/compute.rs`), for its model alone as well.
-KEPT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": "33554432", "MALLOC_TRIM_THRESHOLD_": "1073741824"}
-
-
-def run(*command, **variables):
+def run(*command):
     """Seconds, most memory in MiB, and the output of a command."""
     began = time.perf_counter()
-    process = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True, env=os.environ | variables)
+    process = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True)
     out = process.stdout.read()
     _, status, used = os.wait4(process.pid, 0)
     if status:
@@ -137,10 +133,10 @@ def main(options):
     clip, sets, texts, photos, sentences = prepare(options)
     me = [sys.executable, __file__, "--contestant"]
     contestants = {
-        ("images", "retort model"): lambda: float(run(options.encode, "images", clip, photos, BATCH["images"], **KEPT_MEMORY)[2]),
+        ("images", "retort model"): lambda: float(run(options.encode, "images", clip, photos, BATCH["images"])[2]),
         ("images", "retort teach"): lambda: photos / teach(options, sets["photos"], f"clip={clip}")[0],
         ("images", "transformers"): lambda: float(run(*me, "images", clip, photos)[2]),
-        ("texts", "retort model"): lambda: float(run(options.encode, "texts", options.minilm, texts, TOKENS, **KEPT_MEMORY)[2]),
+        ("texts", "retort model"): lambda: float(run(options.encode, "texts", options.minilm, texts, TOKENS)[2]),
         ("texts", "retort teach"): lambda: sentences / teach(options, sets["captions"], f"text={options.minilm}")[0],
         ("texts", "transformers"): lambda: float(run(*me, "texts", options.minilm, texts)[2]),
     }

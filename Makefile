@@ -101,14 +101,15 @@ bench-summary: $(CACHE)/peers-sql/ready
 		--retort "$(CARGO_TARGET_DIR)/release/retort" --shards "$(CARGO_TARGET_DIR)/release/examples/shards" \
 		$(if $(DATASETS),--dataset $(DATASETS))
 
-## features a second: from photos and captions to disk, and the models alone; FLICKR8K names a folder with Flickr8k.token.txt and images/
+## features a second: from photos and captions to disk, and the models alone; FLICKR8K names a folder with Flickr8k.token.txt and images/,
+## TEACH more options, as TEACH="--device cuda --dtype bf16 --clip l14 --batch 256 --photos 8000" on a machine with a GPU
 bench-teach: libtorch demo-data $(CACHE)/golden-venv/ready
 ifdef FLICKR8K
 	$(CARGO) build --release --locked
 	$(CARGO) build --release --locked --example encode
 	$(CACHE)/golden-venv/bin/python tests/peers/teach.py --work "$(CARGO_TARGET_DIR)/bench-teach" --flickr8k "$(FLICKR8K)" \
 		--minilm "$(CACHE)/demo/minilm" --retort "$(CARGO_TARGET_DIR)/release/retort" \
-		--encode "$(CARGO_TARGET_DIR)/release/examples/encode"
+		--encode "$(CARGO_TARGET_DIR)/release/examples/encode" $(TEACH)
 else
 	@echo "bench-teach is skipped: FLICKR8K names no folder with photos"
 endif

@@ -1,4 +1,4 @@
-"""A CLIP ViT-B/32 of random weights, of its real size: what costs do not depend on."""
+"""A CLIP of random weights, of its real size: what costs do not depend on."""
 
 import json
 import pathlib
@@ -7,8 +7,16 @@ import shutil
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
-def random_clip(folder):
-    """A CLIP ViT-B/32 of random weights with the small CLIP's vocabulary; `CLIPConfig()` has those sizes."""
+# What `CLIPConfig()` does not have of itself.
+VISION = {
+    "b32": {},
+    "l14": {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16, "patch_size": 14},
+}
+PROJECTION = {"b32": 512, "l14": 768}
+
+
+def random_clip(folder, size="b32"):
+    """A CLIP ViT-B/32 or ViT-L/14 of random weights with the small CLIP's vocabulary, the text tower that of ViT-B/32."""
     import torch
     import transformers
 
@@ -16,7 +24,8 @@ def random_clip(folder):
     text = json.loads((tiny / "config.json").read_text())["text_config"]
     kept = {key: text[key] for key in ("vocab_size", "bos_token_id", "eos_token_id", "pad_token_id") if key in text}
     torch.manual_seed(1)
-    transformers.CLIPModel(transformers.CLIPConfig(text_config=kept)).save_pretrained(folder)
+    config = transformers.CLIPConfig(text_config=kept, vision_config=VISION[size], projection_dim=PROJECTION[size])
+    transformers.CLIPModel(config).save_pretrained(folder)
     settings = json.loads((tiny / "preprocessor_config.json").read_text())
     settings |= {"size": {"shortest_edge": 224}, "crop_size": {"height": 224, "width": 224}}
     (folder / "preprocessor_config.json").write_text(json.dumps(settings))

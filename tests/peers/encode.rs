@@ -1,8 +1,8 @@
 //! What a teacher's model alone takes: no decoding, no tokenising, nothing written.
 //!
 //! ```text
-//! encode images MODEL COUNT BATCH       items a second over COUNT images of noise
-//! encode texts MODEL FILE TOKENS        items a second over the lines of FILE, in batches of so many tokens
+//! encode images MODEL COUNT BATCH DEVICE DTYPE       items a second over COUNT images of noise
+//! encode texts MODEL FILE TOKENS DEVICE DTYPE        items a second over the lines of FILE, in batches of so many tokens
 //! ```
 //!
 //! Inputs are in memory, as the model takes them, before the time begins: `tests/peers/teach.py` compares it with `retort teach`,
@@ -13,27 +13,28 @@ use std::io::Write;
 use std::path::Path;
 use std::time::Instant;
 
-use retort_schemas::Dtype;
 use retort_teachers::Teacher;
-use retort_teachers::nn::Encoded;
-use tch::Device;
+use retort_teachers::nn::{self, Encoded};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let rate = match words[..] {
-        ["images", model, count, batch] => images(Path::new(model), count.parse()?, batch.parse()?)?,
-        ["texts", model, file, tokens] => texts(Path::new(model), Path::new(file), tokens.parse()?)?,
-        _ => return Err("encode images MODEL COUNT BATCH | encode texts MODEL FILE TOKENS".into()),
+    let [kind, model, what, batch, device, dtype] = words[..] else {
+        return Err("encode images MODEL COUNT BATCH DEVICE DTYPE | encode texts MODEL FILE TOKENS DEVICE DTYPE".into());
+    };
+    let (teacher, batch) = (Teacher::open(Path::new(model), nn::device(device)?, dtype.parse()?)?, batch.parse()?);
+    let rate = match kind {
+        "images" => images(&teacher, what.parse()?, batch)?,
+        "texts" => texts(&teacher, Path::new(what), batch)?,
+        other => return Err(format!("{other} is neither images nor texts").into()),
     };
     writeln!(std::io::stdout(), "{rate}")?;
     Ok(())
 }
 
-fn images(model: &Path, count: usize, batch: usize) -> Result<f64> {
-    let teacher = Teacher::open(model, Device::Cpu, Dtype::F32)?;
+fn images(teacher: &Teacher, count: usize, batch: usize) -> Result<f64> {
     let side = teacher.image.as_ref().ok_or("the model has no image encoder")?;
     let [height, width] = side.input_size().map(|side| side as usize);
     let mut state = 1_u64;
@@ -51,8 +52,7 @@ fn images(model: &Path, count: usize, batch: usize) -> Result<f64> {
     Ok(count as f64 / began.elapsed().as_secs_f64())
 }
 
-fn texts(model: &Path, file: &Path, tokens: usize) -> Result<f64> {
-    let teacher = Teacher::open(model, Device::Cpu, Dtype::F32)?;
+fn texts(teacher: &Teacher, file: &Path, tokens: usize) -> Result<f64> {
     let side = teacher.text.as_ref().ok_or("the model has no text encoder")?;
     let lines = std::fs::read_to_string(file)?;
     let mut all: Vec<Encoded> =

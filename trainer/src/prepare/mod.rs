@@ -62,7 +62,8 @@ pub(crate) struct Batch {
 impl Batch {
     /// Its samples by their ids, for messages: all, or of very many the first.
     pub(crate) fn named(&self) -> String {
-        const SHOWN: usize = 64;
+        // No ready recipe has larger batches.
+        const SHOWN: usize = 256;
         let ids = &self.ids_of_samples;
         let shown: Vec<&str> = ids.iter().take(SHOWN).map(String::as_str).collect();
         match ids.len().saturating_sub(SHOWN) {

@@ -7,8 +7,11 @@
 //!          |                            |
 //!     blocking thread: read the pages of the wanted columns, check each, decode
 //!          |                            |
-//!     slices of a few thousand rows: vectors become floats, ids become words
+//!     slices of a few thousand rows, fewer of vectors: vectors become floats, ids become words
 //! ```
+//!
+//! Functions of one column of vectors are taken over from the projection above, and answered page by page
+//! (`functions/stored.rs`).
 
 use std::fmt;
 use std::sync::Arc;

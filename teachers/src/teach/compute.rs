@@ -51,8 +51,8 @@ pub(super) struct Embedded {
     pub(super) tokens: Vec<Vec<f32>>,
 }
 
-/// Batches that are computed while a shard before them is written. One takes about as long as writing, so that the device
-/// hardly waits; with more a kill would lose more than a shard.
+/// Batches that are computed while a shard before them is written, so that the device need not wait for all of that; a kill
+/// loses them beside the shard.
 const BATCHES_BEFORE_COMMIT: usize = 1;
 
 /// Computes what is ready until nothing more comes, or until a shard would begin that is not to be begun.

@@ -18,6 +18,11 @@ impl<'a> StoredVector<'a> {
         Self { layout, bytes, scale }
     }
 
+    /// A vector of these bytes; none if they are more or fewer than [`Layout::bytes`]. Floats have no scale, and ignore it.
+    pub fn of(layout: Layout, bytes: &'a [u8], scale: f32) -> Option<Self> {
+        (bytes.len() == layout.bytes()).then_some(Self { layout, bytes, scale })
+    }
+
     /// How it lies.
     pub fn layout(&self) -> Layout {
         self.layout

@@ -11,12 +11,12 @@
 //! ```
 //!
 //! Functions of one column of vectors are taken over from the projection above, and answered page by page
-//! (`functions/stored.rs`).
+//! (`functions/stored.rs`); all others are given vectors as they are stored (`functions/as_stored.rs`).
 
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, Float64Array, RecordBatch, RecordBatchOptions};
+use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{Fields, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
@@ -122,6 +122,12 @@ struct ScanColumns {
 }
 
 impl ScanColumns {
+    /// The columns of the table that are given, as floats or as stored.
+    fn of_vectors(&self) -> Vec<usize> {
+        let as_stored = self.calls.iter().filter_map(StoredCall::column_of_vectors);
+        self.stored.iter().copied().chain(as_stored).collect()
+    }
+
     fn schema(&self, table: &Table) -> Result<SchemaRef> {
         let stored = table.schema.project(&self.stored)?;
         let calls = self.calls.iter().map(|call| Arc::new(call.field(table)));
@@ -214,14 +220,14 @@ impl ExecutionPlan for ShardScan {
             return internal_err!("there is no partition {partition}");
         };
         let batch_size = context.session_config().batch_size().min(self.limit.unwrap_or(usize::MAX));
-        let rows = self.table.batch_rows(&self.columns.stored, batch_size);
+        let rows = self.table.batch_rows(&self.columns.of_vectors(), batch_size);
         let schema = self.schema();
         let held = MemoryConsumer::new(format!("ShardScan of {}", self.table.name)).register(context.memory_pool());
         let (table, columns) = (self.table.clone(), self.columns.clone());
-        let reader = PartReader { table, columns, schema: schema.clone(), held: Arc::new(held) };
+        let reader = PartReader { table, columns, schema: schema.clone(), rows, held: Arc::new(held) };
         let batches = stream::iter(parts)
             .then(move |part| reader.clone().read(part))
-            .map_ok(move |part| stream::iter(part.batches(rows)))
+            .map_ok(move |part| stream::iter(part.batches()))
             .try_flatten();
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, batches)))
     }
@@ -233,6 +239,8 @@ struct PartReader {
     table: Arc<Table>,
     columns: ScanColumns,
     schema: SchemaRef,
+    /// Rows of a batch.
+    rows: usize,
     /// What a part takes while it is in memory.
     held: Arc<MemoryReservation>,
 }
@@ -255,15 +263,16 @@ impl PartReader {
             });
         }
         let read = move || {
-            let values = values(&self.columns.calls, &self.table, part)?;
+            let values = values(&self.columns.calls, &self.table, part, self.rows)?;
             let read = || self.table.read(part, &self.columns.stored);
             let stored = (!nothing_stored || values.is_empty()).then(read).transpose()?;
             // One that is damaged and skipped has none, by whichever was read.
-            let rows = stored.iter().map(RecordBatch::num_rows).chain(values.iter().map(Array::len)).min();
+            let of_values = values.iter().map(|batches| batches.iter().map(|batch| batch.len()).sum());
+            let rows = stored.iter().map(RecordBatch::num_rows).chain(of_values).min();
             // Counted and not asked for, so that a sort that holds much makes room for the next shard by spilling.
             let held = self.held.new_empty();
             held.grow(stored.as_ref().map_or(0, RecordBatch::get_array_memory_size));
-            held.grow(values.iter().map(Array::get_array_memory_size).sum());
+            held.grow(values.iter().flatten().map(Array::get_array_memory_size).sum());
             Ok(ReadPart { held, reader: self, part, stored, values, rows: rows.unwrap_or(0) })
         };
         // Reading and checking block, so they get threads of their own; other partitions go on meanwhile.
@@ -278,21 +287,21 @@ struct ReadPart {
     reader: PartReader,
     part: usize,
     stored: Option<RecordBatch>,
-    /// Of each call, one a row.
-    values: Vec<Float64Array>,
+    /// Of each call, in batches.
+    values: Vec<Vec<ArrayRef>>,
     rows: usize,
 }
 
 impl ReadPart {
     /// Its rows as SQL shows them, some at a time, each made when it is asked for.
-    fn batches(self, rows: usize) -> impl Iterator<Item = Result<RecordBatch>> {
-        let PartReader { table, columns, schema, .. } = self.reader;
-        (0..self.rows).step_by(rows).map(move |from| {
+    fn batches(self) -> impl Iterator<Item = Result<RecordBatch>> {
+        let PartReader { table, columns, schema, rows, .. } = self.reader;
+        (0..self.rows).step_by(rows).enumerate().map(move |(batch, from)| {
             let _counted = &self.held;
             let rows = from..(from + rows).min(self.rows);
             let (stored, columns) = (self.stored.as_ref(), &columns.stored);
             let mut shown = table.shown_columns(self.part, stored, columns, &schema, rows.clone())?;
-            shown.extend(self.values.iter().map(|values| Arc::new(values.slice(rows.start, rows.len())) as ArrayRef));
+            shown.extend(self.values.iter().filter_map(|batches| batches.get(batch).cloned()));
             let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
             Ok(RecordBatch::try_new_with_options(schema.clone(), shown, &options)?)
         })

@@ -9,17 +9,19 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, FixedSizeListArray, Float32Array, UInt64Array};
 use arrow::datatypes::{DataType, Field, FieldRef, Float64Type, UInt64Type};
 use datafusion::common::{Result, ScalarValue, exec_datafusion_err, exec_err, not_impl_err, plan_err};
-use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
+use datafusion::logical_expr::function::{AccumulatorArgs, AggregateFunctionSimplification, StateFieldsArgs};
 use datafusion::logical_expr::utils::AggregateOrderSensitivity;
-use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature, Volatility};
+use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Expr, Signature, Volatility};
 use pulp::{Arch, NullaryFnOnce};
 
+use super::as_stored::wrapped;
 use super::vectors::{Vectors, coerced, widths_differ};
 
 /// All of them, to be registered.
 pub(super) fn all() -> impl Iterator<Item = AggregateUDF> {
     [Kind::Mean, Kind::Spread].into_iter().map(|kind| {
-        AggregateUDF::from(VectorAggregate { kind, signature: Signature::user_defined(Volatility::Immutable) })
+        let signature = Signature::user_defined(Volatility::Immutable);
+        AggregateUDF::from(VectorAggregate { kind, of_stored: None, signature })
     })
 }
 
@@ -41,6 +43,8 @@ impl Kind {
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct VectorAggregate {
     kind: Kind,
+    /// The type of what is given as stored.
+    of_stored: Option<DataType>,
     signature: Signature,
 }
 
@@ -56,7 +60,7 @@ impl AggregateUDFImpl for VectorAggregate {
     fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
         match (self.kind, arguments) {
             (Kind::Spread, _) => Ok(DataType::Float64),
-            (Kind::Mean, [vector]) => Ok(vector.clone()),
+            (Kind::Mean, [vector]) => Ok(self.of_stored.as_ref().unwrap_or(vector).clone()),
             (Kind::Mean, _) => exec_err!("vec_mean takes 1 vector"),
         }
     }
@@ -66,6 +70,24 @@ impl AggregateUDFImpl for VectorAggregate {
             [found] => Ok(vec![coerced(self.name(), found)?]),
             _ => plan_err!("{} takes 1 vector, it is given {} arguments", self.name(), found.len()),
         }
+    }
+
+    /// A column is taken as stored.
+    fn simplify(&self) -> Option<AggregateFunctionSimplification> {
+        let kind = self.kind;
+        Some(Box::new(move |mut call, of| {
+            // Distinct rows are those of the vectors, whatever their stores.
+            if !call.params.distinct
+                && let [argument] = call.params.args.as_slice()
+                && let Some(stored) = wrapped(&call.params.args, of)?
+            {
+                let of_stored = Some(of.get_data_type(argument)?);
+                let signature = Signature::user_defined(Volatility::Immutable);
+                call.func = Arc::new(Self { kind, of_stored, signature }.into());
+                call.params.args = stored;
+            }
+            Ok(Expr::AggregateFunction(call))
+        }))
     }
 
     fn state_fields(&self, of: StateFieldsArgs) -> Result<Vec<FieldRef>> {
@@ -205,9 +227,12 @@ impl Accumulator for VectorAccumulator {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         let Some(column) = values.first() else { return exec_err!("{} is given no vector", self.kind.name()) };
         let vectors = Vectors::of_column(column)?;
-        for vector in (0..column.len()).filter_map(|row| vectors.row(row)) {
-            self.fits(vector.len())?;
-            self.moments.add(vector);
+        let mut decoded = Vec::new();
+        for row in 0..column.len() {
+            if let Some(vector) = vectors.row(row, &mut decoded) {
+                self.fits(vector.len())?;
+                self.moments.add(vector);
+            }
         }
         Ok(())
     }

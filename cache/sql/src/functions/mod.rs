@@ -2,6 +2,7 @@
 
 mod aggregate;
 mod arguments;
+mod as_stored;
 mod duplicates;
 mod filter;
 mod found;

@@ -6,15 +6,19 @@
 
 use std::sync::Arc;
 
+use arrow::array::builder::NullBufferBuilder;
 use arrow::array::{Array, ArrayRef, AsArray, FixedSizeListArray, Float32Array, Float64Array, ListArray, UInt32Array};
-use arrow::buffer::{NullBuffer, OffsetBuffer};
+use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, FieldRef, UInt64Type};
 use datafusion::common::{DataFusionError, Result, ScalarValue, exec_datafusion_err, exec_err, plan_err};
+use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::{
-    ColumnarValue, ExpressionPlacement, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+    ColumnarValue, Expr, ExpressionPlacement, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
     Volatility,
 };
 
+use super::as_stored::wrapped;
 use super::vectors::{Direction, Vectors, argument_widths_differ, coerced, cosine, sum};
 
 /// All of them, to be registered.
@@ -24,7 +28,7 @@ pub(super) fn all() -> impl Iterator<Item = ScalarUDF> {
         .into_iter()
         .map(move |kind| ScalarUDF::from(VectorFunction { kind, signature: signature() }))
         .chain([
-            ScalarUDF::from(Normalize { signature: signature() }),
+            ScalarUDF::from(Normalize { returns: None, signature: signature() }),
             ScalarUDF::from(Hamming { signature: signature() }),
         ])
 }
@@ -107,6 +111,15 @@ impl ScalarUDFImpl for VectorFunction {
         }
     }
 
+    /// Columns are taken as stored, unless the scan answers the whole call.
+    fn simplify(&self, arguments: Vec<Expr>, of: &SimplifyContext) -> Result<ExprSimplifyResult> {
+        let placements: Vec<ExpressionPlacement> = arguments.iter().map(Expr::placement).collect();
+        match self.placement(&placements) {
+            ExpressionPlacement::MoveTowardsLeafNodes => Ok(ExprSimplifyResult::Original(arguments)),
+            _ => with_stored(Self { kind: self.kind, signature: self.signature.clone() }, arguments, of),
+        }
+    }
+
     fn coerce_types(&self, found: &[DataType]) -> Result<Vec<DataType>> {
         let name = self.name();
         let expected = self.kind.arguments();
@@ -139,8 +152,10 @@ impl ScalarUDFImpl for VectorFunction {
             return exec_err!("{} is given no vector", self.name());
         };
         let rows = if scalar { 1 } else { call.number_rows };
+        let [mut decoded_a, mut decoded_b] = [Vec::new(), Vec::new()];
         let value = |row: usize| -> Result<Option<f64>> {
-            let (Some(a), Some(b)) = (a.row(row), b.row(row)) else { return Ok(None) };
+            let Some(a) = a.row(row, &mut decoded_a) else { return Ok(None) };
+            let Some(b) = b.row(row, &mut decoded_b) else { return Ok(None) };
             if a.len() != b.len() {
                 let widths = [a.len(), b.len()];
                 return Err(DataFusionError::Execution(argument_widths_differ(self.name(), widths, &call.arg_fields)));
@@ -156,8 +171,25 @@ impl ScalarUDFImpl for VectorFunction {
     }
 }
 
+/// A call of this function with its columns as stored, if it has any that are not.
+fn with_stored(
+    function: impl ScalarUDFImpl + 'static,
+    arguments: Vec<Expr>,
+    of: &SimplifyContext,
+) -> Result<ExprSimplifyResult> {
+    Ok(match wrapped(&arguments, of)? {
+        Some(stored) => {
+            let call = ScalarFunction::new_udf(Arc::new(ScalarUDF::from(function)), stored);
+            ExprSimplifyResult::Simplified(Expr::ScalarFunction(call))
+        }
+        None => ExprSimplifyResult::Original(arguments),
+    })
+}
+
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Normalize {
+    /// The type of what is given as stored.
+    returns: Option<DataType>,
     signature: Signature,
 }
 
@@ -171,7 +203,15 @@ impl ScalarUDFImpl for Normalize {
     }
 
     fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
-        arguments.first().cloned().ok_or_else(|| exec_datafusion_err!("normalize is given no vector"))
+        let returns = self.returns.as_ref().or_else(|| arguments.first()).cloned();
+        returns.ok_or_else(|| exec_datafusion_err!("normalize is given no vector"))
+    }
+
+    fn simplify(&self, arguments: Vec<Expr>, of: &SimplifyContext) -> Result<ExprSimplifyResult> {
+        let returns = arguments.first().filter(|_| self.returns.is_none());
+        let Some(returns) = returns else { return Ok(ExprSimplifyResult::Original(arguments)) };
+        let returns = Some(of.get_data_type(returns)?);
+        with_stored(Self { returns, signature: self.signature.clone() }, arguments, of)
     }
 
     fn coerce_types(&self, found: &[DataType]) -> Result<Vec<DataType>> {
@@ -186,7 +226,7 @@ impl ScalarUDFImpl for Normalize {
         let vectors = Vectors::of(argument)?;
         let one = matches!(argument, ColumnarValue::Scalar(_));
         let rows = if one { 1 } else { call.number_rows };
-        let normalized = normalized(&vectors, rows, &argument.data_type())?;
+        let normalized = normalized(&vectors, rows, call.return_field.data_type())?;
         if one {
             return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&normalized, 0)?));
         }
@@ -196,30 +236,31 @@ impl ScalarUDFImpl for Normalize {
 
 /// Vectors of length 1, as this type of list; null where there is no direction.
 fn normalized(vectors: &Vectors, rows: usize, data_type: &DataType) -> Result<ArrayRef> {
-    let directions = (0..rows).map(|row| {
-        let norm = |vector: &[f32]| sum(vector, vector, |x, y| x * y).sqrt();
-        let vector = vectors.row(row)?;
-        Some((vector, norm(vector))).filter(|(_, norm)| *norm > 0.0 && norm.is_finite())
-    });
-    let directions: Vec<Option<(&[f32], f64)>> = directions.collect();
-    let nulls = Some(NullBuffer::from_iter(directions.iter().map(Option::is_some)));
-    let mut floats = Vec::new();
-    let mut put = |(vector, norm): &(&[f32], f64)| {
-        floats.extend(vector.iter().map(|x| (f64::from(*x) / norm) as f32));
-        vector.len()
+    let (mut floats, mut lengths, mut nulls) = (Vec::new(), Vec::new(), NullBufferBuilder::new(rows));
+    let mut decoded = Vec::new();
+    // What takes the place of a null in lists that are all of one length.
+    let zeros = match data_type {
+        DataType::FixedSizeList(_, width) => usize::try_from(*width).unwrap_or(0),
+        _ => 0,
     };
+    for row in 0..rows {
+        let from = floats.len();
+        let vector = vectors.row(row, &mut decoded).map(|vector| (vector, sum(vector, vector, |x, y| x * y).sqrt()));
+        let direction = vector.filter(|(_, norm)| *norm > 0.0 && norm.is_finite());
+        match direction {
+            Some((vector, norm)) => floats.extend(vector.iter().map(|x| (f64::from(*x) / norm) as f32)),
+            None => floats.resize(from + zeros, 0.0),
+        }
+        lengths.push(floats.len() - from);
+        nulls.append(direction.is_some());
+    }
+    let (values, nulls) = (Arc::new(Float32Array::from(floats)), nulls.finish());
     match data_type {
         DataType::FixedSizeList(item, width) => {
-            let zeros = vec![0.0; usize::try_from(*width).unwrap_or(0)];
-            directions.iter().for_each(|direction| _ = put(&direction.unwrap_or((&zeros, 1.0))));
-            let values = Arc::new(Float32Array::from(floats));
             Ok(Arc::new(FixedSizeListArray::try_new(item.clone(), *width, values, nulls)?))
         }
         DataType::List(item) => {
-            let lengths: Vec<usize> =
-                directions.iter().map(|direction| direction.as_ref().map_or(0, &mut put)).collect();
-            let (offsets, values) = (OffsetBuffer::from_lengths(lengths), Arc::new(Float32Array::from(floats)));
-            Ok(Arc::new(ListArray::try_new(item.clone(), offsets, values, nulls)?))
+            Ok(Arc::new(ListArray::try_new(item.clone(), OffsetBuffer::from_lengths(lengths), values, nulls)?))
         }
         other => exec_err!("{other} is not a vector"),
     }

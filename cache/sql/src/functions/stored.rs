@@ -10,7 +10,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::Float64Array;
+use arrow::array::{ArrayBuilder, ArrayRef, Float64Builder};
 use arrow::datatypes::{DataType, Field};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{HashSet, Result};
@@ -21,45 +21,67 @@ use datafusion::physical_plan::PhysicalExpr;
 use datafusion::physical_plan::projection::ProjectionExpr;
 use retort_cache::StoredVector;
 
+use super::as_stored::{AsStored, StoredBuilder, stored_type};
 use super::scalar::{Kind, VectorFunction};
 use super::vector_table::VectorTable;
 use super::vectors::{Direction, Vectors};
 use crate::parts::Table;
 
-/// A function of a column, and of a vector that is the same for all rows if it takes two.
+/// A function of a column.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct StoredCall {
-    kind: Kind,
+    function: Function,
     /// Of the table.
     column: usize,
     width: usize,
-    other: Vec<f32>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Function {
+    /// A number of each row, and of a vector that is the same for all rows if it takes two.
+    Number { kind: Kind, other: Vec<f32> },
+    /// The row, for a function that is not the scan's to answer.
+    AsStored,
 }
 
 impl StoredCall {
     /// The call that an expression is, if it is one; `columns` are those of the table that it refers to.
     fn of(expr: &Arc<dyn PhysicalExpr>, table: &Table, columns: &[usize]) -> Option<Self> {
-        let call = ScalarFunctionExpr::try_downcast_func::<VectorFunction>(expr.as_ref())?;
-        let kind = call.fun().inner().downcast_ref::<VectorFunction>()?.kind();
+        let call = expr.downcast_ref::<ScalarFunctionExpr>()?;
         let column = call.args().iter().find_map(|argument| argument.downcast_ref::<Column>())?;
         let column = *columns.get(column.index())?;
         let field = table.schema.field(column);
         let DataType::FixedSizeList(_, width) = field.data_type() else { return None };
         let width = usize::try_from(*width).ok().filter(|_| !field.is_nullable() && table.is_stored(column))?;
+        let function = call.fun().inner();
+        if function.is::<AsStored>() {
+            return Some(Self { function: Function::AsStored, column, width });
+        }
+        let kind = function.downcast_ref::<VectorFunction>()?.kind();
         let other = match call.args() {
             [_] => Vec::new(),
             // What widths that differ are told is told where the arguments have names.
             [_, _] => literal(call.args()).filter(|other| other.len() == width)?,
             _ => return None,
         };
-        Some(Self { kind, column, width, other })
+        Some(Self { function: Function::Number { kind, other }, column, width })
     }
 
     /// The column that it makes.
     pub(crate) fn field(&self, table: &Table) -> Field {
-        let (function, column) = (self.kind.name(), table.schema.field(self.column).name());
-        let more = if self.other.is_empty() { "" } else { ", ..." };
-        Field::new(format!("{function}({column}{more})"), DataType::Float64, true)
+        let column = table.schema.field(self.column).name();
+        match &self.function {
+            Function::AsStored => Field::new(format!("{}({column})", AsStored::NAME), stored_type(), true),
+            Function::Number { kind, other } => {
+                let more = if other.is_empty() { "" } else { ", ..." };
+                Field::new(format!("{}({column}{more})", kind.name()), DataType::Float64, true)
+            }
+        }
+    }
+
+    /// Its column of the table, if its rows take as much as vectors.
+    pub(crate) fn column_of_vectors(&self) -> Option<usize> {
+        (self.function == Function::AsStored).then_some(self.column)
     }
 }
 
@@ -67,7 +89,7 @@ impl StoredCall {
 fn literal(arguments: &[Arc<dyn PhysicalExpr>]) -> Option<Vec<f32>> {
     let literal = arguments.iter().find_map(|argument| argument.downcast_ref::<Literal>())?;
     let vectors = Vectors::of(&ColumnarValue::Scalar(literal.value().clone())).ok()?;
-    vectors.row(0).map(<[f32]>::to_vec)
+    vectors.row(0, &mut Vec::new()).map(<[f32]>::to_vec)
 }
 
 /// What a projection over a scan becomes when the scan answers calls.
@@ -139,28 +161,75 @@ fn uses(
     }
 }
 
-/// The values of calls for the rows of a part; a part that is damaged and skipped has none.
+/// The values of a call for the rows of a part, in batches.
+struct Values<'a> {
+    call: &'a StoredCall,
+    direction: Option<Direction<'a>>,
+    numbers: Float64Builder,
+    vectors: StoredBuilder,
+    /// Rows of a batch.
+    rows: usize,
+    batches: Vec<ArrayRef>,
+}
+
+impl<'a> Values<'a> {
+    fn of(call: &'a StoredCall, rows: usize) -> Self {
+        let direction = match &call.function {
+            Function::Number { other, .. } => Direction::of(other),
+            Function::AsStored => None,
+        };
+        let (numbers, vectors) = (Float64Builder::new(), StoredBuilder::default());
+        Self { call, direction, numbers, vectors, rows, batches: Vec::new() }
+    }
+
+    /// `floats` are those of the vector, if any call wants them.
+    fn push(&mut self, vector: StoredVector<'_>, floats: &[f32]) -> Result<()> {
+        match &self.call.function {
+            Function::Number { kind, other } => {
+                self.numbers.append_option(kind.of_row(floats, other, self.direction.as_ref()));
+            }
+            Function::AsStored => self.vectors.push(vector),
+        }
+        if self.numbers.len().max(self.vectors.len()) == self.rows { self.cut() } else { Ok(()) }
+    }
+
+    /// Ends a batch, if it has any row.
+    fn cut(&mut self) -> Result<()> {
+        if self.numbers.len() > 0 {
+            self.batches.push(Arc::new(self.numbers.finish()));
+        } else if self.vectors.len() > 0 {
+            self.batches.push(self.vectors.finish()?);
+        }
+        Ok(())
+    }
+}
+
+/// The values of calls for the rows of a part, each in batches of so many rows; a part that is damaged and skipped has none.
 ///
 /// # Errors
 /// As [`VectorTable::scan`].
-pub(crate) fn values(calls: &[StoredCall], table: &Arc<Table>, part: usize) -> Result<Vec<Float64Array>> {
-    let mut values: Vec<Vec<Option<f64>>> = vec![Vec::new(); calls.len()];
-    let others: Vec<Option<Direction>> = calls.iter().map(|call| Direction::of(&call.other)).collect();
+pub(crate) fn values(calls: &[StoredCall], table: &Arc<Table>, part: usize, rows: usize) -> Result<Vec<Vec<ArrayRef>>> {
+    let mut values: Vec<Values> = calls.iter().map(|call| Values::of(call, rows)).collect();
     let mut columns: Vec<(usize, usize)> = calls.iter().map(|call| (call.column, call.width)).collect();
     columns.sort_unstable();
     columns.dedup();
-    let mut floats = Vec::new();
+    let mut decoded = Vec::new();
     for (column, width) in columns {
         let vectors = VectorTable { table: table.clone(), column, width };
+        let mut of_column: Vec<&mut Values> = values.iter_mut().filter(|values| values.call.column == column).collect();
+        let wants_floats = of_column.iter().any(|values| values.call.function != Function::AsStored);
+        let mut pushed = Ok(());
         let add = |_, vector: StoredVector<'_>| {
-            let row = vector.decode(&mut floats);
-            for ((call, other), values) in calls.iter().zip(&others).zip(&mut values) {
-                if call.column == column {
-                    values.push(call.kind.of_row(row, &call.other, other.as_ref()));
+            let floats = if wants_floats { vector.decode(&mut decoded) } else { &[] };
+            for values in &mut of_column {
+                if pushed.is_ok() {
+                    pushed = values.push(vector, floats);
                 }
             }
         };
         vectors.scan(part, &mut None, |_| true, add)?;
+        pushed?;
     }
-    Ok(values.into_iter().map(Float64Array::from).collect())
+    values.iter_mut().try_for_each(Values::cut)?;
+    Ok(values.into_iter().map(|values| values.batches).collect())
 }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::buffer::{NullBuffer, ScalarBuffer};
 use arrow::datatypes::{DataType, Field, FieldRef, Float32Type};
-use datafusion::common::{Result, exec_datafusion_err, exec_err, plan_err};
+use datafusion::common::{Result, exec_datafusion_err, plan_err};
 use datafusion::logical_expr::ColumnarValue;
 use pulp::Arch;
 
+use super::as_stored::{StoredColumn, stored_type};
 use crate::columns::vector_type;
 
 /// Sums a term over two rows, in whatever vector instructions the processor has: the same sum in any.
@@ -79,6 +80,7 @@ pub(super) fn coerced(name: &str, found: &DataType) -> Result<DataType> {
         DataType::FixedSizeList(item, width) if numbers(item) => Ok(vector_type(usize::try_from(*width).unwrap_or(0))),
         DataType::List(item) | DataType::LargeList(item) if numbers(item) => Ok(list()),
         DataType::Null => Ok(list()),
+        stored if *stored == stored_type() => Ok(stored.clone()),
         other => plan_err!("{name} takes vectors of numbers, it is given {other}"),
     }
 }
@@ -104,59 +106,61 @@ pub(super) fn argument_widths_differ(name: &str, widths: [usize; 2], arguments: 
 
 /// An argument as rows of floats. A scalar is one row that stands for all.
 pub(super) struct Vectors {
-    column: ArrayRef,
-    floats: ScalarBuffer<f32>,
-    nulls_inside: Option<NullBuffer>,
+    rows: Rows,
     one: bool,
+}
+
+enum Rows {
+    Lists { column: ArrayRef, floats: ScalarBuffer<f32>, nulls_inside: Option<NullBuffer> },
+    Stored(StoredColumn),
 }
 
 impl Vectors {
     pub(super) fn of(argument: &ColumnarValue) -> Result<Self> {
-        let (column, one) = match argument {
-            ColumnarValue::Array(column) => (column.clone(), false),
-            ColumnarValue::Scalar(scalar) => (scalar.to_array()?, true),
-        };
-        Self::rows(column, one)
+        match argument {
+            ColumnarValue::Array(column) => Self::of_column(column),
+            ColumnarValue::Scalar(scalar) => Ok(Self { one: true, ..Self::of_column(&scalar.to_array()?)? }),
+        }
     }
 
     /// A column of vectors.
     pub(super) fn of_column(column: &ArrayRef) -> Result<Self> {
-        Self::rows(column.clone(), false)
-    }
-
-    fn rows(column: ArrayRef, one: bool) -> Result<Self> {
         let items = match column.data_type() {
             DataType::FixedSizeList(..) => column.as_fixed_size_list().values(),
             DataType::List(_) => column.as_list::<i32>().values(),
-            other => return exec_err!("{other} is not a vector"),
+            _ => return Ok(Self { rows: Rows::Stored(StoredColumn::of(column)?), one: false }),
         };
         let items = items.as_primitive_opt::<Float32Type>();
         let items = items.ok_or_else(|| exec_datafusion_err!("{} is not a vector", column.data_type()))?;
         let (floats, nulls_inside) = (items.values().clone(), items.nulls().cloned());
-        Ok(Self { column, floats, nulls_inside, one })
+        Ok(Self { rows: Rows::Lists { column: column.clone(), floats, nulls_inside }, one: false })
     }
 
-    /// A row; none if it is null, or a number of it is.
-    pub(super) fn row(&self, row: usize) -> Option<&[f32]> {
+    /// A row; none if it is null, or a number of it is. One that is no list yet is decoded into `decoded`.
+    pub(super) fn row<'a>(&'a self, row: usize, decoded: &'a mut Vec<f32>) -> Option<&'a [f32]> {
         let row = if self.one { 0 } else { row };
-        if self.column.is_null(row) {
+        let (column, floats, nulls_inside) = match &self.rows {
+            Rows::Lists { column, floats, nulls_inside } => (column, floats, nulls_inside),
+            Rows::Stored(column) => return Some(column.row(row)?.decode(decoded)),
+        };
+        if column.is_null(row) {
             return None;
         }
-        let (from, to) = match self.column.data_type() {
+        let (from, to) = match column.data_type() {
             DataType::FixedSizeList(_, width) => {
                 let width = usize::try_from(*width).unwrap_or(0);
                 (row * width, (row + 1) * width)
             }
             _ => {
-                let offsets = self.column.as_list::<i32>().value_offsets();
+                let offsets = column.as_list::<i32>().value_offsets();
                 (offsets[row] as usize, offsets[row + 1] as usize)
             }
         };
-        let nulls = self.nulls_inside.as_ref().filter(|nulls| nulls.null_count() > 0);
+        let nulls = nulls_inside.as_ref().filter(|nulls| nulls.null_count() > 0);
         if nulls.is_some_and(|nulls| (from..to).any(|at| nulls.is_null(at))) {
             return None;
         }
-        self.floats.get(from..to)
+        floats.get(from..to)
     }
 }
 

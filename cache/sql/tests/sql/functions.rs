@@ -54,6 +54,14 @@ fn in_any_partitions(folder: &Path, sql: &str) -> Value {
     one
 }
 
+/// The columns that the scans of a query give.
+fn scanned(folder: &Path, sql: &str) -> Vec<String> {
+    let plan = ask(folder, &format!("EXPLAIN {sql}"))[1]["plan"].as_str().unwrap().to_owned();
+    let scans = plan.lines().filter(|line| line.contains("ShardScan: "));
+    let columns = scans.filter_map(|line| line.split_once("columns=[")?.1.strip_suffix(']'));
+    columns.flat_map(|columns| columns.split(", ").map(str::to_owned)).collect()
+}
+
 #[test]
 fn nearest_is_what_ordering_by_cosine_gives() {
     for store in STORES {
@@ -201,6 +209,55 @@ fn mean_and_spread_are_the_same_in_any_partitions() {
         assert_eq!(found["spread"], plain["spread"], "{found} {plain}");
     }
     assert_eq!(found.as_array().unwrap().len(), 2);
+}
+
+/// Functions that a scan cannot answer alone get vectors as they are stored, through joins and filters; the same query with a
+/// column that something else wants too gets floats.
+#[test]
+fn functions_of_columns_and_of_rows_take_what_is_stored() {
+    for store in CODED {
+        let folder = searched(store);
+        let joined = "FROM t.images a JOIN t.texts b ON b.shard = a.shard AND b.row = a.row WHERE a.row <> 1";
+        for (values, from) in [
+            (
+                "round(vec_mean(embedding)[2], 6) AS m, round(vec_spread(embedding), 9) AS s, max(norm(embedding)) AS n",
+                "FROM t.images",
+            ),
+            (
+                "split, round(vec_mean(embedding)[1], 6) AS m, round(vec_spread(embedding), 9) AS s",
+                "FROM t.images WHERE row > 0 GROUP BY split",
+            ),
+            ("count(*) AS n, round(vec_spread(embedding) FILTER (WHERE row = 2), 9) AS m, 1 AS one", "FROM t.images"),
+            ("a.shard, a.row, dot(a.embedding, b.embedding) AS d", joined),
+            (
+                "round(sum(l2_distance(a.embedding, b.embedding)), 9) AS d, round(vec_spread(a.embedding), 9) AS m, count(*) AS n",
+                joined,
+            ),
+            ("shard, row, normalize(embedding)[1] AS x", "FROM t.images WHERE row <> 1"),
+            (
+                "shard, row, round(cosine_similarity((SELECT vec_mean(embedding) FROM t.texts), embedding), 6) AS c",
+                "FROM t.images",
+            ),
+            ("shard, row, dot(isolated, prompt) AS d", "FROM t.words"),
+        ] {
+            let sql = format!("SELECT {values} {from} ORDER BY 1, 2, 3");
+            let stored = scanned(folder.path(), &sql);
+            assert!(stored.iter().any(|column| column.starts_with("as_stored(")), "{sql}: {stored:?}");
+            let is_vector = |column: &String| ["embedding", "isolated", "prompt"].contains(&column.as_str());
+            assert!(!stored.iter().any(is_vector), "{sql}: {stored:?}");
+            // Tables that are sorted by their vectors give floats.
+            let mut plain = sql.clone();
+            for (table, by) in [("t.images", "embedding"), ("t.texts", "embedding"), ("t.words", "isolated[1], prompt")]
+            {
+                plain = plain.replace(table, &format!("(SELECT * FROM {table} ORDER BY {by}[1] LIMIT 1000)"));
+            }
+            let floats = scanned(folder.path(), &plain);
+            assert!(!floats.iter().any(|column| column.starts_with("as_stored(")), "{plain}: {floats:?}");
+            let of_stored = in_any_partitions(folder.path(), &sql);
+            assert!(!of_stored.as_array().unwrap().is_empty(), "{sql}");
+            assert_eq!(of_stored, ask(folder.path(), &plain), "{store}: {sql}");
+        }
+    }
 }
 
 #[test]

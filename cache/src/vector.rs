@@ -1,6 +1,6 @@
 //! One stored vector, not decoded yet.
 
-use retort_schemas::Layout;
+use retort_schemas::{Dtype, Layout, VectorType};
 
 use crate::{codes, vectors};
 
@@ -38,13 +38,40 @@ impl<'a> StoredVector<'a> {
         self.scale
     }
 
-    /// Decodes it into memory that is used again, `[width]`.
-    pub fn decode<'o>(&self, out: &'o mut Vec<f32>) -> &'o [f32] {
+    /// Its floats, `[width]`: singles as they lie, if they lie aligned, and all else decoded into memory that is used again.
+    pub fn decode<'o>(&self, out: &'o mut Vec<f32>) -> &'o [f32]
+    where
+        'a: 'o,
+    {
+        if let Layout::Floats(VectorType { dtype: Dtype::F32, .. }) = self.layout
+            && cfg!(target_endian = "little")
+            && let Ok(floats) = bytemuck::try_cast_slice(self.bytes)
+        {
+            return floats;
+        }
         out.resize(self.layout.width(), 0.0);
         match self.layout {
             Layout::Floats(vector) => vectors::decode_into(vector.dtype, self.bytes, out),
             Layout::Codes { code, width } => codes::decode_into(code, self.bytes, &[self.scale], width, out),
         }
         out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn singles_are_the_same_wherever_they_lie() {
+        let floats = [1.5_f32, -2.0, f32::MIN_POSITIVE];
+        let bytes: Vec<u8> = [0].into_iter().chain(floats.iter().flat_map(|x| x.to_le_bytes())).chain([0; 4]).collect();
+        let layout = VectorType { dtype: Dtype::F32, width: 3 }.into();
+        for at in 0..4 {
+            let mut moved = bytes.clone();
+            moved.rotate_right(at);
+            let vector = StoredVector::of(layout, &moved[at + 1..at + 13], 1.0).unwrap();
+            assert_eq!(vector.decode(&mut Vec::new()), floats, "{at}");
+        }
     }
 }

@@ -173,9 +173,12 @@ impl NullaryFnOnce for Step<'_> {
         let mut squares = [0.0; LANES];
         let ((means, mean), (vectors, vector)) = (self.mean.as_chunks_mut::<LANES>(), self.vector.as_chunks::<LANES>());
         for (mean, vector) in means.iter_mut().zip(vectors) {
+            // Copies: that the references lie apart the compiler does not know, and would take one element at a time.
+            let (mut moved, vector) = (*mean, *vector);
             for lane in 0..LANES {
-                squares[lane] += step(&mut mean[lane], vector[lane], self.share);
+                squares[lane] += step(&mut moved[lane], vector[lane], self.share);
             }
+            *mean = moved;
         }
         let rest: f64 = mean.iter_mut().zip(vector).map(|(mean, x)| step(mean, *x, self.share)).sum();
         squares.iter().sum::<f64>() + rest

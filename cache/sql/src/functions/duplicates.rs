@@ -10,13 +10,14 @@ use arrow::array::{RecordBatch, StringArray, UInt32Array, UInt64Array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::common::{DataFusionError, Result, plan_err};
+use datafusion::execution::memory_pool::MemoryReservation;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use retort_schemas::ID_BYTES;
 use retort_schemas::tables::images::{FORMAT, IMAGE_ID, MISSING, PHASH};
 
 use super::arguments::Arguments;
-use super::found::{Found, Search, blocking, fold};
+use super::found::{Found, Run, Search, blocking, fold};
 use super::places::{place_fields, placed};
 use super::rank::Place;
 use crate::columns::hex_word;
@@ -89,24 +90,31 @@ impl NearDuplicates {
         Ok(RecordBatch::try_new(self.schema(), columns)?)
     }
 
-    async fn found(
-        self: Arc<Self>,
-        partitions: usize,
-        batch_rows: usize,
-    ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+    async fn found(self: Arc<Self>, run: Run) -> Result<BoxStream<'static, Result<RecordBatch>>> {
         let (parts, this) = ((0..self.table.parts.len()).collect(), self.clone());
-        let images = fold(parts, partitions, Vec::new, move |images, part| this.read(part, images)).await?.concat();
-        let most = self.most;
-        let found = blocking(move || Ok((Bands::of(&images, most), images))).await?;
-        Ok(self.pairs(Arc::new(found), batch_rows))
+        let read = fold(
+            parts,
+            run.partitions,
+            || (Vec::new(), run.holding()),
+            move |(images, held), part| {
+                this.read(part, images)?;
+                held.try_resize(images.capacity() * size_of::<Image>())
+            },
+        );
+        let (read, counted): (Vec<Vec<Image>>, Vec<MemoryReservation>) = read.await?.into_iter().unzip();
+        let (most, held) = (self.most, run.holding());
+        let images = read.iter().map(Vec::len).sum::<usize>();
+        held.try_resize(images * (size_of::<Image>() + Bands::bytes(most)))?;
+        let found = blocking(move || {
+            let images = read.concat();
+            drop((read, counted));
+            Ok(Images { bands: Bands::of(&images, most), images, _counted: held })
+        });
+        Ok(self.pairs(Arc::new(found.await?), run.batch_rows))
     }
 
     /// Pairs in the order of their first image, then of the other, as many at a time as fill a batch.
-    fn pairs(
-        self: Arc<Self>,
-        found: Arc<(Bands, Vec<Image>)>,
-        batch_rows: usize,
-    ) -> BoxStream<'static, Result<RecordBatch>> {
+    fn pairs(self: Arc<Self>, found: Arc<Images>, batch_rows: usize) -> BoxStream<'static, Result<RecordBatch>> {
         let step = move |first: usize| {
             let (this, found) = (self.clone(), found.clone());
             async move {
@@ -120,7 +128,7 @@ impl NearDuplicates {
     /// The pairs whose first image is this one or one behind it, and the image to go on from.
     fn batch_from(
         &self,
-        (bands, images): &(Bands, Vec<Image>),
+        Images { bands, images, .. }: &Images,
         mut first: usize,
         rows: usize,
     ) -> Result<(RecordBatch, usize)> {
@@ -133,6 +141,14 @@ impl NearDuplicates {
     }
 }
 
+/// All images that have a hash.
+#[derive(Debug)]
+struct Images {
+    bands: Bands,
+    images: Vec<Image>,
+    _counted: MemoryReservation,
+}
+
 /// Images by the bits of each band.
 #[derive(Debug)]
 struct Bands {
@@ -142,8 +158,17 @@ struct Bands {
 }
 
 impl Bands {
+    fn count(most: u32) -> u32 {
+        if most <= MOST_BANDED { most + 1 } else { 1 }
+    }
+
+    /// What they take for an image.
+    fn bytes(most: u32) -> usize {
+        Self::count(most) as usize * size_of::<u32>()
+    }
+
     fn of(images: &[Image], most: u32) -> Self {
-        let count = if most <= MOST_BANDED { most + 1 } else { 1 };
+        let count = Self::count(most);
         let bands = (0..count).map(|band| {
             let mask = if most <= MOST_BANDED { mask(band, count) } else { 0 };
             let mut order: Vec<u32> = (0..images.len()).filter_map(|image| u32::try_from(image).ok()).collect();
@@ -187,8 +212,8 @@ impl Search for NearDuplicates {
         Arc::new(Schema::new([place_fields(""), place_fields("other_"), vec![bits]].concat()))
     }
 
-    fn start(self: Arc<Self>, partitions: usize, batch_rows: usize) -> BoxStream<'static, Result<RecordBatch>> {
-        stream::once(self.found(partitions, batch_rows)).try_flatten().boxed()
+    fn start(self: Arc<Self>, run: Run) -> BoxStream<'static, Result<RecordBatch>> {
+        stream::once(self.found(run)).try_flatten().boxed()
     }
 }
 

@@ -13,6 +13,7 @@ use datafusion::common::runtime::SpawnedTask;
 use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DataFusionError, Result, Statistics, internal_err};
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_expr::expressions::Column;
@@ -45,8 +46,26 @@ pub(super) trait Search: fmt::Debug + Send + Sync + 'static {
         None
     }
 
-    /// Searches in so many partitions at a time; batches have about so many rows.
-    fn start(self: Arc<Self>, partitions: usize, batch_rows: usize) -> BoxStream<'static, Result<RecordBatch>>;
+    /// Searches.
+    fn start(self: Arc<Self>, run: Run) -> BoxStream<'static, Result<RecordBatch>>;
+}
+
+/// What a search runs with.
+#[derive(Debug)]
+pub(super) struct Run {
+    /// Partitions that are searched at a time.
+    pub(super) partitions: usize,
+    /// Rows of a batch, about.
+    pub(super) batch_rows: usize,
+    memory: MemoryReservation,
+}
+
+impl Run {
+    /// Nothing yet of the memory that the query may take. What is kept is counted with it as it grows, and refused where that
+    /// is too much, as nothing of a search can be put on disk.
+    pub(super) fn holding(&self) -> MemoryReservation {
+        self.memory.new_empty()
+    }
 }
 
 /// The answer to a search, as a table.
@@ -151,7 +170,9 @@ impl ExecutionPlan for SearchScan {
             return internal_err!("there is no partition {partition}");
         }
         let projection = self.projection.clone();
-        let found = self.search.clone().start(self.partitions, context.session_config().batch_size());
+        let memory = MemoryConsumer::new(self.search.describe()).register(context.memory_pool());
+        let batch_rows = context.session_config().batch_size();
+        let found = self.search.clone().start(Run { partitions: self.partitions, batch_rows, memory });
         let found = found.map(move |batch| Ok(batch?.project(&projection)?));
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), found)))
     }

@@ -13,7 +13,7 @@ use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 
 use super::arguments::Arguments;
-use super::found::{Found, Search, blocking, fold};
+use super::found::{Found, Run, Search, blocking, fold};
 use super::nearest::{COUNT, SCORE};
 use super::places::{place_columns, place_fields};
 use super::rank::{Best, Hit, Place};
@@ -80,9 +80,9 @@ impl NearestJoin {
         blocks
     }
 
-    async fn read(&self, parts: &[usize], partitions: usize) -> Result<Block> {
+    async fn read(&self, parts: &[usize], run: &Run) -> Result<Block> {
         let vectors = self.vectors.clone();
-        let blocks = fold(parts.to_vec(), partitions, Block::default, move |block, part| {
+        let blocks = fold(parts.to_vec(), run.partitions, Block::default, move |block, part| {
             let (read, mut floats) = (vectors.read(part)?, Vec::new());
             for rows in read.batches() {
                 block.floats.extend_from_slice(read.decode(rows.clone(), &mut floats));
@@ -120,17 +120,25 @@ impl NearestJoin {
         Ok(())
     }
 
-    async fn found(self: Arc<Self>, parts: Vec<usize>, partitions: usize) -> Result<RecordBatch> {
-        let block = Arc::new(self.read(&parts, partitions).await?);
+    async fn found(self: Arc<Self>, parts: Vec<usize>, run: Arc<Run>) -> Result<RecordBatch> {
+        // Once by partition, and once put together.
+        let rows = parts.iter().map(|part| self.vectors.rows(*part)).sum::<usize>();
+        let held = run.holding();
+        held.try_resize(2 * rows * self.vectors.width * size_of::<f32>())?;
+        let block = Arc::new(self.read(&parts, &run).await?);
+        held.try_resize(block.floats.len() * size_of::<f32>())?;
         let (this, searched) = (self.clone(), block.clone());
         let bests = fold(
             self.others.parts(),
-            partitions,
-            || (Vec::new(), vec![Best::of(self.wanted); block.places.len()]),
-            move |(floats, bests), part| this.search(&searched, part, floats, bests),
+            run.partitions,
+            || (Vec::new(), vec![Best::of(self.wanted); block.places.len()], run.holding()),
+            move |(floats, bests, held), part| {
+                this.search(&searched, part, floats, bests)?;
+                held.try_resize(bests.iter().map(Best::bytes).sum())
+            },
         );
         let merge = |all: Vec<Best>, more: Vec<Best>| all.into_iter().zip(more).map(|(a, b)| a.merge(b)).collect();
-        let bests = bests.await?.into_iter().map(|(_, bests)| bests).reduce(merge).unwrap_or_default();
+        let bests = bests.await?.into_iter().map(|(_, bests, _)| bests).reduce(merge).unwrap_or_default();
         blocking(move || self.answer(&block.places, bests)).await
     }
 
@@ -168,9 +176,9 @@ impl Search for NearestJoin {
         Arc::new(Schema::new([place_fields(""), place_fields("other_"), vec![score]].concat()))
     }
 
-    fn start(self: Arc<Self>, partitions: usize, batch_rows: usize) -> BoxStream<'static, Result<RecordBatch>> {
-        let blocks = stream::iter(self.blocks());
-        let found = blocks.then(move |parts| self.clone().found(parts, partitions));
+    fn start(self: Arc<Self>, run: Run) -> BoxStream<'static, Result<RecordBatch>> {
+        let (blocks, batch_rows, run) = (stream::iter(self.blocks()), run.batch_rows, Arc::new(run));
+        let found = blocks.then(move |parts| self.clone().found(parts, run.clone()));
         found.map_ok(move |batch| stream::iter(pieces(batch, batch_rows))).try_flatten().boxed()
     }
 }

@@ -23,7 +23,7 @@ use retort_cache::{TeacherCache, VectorScan};
 
 use super::arguments::Arguments;
 use super::filter::Filter;
-use super::found::{Found, Search, blocking, fold};
+use super::found::{Found, Run, Search, blocking, fold};
 use super::places::{has_words, place_columns, place_fields};
 use super::rank::{Best, Hit, Place};
 use super::sieve::Sieve;
@@ -177,8 +177,8 @@ impl Nearest {
         })
     }
 
-    async fn found(self: Arc<Self>, partitions: usize) -> Result<RecordBatch> {
-        let query: Arc<[f32]> = self.floats(partitions).await?.into();
+    async fn found(self: Arc<Self>, run: Run) -> Result<RecordBatch> {
+        let query: Arc<[f32]> = self.floats(run.partitions).await?.into();
         let parts = match &self.filter {
             Some(filter) => filter.parts(),
             None => self.vectors.parts(),
@@ -186,11 +186,14 @@ impl Nearest {
         let (wanted, search) = (self.wanted, self.clone());
         let bests = fold(
             parts,
-            partitions,
-            || (None, Best::of(wanted)),
-            move |(scan, best), part| search.search(&query, part, scan, best),
+            run.partitions,
+            || (None, Best::of(wanted), run.holding()),
+            move |(scan, best, held), part| {
+                search.search(&query, part, scan, best)?;
+                held.try_resize(best.bytes())
+            },
         );
-        let best = bests.await?.into_iter().map(|(_, best)| best).reduce(Best::merge);
+        let best = bests.await?.into_iter().map(|(_, best, _)| best).reduce(Best::merge);
         let hits = best.map(Best::ordered).unwrap_or_default();
         blocking(move || scored(&self.vectors, &hits)).await
     }
@@ -232,7 +235,7 @@ impl Search for Nearest {
         Some(self.vectors.at_most(self.wanted))
     }
 
-    fn start(self: Arc<Self>, partitions: usize, _: usize) -> BoxStream<'static, Result<RecordBatch>> {
-        stream::once(self.found(partitions)).boxed()
+    fn start(self: Arc<Self>, run: Run) -> BoxStream<'static, Result<RecordBatch>> {
+        stream::once(self.found(run)).boxed()
     }
 }

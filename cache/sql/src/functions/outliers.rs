@@ -17,7 +17,7 @@ use futures::stream::{self, BoxStream};
 use retort_cache::VectorScan;
 
 use super::arguments::Arguments;
-use super::found::{Found, Search, blocking, fold};
+use super::found::{Found, Run, Search, blocking, fold};
 use super::nearest::{COUNT, SCORE, scored, scored_schema};
 use super::rank::{Best, Hit, Place};
 use super::vector_table::VectorTable;
@@ -89,14 +89,14 @@ impl Outliers {
         Ok(total.into_iter().map(|x| (x / length) as f32).collect())
     }
 
-    async fn found(self: Arc<Self>, partitions: usize) -> Result<RecordBatch> {
-        let mean: Arc<[f32]> = self.clone().mean(partitions).await?.into();
+    async fn found(self: Arc<Self>, run: Run) -> Result<RecordBatch> {
+        let mean: Arc<[f32]> = self.clone().mean(run.partitions).await?.into();
         let (wanted, this) = (self.wanted, self.clone());
         let bests = fold(
             self.vectors.parts(),
-            partitions,
-            || (None, Best::of(wanted)),
-            move |(scan, best), part| {
+            run.partitions,
+            || (None, Best::of(wanted), run.holding()),
+            move |(scan, best, held), part| {
                 let Some(mean) = Direction::of(&mean) else { return Ok(()) };
                 let mut floats = Vec::new();
                 this.vectors.scan(
@@ -109,10 +109,11 @@ impl Outliers {
                             best.offer(Hit { score: -cosine, place: Place::new(part, row) });
                         }
                     },
-                )
+                )?;
+                held.try_resize(best.bytes())
             },
         );
-        let best = bests.await?.into_iter().map(|(_, best)| best).reduce(Best::merge);
+        let best = bests.await?.into_iter().map(|(_, best, _)| best).reduce(Best::merge);
         let mut hits = best.map(Best::ordered).unwrap_or_default();
         hits.iter_mut().for_each(|hit| hit.score = -hit.score);
         blocking(move || scored(&self.vectors, &hits)).await
@@ -136,7 +137,7 @@ impl Search for Outliers {
         Some(self.vectors.at_most(self.wanted))
     }
 
-    fn start(self: Arc<Self>, partitions: usize, _: usize) -> BoxStream<'static, Result<RecordBatch>> {
-        stream::once(self.found(partitions)).boxed()
+    fn start(self: Arc<Self>, run: Run) -> BoxStream<'static, Result<RecordBatch>> {
+        stream::once(self.found(run)).boxed()
     }
 }

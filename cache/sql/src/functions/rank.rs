@@ -59,6 +59,11 @@ impl Best {
         Self { wanted, hits: BinaryHeap::new() }
     }
 
+    /// What it takes, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.hits.capacity() * size_of::<Hit>()
+    }
+
     /// The least score, if there are as many as wanted: a lower one is not among the best.
     pub(super) fn least(&self) -> Option<f64> {
         self.hits.peek().filter(|_| self.hits.len() >= self.wanted).map(|worst| worst.0.score)

@@ -26,7 +26,7 @@ use retort_schemas::tables::{samples, texts};
 use retort_schemas::words::{Word, words};
 
 use super::arguments::Arguments;
-use super::found::{Found, Search, blocking, fold};
+use super::found::{Found, Run, Search, blocking, fold};
 use super::nearest::COUNT;
 use super::rank::Place;
 use super::vectors::cosine;
@@ -262,7 +262,7 @@ impl Search for SelectedWords {
         Arc::new(Schema::new(seen.chain([Field::new(WORD, DataType::Utf8, false)]).collect::<Vec<_>>()))
     }
 
-    fn start(self: Arc<Self>, partitions: usize, _: usize) -> BoxStream<'static, Result<RecordBatch>> {
-        stream::once(self.found(partitions)).boxed()
+    fn start(self: Arc<Self>, run: Run) -> BoxStream<'static, Result<RecordBatch>> {
+        stream::once(self.found(run.partitions)).boxed()
     }
 }

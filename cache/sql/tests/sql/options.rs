@@ -9,7 +9,7 @@ use retort_schemas::tables;
 use retort_sql::{Error, Format, Options, Thumbnails, open_with, run_blocking, take_skipped};
 use serde_json::json;
 
-use crate::fixture::{dataset_of, flip, ids, item, lists, shard, small_dataset, text};
+use crate::fixture::{add_searched, dataset_of, flip, ids, item, lists, shard, small_dataset, text};
 
 fn ask_with(folder: &Path, options: &Options, sql: &str) -> Result<String, Error> {
     let mut out = Vec::new();
@@ -75,6 +75,29 @@ fn a_scan_holds_a_shard_at_a_time() {
     let sql = "SELECT sum(n) AS n FROM (SELECT row_number() OVER (ORDER BY low, shard) AS n \
                FROM (SELECT bytes < arrow_cast('a', 'Binary') AS low, shard FROM images))";
     assert_eq!(ask_with(folder.path(), &options, sql).unwrap(), "n\n4371\n");
+}
+
+#[test]
+fn what_a_search_keeps_is_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let vector = |_: &str, shard: u8, row: usize| vec![f32::from(shard) + 1.0, row as f32];
+    add_searched(&dataset_of(folder.path(), 6, 2), "t", "f32".parse().unwrap(), 2, &vector);
+    for (few, many) in [
+        ("nearest('t.images', [1, 0], 2)", "nearest('t.images', [1, 0], 24)"),
+        ("outliers('t.images', 2)", "outliers('t.images', 24)"),
+        ("nearest('t.images', [1, 0], 24, 'row = 0')", "nearest_join('t.images', 't.texts', 1)"),
+        ("nearest('t.images', [1, 0], 24, 'row = 0')", "near_duplicates('images', 3)"),
+    ] {
+        let [few, many] = [few, many].map(|table| format!("SELECT * FROM {table}"));
+        let mut options = Options::default();
+        options.memory_limit = Some(300);
+        options.spill_folder = Some(folder.path().join("spill"));
+        assert_eq!(ask_with(folder.path(), &options, &few).unwrap(), text(folder.path(), &few, Format::Csv));
+        let refused = ask_with(folder.path(), &options, &many).unwrap_err().to_string();
+        assert!(refused.contains("memory limit of 300 bytes"), "{many}: {refused}");
+        options.memory_limit = Some(1 << 20);
+        assert_eq!(ask_with(folder.path(), &options, &many).unwrap(), text(folder.path(), &many, Format::Csv));
+    }
 }
 
 /// Flips a byte of a column of shard `train-00000`, of a teacher's table or the data set's own.

@@ -9,6 +9,7 @@ use arrow::array::{
     ArrayRef, ListArray, RecordBatch, RecordBatchOptions, StringArray, UInt32Array, new_empty_array, new_null_array,
 };
 use arrow::buffer::OffsetBuffer;
+use arrow::compute::take_record_batch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::{DataFusionError, Result};
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
@@ -34,6 +35,11 @@ pub(crate) enum Virtual {
 }
 
 impl Virtual {
+    /// The one of this name.
+    pub(crate) fn of(name: &str) -> Option<Self> {
+        [Self::Split, Self::Shard, Self::Row].into_iter().find(|column| column.field().name() == name)
+    }
+
     fn field(self) -> Field {
         match self {
             Self::Split => Field::new("split", DataType::Utf8, false),
@@ -63,6 +69,28 @@ impl Source {
             Self::Run { path, version } => read_plain_table(path, *version),
         }
     }
+
+    /// As [`Source::read`], some rows only, in their order. Of files in pages those with none of the rows are not read.
+    fn read_rows(&self, columns: &[&str], rows: &[usize]) -> retort_cache::Result<RecordBatch> {
+        match self {
+            Self::Dataset { dataset, shard, table } => {
+                dataset.read_rows(&found(dataset, shard)?, table, Columns::Named(columns), rows)
+            }
+            Self::Teacher { dataset, teacher, shard, table } => {
+                teacher.read_rows(dataset, &found(dataset, shard)?, table, Columns::Named(columns), rows)
+            }
+            Self::Run { path, .. } => {
+                let read = self.read(columns)?;
+                let taken = take_record_batch(&read, &places(rows));
+                taken.map_err(|source| retort_cache::Error::Arrow { path: path.clone(), source })
+            }
+        }
+    }
+}
+
+/// Rows as the numbers that `take` wants.
+pub(crate) fn places(rows: &[usize]) -> UInt32Array {
+    rows.iter().map(|row| u32::try_from(*row).ok()).collect()
 }
 
 impl Source {
@@ -225,9 +253,23 @@ impl Table {
     /// Reads those of some columns that are in a part's file, checked, as they are stored. A damaged part has no rows if it
     /// may be skipped.
     pub(crate) fn read(&self, part: usize, columns: &[usize]) -> Result<RecordBatch> {
+        self.checked(part, columns, Source::read)
+    }
+
+    /// As [`Table::read`], some rows only, in their order.
+    pub(crate) fn read_rows(&self, part: usize, columns: &[usize], rows: &[usize]) -> Result<RecordBatch> {
+        self.checked(part, columns, |source, names| source.read_rows(names, rows))
+    }
+
+    fn checked(
+        &self,
+        part: usize,
+        columns: &[usize],
+        read: impl FnOnce(&Source, &[&str]) -> retort_cache::Result<RecordBatch>,
+    ) -> Result<RecordBatch> {
         let stored = columns.iter().filter(|column| self.is_stored(**column));
         let names: Vec<&str> = stored.map(|column| self.schema.field(*column).name().as_str()).collect();
-        match (self.parts[part].source.read(&names), &self.skips) {
+        match (read(&self.parts[part].source, &names), &self.skips) {
             (Err(error), Some(skips)) if is_damage(&error) => {
                 skips.add(part, self.skipped(part, &error));
                 Ok(RecordBatch::new_empty(self.stored_schema.clone()))
@@ -253,11 +295,12 @@ impl Table {
         rows: Range<usize>,
     ) -> Result<RecordBatch> {
         let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
-        let columns = self.shown_columns(part, stored, columns, schema, rows)?;
+        let columns = self.shown_columns(part, stored, columns, schema, rows, None)?;
         Ok(RecordBatch::try_new_with_options(schema.clone(), columns, &options)?)
     }
 
-    /// As [`Table::shown`], to have more columns behind them, which `schema` may have too.
+    /// As [`Table::shown`], to have more columns behind them, which `schema` may have too. Where `stored` has not all rows of
+    /// the part, `numbers` are those of all that it has.
     pub(crate) fn shown_columns(
         &self,
         part: usize,
@@ -265,11 +308,12 @@ impl Table {
         columns: &[usize],
         schema: &SchemaRef,
         rows: Range<usize>,
+        numbers: Option<&[usize]>,
     ) -> Result<Vec<ArrayRef>> {
         let count = rows.len();
         let stored = stored.map(|batch| batch.slice(rows.start, count));
         let column = |field: &Arc<Field>, column: &usize| match column.checked_sub(self.stored) {
-            Some(at) => Ok(self.virtual_column(self.virtuals[at], part, rows.clone())),
+            Some(at) => Ok(self.virtual_column(self.virtuals[at], part, rows.clone(), numbers)),
             None => match stored.as_ref().and_then(|batch| shown_by_name(batch, field.name())) {
                 Some(shown) => shown.map_err(|error| DataFusionError::External(Box::new(error))),
                 // Columns that only some splits have: `origin` and `change` of shifted ones.
@@ -284,7 +328,7 @@ impl Table {
         schema.fields().iter().zip(columns).map(|(field, at)| column(field, at)).collect()
     }
 
-    fn virtual_column(&self, column: Virtual, part: usize, rows: Range<usize>) -> ArrayRef {
+    fn virtual_column(&self, column: Virtual, part: usize, rows: Range<usize>, numbers: Option<&[usize]>) -> ArrayRef {
         let part = &self.parts[part];
         let word = |word: &Option<String>| -> ArrayRef {
             let word = word.as_deref().unwrap_or_default();
@@ -293,7 +337,10 @@ impl Table {
         match column {
             Virtual::Split => word(&part.split),
             Virtual::Shard => word(&part.shard),
-            Virtual::Row => Arc::new(rows.map(|row| u32::try_from(row).ok()).collect::<UInt32Array>()),
+            Virtual::Row => Arc::new(match numbers {
+                Some(numbers) => places(numbers.get(rows).unwrap_or_default()),
+                None => places(&rows.collect::<Vec<_>>()),
+            }),
         }
     }
 }

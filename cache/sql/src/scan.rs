@@ -5,7 +5,7 @@
 //!                                                                        |
 //!     partition 0: shards 0..k     partition 1: shards k..2k    ...     one after the other, when polled
 //!          |                            |
-//!     blocking thread: read the pages of the wanted columns, check each, decode
+//!     blocking thread: decide the filter (`filter.rs`), read the wanted columns' pages with rows that pass, check each, decode
 //!          |                            |
 //!     slices of a few thousand rows, fewer of vectors: vectors become floats, ids become words
 //! ```
@@ -16,15 +16,13 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{Fields, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::runtime::SpawnedTask;
 use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{DataFusionError, Result, Statistics, internal_err};
-use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use datafusion::common::{Result, Statistics, internal_err};
+use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_expr::EquivalenceProperties;
@@ -37,7 +35,9 @@ use datafusion::physical_plan::{
 };
 use futures::{StreamExt, TryStreamExt, stream};
 
-use crate::functions::{Pushed, StoredCall, values};
+use crate::filter::Filter;
+use crate::functions::{Pushed, StoredCall};
+use crate::part_reader::PartReader;
 use crate::parts::{Part, Table, Virtual};
 use crate::skipped::Skips;
 
@@ -76,7 +76,11 @@ impl TableProvider for ShardTable {
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
         let prunes = |filter: &&Expr| {
             let by_place = filter.column_refs().iter().any(|column| matches!(column.name.as_str(), "split" | "shard"));
-            if by_place { TableProviderFilterPushDown::Inexact } else { TableProviderFilterPushDown::Unsupported }
+            match by_place {
+                _ if Filter::decides(&self.0, filter) => TableProviderFilterPushDown::Exact,
+                true => TableProviderFilterPushDown::Inexact,
+                false => TableProviderFilterPushDown::Unsupported,
+            }
         };
         Ok(filters.iter().map(prunes).collect())
     }
@@ -89,9 +93,14 @@ impl TableProvider for ShardTable {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let table = &self.0;
-        let may_pass = |part: &usize| filters.iter().all(|filter| table.parts[*part].may_pass(filter));
-        let mut parts: Vec<usize> = (0..table.parts.len()).filter(may_pass).collect();
-        if let Some(limit) = limit.filter(|_| !table.may_skip()) {
+        let (decided, others): (Vec<&Expr>, Vec<&Expr>) =
+            filters.iter().partition(|filter| Filter::decides(table, filter));
+        let filter = Filter::all(table, decided.into_iter().cloned().collect(), state)?;
+        let parts = filter.as_ref().map_or_else(|| (0..table.parts.len()).collect(), Filter::parts);
+        let may_pass = |part: &usize| others.iter().all(|filter| table.parts[*part].may_pass(filter));
+        let mut parts: Vec<usize> = parts.into_iter().filter(may_pass).collect();
+        let filter = filter.filter(|filter| !filter.is_decided());
+        if let Some(limit) = limit.filter(|_| filter.is_none() && !table.may_skip()) {
             // The first shards that hold enough rows are enough.
             let mut rows = 0;
             parts.retain(|part| {
@@ -103,7 +112,7 @@ impl TableProvider for ShardTable {
         let projection = projection.cloned().unwrap_or_else(|| (0..table.schema.fields().len()).collect());
         let columns = ScanColumns { stored: projection.into(), calls: Arc::default() };
         let partitions = partitions(&parts, state.config().target_partitions());
-        Ok(Arc::new(ShardScan::new(table.clone(), columns, partitions, limit)?))
+        Ok(Arc::new(ShardScan::new(table.clone(), columns, filter.map(Arc::new), partitions, limit)?))
     }
 }
 
@@ -115,10 +124,10 @@ fn partitions(parts: &[usize], most: usize) -> Vec<Vec<usize>> {
 
 /// What a scan gives: columns of the table, and behind them what functions make of vectors.
 #[derive(Debug, Clone)]
-struct ScanColumns {
+pub(crate) struct ScanColumns {
     /// By their places in the table, virtual ones too.
-    stored: Arc<[usize]>,
-    calls: Arc<[StoredCall]>,
+    pub(crate) stored: Arc<[usize]>,
+    pub(crate) calls: Arc<[StoredCall]>,
 }
 
 impl ScanColumns {
@@ -140,20 +149,27 @@ impl ScanColumns {
 struct ShardScan {
     table: Arc<Table>,
     columns: ScanColumns,
+    filter: Option<Arc<Filter>>,
     partitions: Vec<Vec<usize>>,
     limit: Option<usize>,
     properties: Arc<PlanProperties>,
 }
 
 impl ShardScan {
-    fn new(table: Arc<Table>, columns: ScanColumns, partitions: Vec<Vec<usize>>, limit: Option<usize>) -> Result<Self> {
+    fn new(
+        table: Arc<Table>,
+        columns: ScanColumns,
+        filter: Option<Arc<Filter>>,
+        partitions: Vec<Vec<usize>>,
+        limit: Option<usize>,
+    ) -> Result<Self> {
         let properties = PlanProperties::new(
             EquivalenceProperties::new(columns.schema(&table)?),
             Partitioning::UnknownPartitioning(partitions.len()),
             EmissionType::Incremental,
             Boundedness::Bounded,
         );
-        Ok(Self { table, columns, partitions, limit, properties: Arc::new(properties) })
+        Ok(Self { table, columns, filter, partitions, limit, properties: Arc::new(properties) })
     }
 }
 
@@ -163,9 +179,16 @@ impl DisplayAs for ShardScan {
         let columns: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
         let parts: usize = self.partitions.iter().map(Vec::len).sum();
         let (name, of, columns) = (&self.table.name, self.table.parts.len(), columns.join(", "));
+        let filter = self.filter.as_ref().map(|filter| filter.describe());
         match format {
-            DisplayFormatType::TreeRender => write!(f, "table={name}\nshards={parts} of {of}\ncolumns={columns}"),
-            _ => write!(f, "ShardScan: {name}, shards={parts} of {of}, columns=[{columns}]"),
+            DisplayFormatType::TreeRender => {
+                write!(f, "table={name}\nshards={parts} of {of}\ncolumns={columns}")?;
+                filter.map_or(Ok(()), |filter| write!(f, "\nfilter={filter}"))
+            }
+            _ => {
+                let filter = filter.map_or_else(String::new, |filter| format!(", filter={filter}"));
+                write!(f, "ShardScan: {name}, shards={parts} of {of}{filter}, columns=[{columns}]")
+            }
         }
     }
 }
@@ -201,7 +224,8 @@ impl ExecutionPlan for ShardScan {
         }
         let Some(pushed) = Pushed::of(projection.expr(), &self.table, &self.columns.stored)? else { return Ok(None) };
         let columns = ScanColumns { stored: pushed.columns.into(), calls: pushed.calls.into() };
-        let scan = Self::new(self.table.clone(), columns, self.partitions.clone(), self.limit)?;
+        let (filter, partitions) = (self.filter.clone(), self.partitions.clone());
+        let scan = Self::new(self.table.clone(), columns, filter, partitions, self.limit)?;
         Ok(Some(Arc::new(ProjectionExec::try_new(pushed.exprs, Arc::new(scan))?)))
     }
 
@@ -211,7 +235,8 @@ impl ExecutionPlan for ShardScan {
             None => self.table.rows(self.partitions.iter().flatten().copied()),
         };
         let unknown = Statistics::new_unknown(self.properties.equivalence_properties().schema());
-        let known = if self.table.may_skip() { Precision::Inexact } else { Precision::Exact };
+        let certain = self.filter.is_none() && !self.table.may_skip();
+        let known = if certain { Precision::Exact } else { Precision::Inexact };
         Ok(Arc::new(unknown.with_num_rows(rows.map_or(Precision::Absent, known))))
     }
 
@@ -223,87 +248,12 @@ impl ExecutionPlan for ShardScan {
         let rows = self.table.batch_rows(&self.columns.of_vectors(), batch_size);
         let schema = self.schema();
         let held = MemoryConsumer::new(format!("ShardScan of {}", self.table.name)).register(context.memory_pool());
-        let (table, columns) = (self.table.clone(), self.columns.clone());
-        let reader = PartReader { table, columns, schema: schema.clone(), rows, held: Arc::new(held) };
+        let (table, columns, filter) = (self.table.clone(), self.columns.clone(), self.filter.clone());
+        let reader = PartReader { table, columns, filter, schema: schema.clone(), rows, held: Arc::new(held) };
         let batches = stream::iter(parts)
             .then(move |part| reader.clone().read(part))
             .map_ok(move |part| stream::iter(part.batches()))
             .try_flatten();
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, batches)))
-    }
-}
-
-/// What it takes to read any part of a scan.
-#[derive(Clone)]
-struct PartReader {
-    table: Arc<Table>,
-    columns: ScanColumns,
-    schema: SchemaRef,
-    /// Rows of a batch.
-    rows: usize,
-    /// What a part takes while it is in memory.
-    held: Arc<MemoryReservation>,
-}
-
-impl PartReader {
-    async fn read(self, part: usize) -> Result<ReadPart> {
-        let nothing_stored = self.table.all_virtual(&self.columns.stored);
-        if nothing_stored
-            && self.columns.calls.is_empty()
-            && let Some(rows) = self.table.parts[part].rows
-        {
-            // Nothing in the file is asked for.
-            return Ok(ReadPart {
-                held: self.held.new_empty(),
-                reader: self,
-                part,
-                stored: None,
-                values: vec![],
-                rows,
-            });
-        }
-        let read = move || {
-            let values = values(&self.columns.calls, &self.table, part, self.rows)?;
-            let read = || self.table.read(part, &self.columns.stored);
-            let stored = (!nothing_stored || values.is_empty()).then(read).transpose()?;
-            // One that is damaged and skipped has none, by whichever was read.
-            let of_values = values.iter().map(|batches| batches.iter().map(|batch| batch.len()).sum());
-            let rows = stored.iter().map(RecordBatch::num_rows).chain(of_values).min();
-            // Counted and not asked for, so that a sort that holds much makes room for the next shard by spilling.
-            let held = self.held.new_empty();
-            held.grow(stored.as_ref().map_or(0, RecordBatch::get_array_memory_size));
-            held.grow(values.iter().flatten().map(Array::get_array_memory_size).sum());
-            Ok(ReadPart { held, reader: self, part, stored, values, rows: rows.unwrap_or(0) })
-        };
-        // Reading and checking block, so they get threads of their own; other partitions go on meanwhile.
-        SpawnedTask::spawn_blocking(read).await.map_err(|error| DataFusionError::External(Box::new(error)))?
-    }
-}
-
-/// A part in memory, still as stored.
-struct ReadPart {
-    /// Given back when the last row is out.
-    held: MemoryReservation,
-    reader: PartReader,
-    part: usize,
-    stored: Option<RecordBatch>,
-    /// Of each call, in batches.
-    values: Vec<Vec<ArrayRef>>,
-    rows: usize,
-}
-
-impl ReadPart {
-    /// Its rows as SQL shows them, some at a time, each made when it is asked for.
-    fn batches(self) -> impl Iterator<Item = Result<RecordBatch>> {
-        let PartReader { table, columns, schema, rows, .. } = self.reader;
-        (0..self.rows).step_by(rows).enumerate().map(move |(batch, from)| {
-            let _counted = &self.held;
-            let rows = from..(from + rows).min(self.rows);
-            let (stored, columns) = (self.stored.as_ref(), &columns.stored);
-            let mut shown = table.shown_columns(self.part, stored, columns, &schema, rows.clone())?;
-            shown.extend(self.values.iter().filter_map(|batches| batches.get(batch).cloned()));
-            let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
-            Ok(RecordBatch::try_new_with_options(schema.clone(), shown, &options)?)
-        })
     }
 }

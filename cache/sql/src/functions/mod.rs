@@ -4,7 +4,6 @@ mod aggregate;
 mod arguments;
 mod as_stored;
 mod duplicates;
-mod filter;
 mod found;
 mod join;
 mod nearest;

@@ -22,13 +22,13 @@ use futures::stream::{self, BoxStream};
 use retort_cache::{TeacherCache, VectorScan};
 
 use super::arguments::Arguments;
-use super::filter::Filter;
 use super::found::{Found, Run, Search, blocking, fold};
 use super::places::{has_words, place_columns, place_fields};
 use super::rank::{Best, Hit, Place};
 use super::sieve::Sieve;
 use super::vector_table::VectorTable;
 use super::vectors::Direction;
+use crate::filter::Filter;
 
 /// Turns a text, or the path of an image, into a vector of a teacher: what `nearest` asks for such a query.
 ///

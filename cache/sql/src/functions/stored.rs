@@ -10,7 +10,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayBuilder, ArrayRef, Float64Builder};
+use arrow::array::{ArrayBuilder, ArrayRef, BooleanArray, Float64Builder};
 use arrow::datatypes::{DataType, Field};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{HashSet, Result};
@@ -204,11 +204,18 @@ impl<'a> Values<'a> {
     }
 }
 
-/// The values of calls for the rows of a part, each in batches of so many rows; a part that is damaged and skipped has none.
+/// The values of calls for those rows of a part that are wanted, each in batches of so many rows; a part that is damaged and
+/// skipped has none.
 ///
 /// # Errors
 /// As [`VectorTable::scan`].
-pub(crate) fn values(calls: &[StoredCall], table: &Arc<Table>, part: usize, rows: usize) -> Result<Vec<Vec<ArrayRef>>> {
+pub(crate) fn values(
+    calls: &[StoredCall],
+    table: &Arc<Table>,
+    part: usize,
+    wanted: Option<&BooleanArray>,
+    rows: usize,
+) -> Result<Vec<Vec<ArrayRef>>> {
     let mut values: Vec<Values> = calls.iter().map(|call| Values::of(call, rows)).collect();
     let mut columns: Vec<(usize, usize)> = calls.iter().map(|call| (call.column, call.width)).collect();
     columns.sort_unstable();
@@ -227,7 +234,7 @@ pub(crate) fn values(calls: &[StoredCall], table: &Arc<Table>, part: usize, rows
                 }
             }
         };
-        vectors.scan(part, &mut None, |_| true, add)?;
+        vectors.scan(part, &mut None, |row| wanted.is_none_or(|wanted| wanted.value(row)), add)?;
         pushed?;
     }
     values.iter_mut().try_for_each(Values::cut)?;

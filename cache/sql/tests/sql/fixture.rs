@@ -13,7 +13,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use retort_cache::{Dataset, DatasetWriter, SplitPlan, TeacherWriter, vectors, write_plain_table};
 use retort_schemas::manifest::BatchPlan;
 use retort_schemas::{Dtype, Store, VectorType, features, runs, tables};
-use retort_sql::{Error, Format, open, run_blocking};
+use retort_sql::{Error, Format, Options, open, open_with, run_blocking};
 use serde_json::{Value, json};
 
 pub(crate) const VECTOR: VectorType = VectorType { dtype: Dtype::F32, width: 2 };
@@ -267,4 +267,26 @@ pub(crate) fn small_run(folder: &Path) -> PathBuf {
     ];
     write("selection".to_owned(), runs::selection::schema(), selection);
     folder.to_owned()
+}
+
+/// Answers with so many partitions and rows a batch.
+fn ask_in(folder: &Path, partitions: usize, sql: &str) -> Value {
+    let context = open_with(folder, &Options::default()).unwrap();
+    let options = [("target_partitions", partitions.to_string()), ("batch_size", "5".to_owned())];
+    for (option, value) in options {
+        let state = context.state_ref();
+        state.write().config_mut().options_mut().set(&format!("datafusion.execution.{option}"), &value).unwrap();
+    }
+    let mut out = Vec::new();
+    run_blocking(&context, sql, Format::Json, &mut out).unwrap_or_else(|error| panic!("{sql}: {error}"));
+    serde_json::from_slice(&out).unwrap()
+}
+
+/// Whether an answer is the same in 1, 3 and 64 partitions; and the answer.
+pub(crate) fn ask_in_any_partitions(folder: &Path, sql: &str) -> Value {
+    let one = ask_in(folder, 1, sql);
+    for partitions in [3, 64] {
+        assert_eq!(ask_in(folder, partitions, sql), one, "{sql} in {partitions} partitions");
+    }
+    one
 }

@@ -8,7 +8,7 @@ use retort_schemas::features;
 use retort_sql::{Format, Options, QueryEncoder, open_with, run_blocking};
 use serde_json::{Value, json};
 
-use crate::fixture::{add_searched, add_worded, ask, dataset_of, refusal};
+use crate::fixture::{add_searched, add_worded, ask, ask_in_any_partitions, dataset_of, refusal};
 
 /// Floats that look random, with some rows equal to others of other shards, so that there are ties to break.
 fn vector(what: &str, shard: u8, row: usize) -> Vec<f32> {
@@ -21,19 +21,6 @@ fn vector(what: &str, shard: u8, row: usize) -> Vec<f32> {
     (0..21).map(random).collect()
 }
 
-/// Answers with so many partitions and rows a batch.
-fn ask_in(folder: &Path, partitions: usize, sql: &str) -> Value {
-    let context = open_with(folder, &Options::default()).unwrap();
-    let options = [("target_partitions", partitions.to_string()), ("batch_size", "5".to_owned())];
-    for (option, value) in options {
-        let state = context.state_ref();
-        state.write().config_mut().options_mut().set(&format!("datafusion.execution.{option}"), &value).unwrap();
-    }
-    let mut out = Vec::new();
-    run_blocking(&context, sql, Format::Json, &mut out).unwrap_or_else(|error| panic!("{sql}: {error}"));
-    serde_json::from_slice(&out).unwrap()
-}
-
 /// Where one of floats and one of codes are enough.
 const CODED: [&str; 2] = ["f16", "cos:0.99"];
 const STORES: [&str; 4] = ["f32", "f16", "bf16", "cos:0.99"];
@@ -43,15 +30,6 @@ fn searched(store: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     add_searched(&dataset_of(folder.path(), 6, 2), "t", store.parse().unwrap(), 21, &vector);
     folder
-}
-
-/// Whether an answer is the same in 1, 3 and 64 partitions; and the answer.
-fn in_any_partitions(folder: &Path, sql: &str) -> Value {
-    let one = ask_in(folder, 1, sql);
-    for partitions in [3, 64] {
-        assert_eq!(ask_in(folder, partitions, sql), one, "{sql} in {partitions} partitions");
-    }
-    one
 }
 
 /// The columns that the scans of a query give.
@@ -75,7 +53,7 @@ fn nearest_is_what_ordering_by_cosine_gives() {
                  WHERE image_id = '{id}')) AS score FROM t.images WHERE {condition} ORDER BY score DESC, shard, row LIMIT 7"
             );
             let found =
-                in_any_partitions(folder.path(), &format!("SELECT * FROM nearest('t.images', '{id}', 7{filter})"));
+                ask_in_any_partitions(folder.path(), &format!("SELECT * FROM nearest('t.images', '{id}', 7{filter})"));
             assert_eq!(found.as_array().unwrap().len(), 7);
             assert_eq!(found, ask(folder.path(), &plain), "{store} {condition}");
         }
@@ -105,7 +83,7 @@ fn functions_give_the_same_of_stored_vectors_and_of_floats() {
             let sql = columns("");
             let plan = ask(folder.path(), &format!("EXPLAIN {sql}")).to_string();
             assert!(plan.contains(&format!("columns=[shard, row, {shown}]")), "{plan}");
-            let of_stored = in_any_partitions(folder.path(), &sql);
+            let of_stored = ask_in_any_partitions(folder.path(), &sql);
             let plan = ask(folder.path(), &format!("EXPLAIN {}", columns(", embedding"))).to_string();
             assert!(plan.contains("columns=[embedding, shard, row]"), "{plan}");
             let of_floats = ask(folder.path(), &columns(", embedding"));
@@ -124,7 +102,7 @@ fn functions_give_the_same_of_stored_vectors_and_of_floats() {
         let plan = ask(folder.path(), &format!("EXPLAIN {sql}")).to_string();
         assert!(plan.contains("columns=[norm(isolated), dot(isolated, ...), norm(prompt)]"), "{plan}");
         let plain = sql.replace("FROM t.words", "FROM (SELECT * FROM t.words ORDER BY isolated[1], prompt[1])");
-        assert_eq!(in_any_partitions(folder.path(), &sql), ask(folder.path(), &plain), "{store}");
+        assert_eq!(ask_in_any_partitions(folder.path(), &sql), ask(folder.path(), &plain), "{store}");
     }
 }
 
@@ -152,7 +130,7 @@ fn nearest_join_is_what_a_window_over_all_pairs_gives() {
             let sql = format!("SELECT * FROM nearest_join('t.{mine}', 't.{others}', {wanted})");
             let plan = ask(folder.path(), &format!("EXPLAIN {sql}")).to_string();
             assert!(plan.contains(&format!("blocks={blocks}")), "{plan}");
-            let found = in_any_partitions(folder.path(), &sql);
+            let found = ask_in_any_partitions(folder.path(), &sql);
             assert_eq!(found.as_array().unwrap().len(), rows);
             assert_eq!(found, ask(folder.path(), &plain), "{store} {mine} {others}");
         }
@@ -163,7 +141,7 @@ fn nearest_join_is_what_a_window_over_all_pairs_gives() {
 fn outliers_are_least_like_the_mean_direction() {
     for store in CODED {
         let folder = searched(store);
-        let found = in_any_partitions(folder.path(), "SELECT * FROM outliers('t.images', 8)");
+        let found = ask_in_any_partitions(folder.path(), "SELECT * FROM outliers('t.images', 8)");
         let plain = "SELECT shard, row, cosine_similarity(embedding, (SELECT vec_mean(normalize(embedding)) FROM t.images)) \
                      AS score FROM t.images ORDER BY round(score, 5), shard, row LIMIT 8";
         let (found, plain) = (found.as_array().unwrap().clone(), ask(folder.path(), plain));
@@ -186,18 +164,18 @@ fn near_duplicates_are_what_comparing_all_pairs_gives() {
              other_row, b.image_id AS other_id, hamming(a.phash, b.phash) AS hamming FROM images a, images b WHERE \
              (a.shard, a.row) < (b.shard, b.row) AND hamming(a.phash, b.phash) <= {most} ORDER BY a.shard, a.row, b.shard, b.row"
         );
-        let found = in_any_partitions(folder.path(), &format!("SELECT * FROM near_duplicates('images', {most})"));
+        let found = ask_in_any_partitions(folder.path(), &format!("SELECT * FROM near_duplicates('images', {most})"));
         assert_eq!(found, ask(folder.path(), &plain), "{most}");
         assert_eq!(found.as_array().unwrap().is_empty(), most == 0);
     }
 }
 
 #[test]
-fn mean_and_spread_are_the_same_in_any_partitions() {
+fn mean_and_spread_are_the_same_ask_in_any_partitions() {
     let folder = searched("f32");
     let sql = "SELECT split, round(vec_spread(embedding), 9) AS spread, vec_mean(embedding)[1] AS first FROM t.images \
                GROUP BY split ORDER BY split";
-    let found = in_any_partitions(folder.path(), sql);
+    let found = ask_in_any_partitions(folder.path(), sql);
     // The trace of the covariance is the sum of the variances of the elements.
     let variances: Vec<String> = (1..=21).map(|at| format!("var_pop(embedding[{at}])")).collect();
     let plain = format!(
@@ -253,7 +231,7 @@ fn functions_of_columns_and_of_rows_take_what_is_stored() {
             }
             let floats = scanned(folder.path(), &plain);
             assert!(!floats.iter().any(|column| column.starts_with("as_stored(")), "{plain}: {floats:?}");
-            let of_stored = in_any_partitions(folder.path(), &sql);
+            let of_stored = ask_in_any_partitions(folder.path(), &sql);
             assert!(!of_stored.as_array().unwrap().is_empty(), "{sql}");
             assert_eq!(of_stored, ask(folder.path(), &plain), "{store}: {sql}");
         }
@@ -328,7 +306,7 @@ fn words_of_a_sample_come_with_what_selection_goes_by() {
     };
     let word = |_: u8, row: usize| ["train", "text0"][row].to_owned();
     add_worded(&dataset, "joint", "f32".parse().unwrap(), 2, &vector, &word);
-    let found = in_any_partitions(folder.path(), sql);
+    let found = ask_in_any_partitions(folder.path(), sql);
     let rows = found.as_array().unwrap();
     assert_eq!(rows.len(), 2, "{found}");
     // By hand: softmax([0, 0.6] / 0.05) and softmax([1, 0] / 0.05), half of each.

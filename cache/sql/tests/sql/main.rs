@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking, as tests do")]
 
 mod external;
+mod filters;
 mod fixture;
 mod functions;
 mod options;

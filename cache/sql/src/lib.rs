@@ -66,6 +66,7 @@ mod output;
 mod part_reader;
 mod parts;
 mod point;
+mod rules;
 mod run;
 mod scan;
 mod skipped;
@@ -75,6 +76,7 @@ mod thumbnails;
 use std::path::Path;
 use std::sync::Arc;
 
+use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::context::SessionConfig;
 use retort_cache::Dataset;
 use retort_schemas::manifest::DATASET_FILE;
@@ -123,7 +125,8 @@ pub fn open_with(folder: &Path, options: &Options) -> Result<SessionContext> {
         .with_information_schema(true);
     config.options_mut().sql_parser.collect_spans = true;
     let config = options::tuned(config, options).with_extension(opened);
-    let context = SessionContext::new_with_config_rt(config, options::runtime(options)?);
+    let state = SessionStateBuilder::new().with_config(config).with_runtime_env(options::runtime(options)?);
+    let context = SessionContext::new_with_state(rules::with_rules(state.with_default_features()).build());
     if options.allow_external {
         let files = Arc::new(external::Files::default());
         files.allow(&context);

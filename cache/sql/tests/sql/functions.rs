@@ -238,6 +238,56 @@ fn functions_of_columns_and_of_rows_take_what_is_stored() {
     }
 }
 
+/// Of tables with aliases too, wherever in a query: in keys of joins, in IN and EXISTS, and where a query is about itself.
+#[test]
+fn functions_are_understood_in_keys_and_conditions() {
+    let folder = searched("f16");
+    let ask = |sql: &str| ask(folder.path(), sql)[0]["n"].as_u64().unwrap();
+    let keyed = "(SELECT embedding, norm(embedding) AS n, normalize(embedding) AS u FROM t.images ORDER BY embedding[1] LIMIT 1000)";
+    for (from, condition, plain) in [
+        ("images a JOIN t.images b ON", "normalize(a.embedding) = normalize(b.embedding)", "a.u = b.u"),
+        (
+            "images a JOIN t.images b ON",
+            "round(norm(a.embedding), 5) = round(norm(b.embedding), 5)",
+            "round(a.n, 5) = round(b.n, 5)",
+        ),
+        ("images a LEFT JOIN t.images b ON", "norm(a.embedding) + 1 = norm(b.embedding) + 1", "a.n + 1 = b.n + 1"),
+        (
+            "images a FULL JOIN t.images b ON",
+            "dot(a.embedding, a.embedding) = dot(b.embedding, b.embedding)",
+            "a.n * a.n = b.n * b.n",
+        ),
+        (
+            "images a, t.images b WHERE",
+            "dot(a.embedding, a.embedding) = dot(b.embedding, b.embedding)",
+            "a.n * a.n = b.n * b.n",
+        ),
+        ("images a, t.images b WHERE", "norm(a.embedding) = norm(b.embedding)", "a.n = b.n"),
+        (
+            "images a WHERE",
+            "floor(norm(a.embedding)) IN (SELECT floor(norm(b.embedding)) FROM t.texts b)",
+            "floor(a.n) IN (SELECT floor(norm(b.embedding)) FROM t.texts b)",
+        ),
+        (
+            "images a WHERE",
+            "floor(norm(a.embedding)) NOT IN (SELECT floor(norm(b.embedding)) FROM t.texts b)",
+            "floor(a.n) NOT IN (SELECT floor(norm(b.embedding)) FROM t.texts b)",
+        ),
+        (
+            "images a WHERE",
+            "EXISTS (SELECT 1 FROM t.texts b WHERE floor(norm(a.embedding)) = floor(norm(b.embedding)))",
+            "EXISTS (SELECT 1 FROM t.texts b WHERE floor(a.n) = floor(norm(b.embedding)))",
+        ),
+    ] {
+        let sql = format!("SELECT count(*) AS n FROM t.{from} {condition}");
+        let plain = format!("SELECT count(*) AS n FROM t.{from} {plain}").replace("t.images", keyed);
+        assert_eq!(ask(&sql), ask(&plain), "{sql}");
+    }
+    let recursive = "WITH RECURSIVE r AS (SELECT 0 AS i, embedding AS e FROM t.images WHERE shard = 'train-00000' AND row = 0 \
+                     UNION ALL SELECT i + 1, normalize(e) FROM r WHERE norm(e) > 0 AND i < 4) SELECT count(norm(e)) AS n FROM r";
+    assert_eq!(ask(recursive), 5);
+}
+
 #[test]
 fn a_search_that_is_ordered_is_not_sorted_again() {
     let folder = searched("f16");

@@ -104,6 +104,37 @@ fn ctrl_c_ends_an_answer_that_is_read() -> Result {
     Ok(())
 }
 
+/// A query that is busy on all threads and never reads anything again: who would hear Ctrl-C on these hears it never.
+#[test]
+fn ctrl_c_ends_a_query_that_never_waits() -> Result {
+    let folder = tempdir()?;
+    let dataset = folder.path().join("set");
+    VqaFiles::write(&folder.path().join("vqa"), 2)?.ingest(&dataset, "train")?;
+    let series = |name: &str| format!("generate_series(1, 1000000) AS {name}(x)");
+    let busy = [
+        format!("SELECT count(*) FROM {}, {} WHERE a.x * b.x % 7 = 9", series("a"), series("b")),
+        format!("SELECT count(*) FROM {}, {}, {} WHERE a.x + b.x = c.x", series("a"), series("b"), series("c")),
+    ];
+    for query in busy {
+        let queries = format!("SELECT 1 AS one; {query}");
+        let mut sql = Command::new(env!("CARGO_BIN_EXE_retort"))
+            .args(["sql", text(&dataset), "--format", "csv", "-c", &queries])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let mut answer = BufReader::new(sql.stdout.take().ok_or("no stdout")?);
+        let mut line = String::new();
+        answer.read_line(&mut line)?;
+        assert_eq!(line, "one\n");
+        assert!(Command::new("kill").args(["-INT", &sql.id().to_string()]).status()?.success());
+        std::io::copy(&mut answer, &mut std::io::sink())?;
+        let ended = sql.wait_with_output()?;
+        assert_eq!(String::from_utf8(ended.stderr)?, "error: stopped before all was answered\n", "{query}");
+        assert_eq!(ended.status.code(), Some(130));
+    }
+    Ok(())
+}
+
 #[test]
 fn ctrl_c_ends_an_answer_and_not_the_shell() -> Result {
     let folder = tempdir()?;

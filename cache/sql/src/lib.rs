@@ -85,7 +85,7 @@ pub use datafusion::execution::context::SessionContext;
 pub use error::{Error, Result};
 pub use functions::QueryEncoder;
 pub use names::{Names, TableNames};
-pub use options::Options;
+pub use options::{Options, remove_spilled};
 pub use output::Format;
 pub use run::{run, run_blocking};
 pub use skipped::{Skipped, take_skipped};

@@ -81,6 +81,14 @@ pub(crate) fn runtime(options: &Options) -> Result<Arc<RuntimeEnv>> {
     builder.build_arc().map_err(Error::from)
 }
 
+/// Removes what queries have put on disk: for a process that ends before they do.
+pub fn remove_spilled(context: &SessionContext) {
+    for folder in context.runtime_env().disk_manager.temp_dir_paths() {
+        // One that cannot be removed stays, as it would if the process were killed.
+        let _ = std::fs::remove_dir_all(folder);
+    }
+}
+
 /// Settings of a session under these options.
 pub(crate) fn tuned(mut config: SessionConfig, options: &Options) -> SessionConfig {
     if let Some(limit) = options.memory_limit {

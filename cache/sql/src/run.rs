@@ -61,6 +61,8 @@ pub async fn run(context: &SessionContext, sql: &str, format: Format, out: &mut 
             output.write(&batch.map_err(pointing)?)?;
         }
         output.finish()?;
+        // Whoever reads them has it while the next is worked out.
+        out.flush().map_err(Error::Write)?;
     }
     out.flush().map_err(Error::Write)
 }

@@ -9,21 +9,33 @@ use futures::future::{Either, select};
 use retort_sql::Error::Interrupted;
 use retort_sql::{Format, Names, SessionContext};
 use tokio::runtime::{Builder, Runtime};
-use tokio::signal::ctrl_c;
 
-use crate::failure;
+use super::interrupts::Interrupts;
 
 /// Longest that what cannot be stopped is waited for, once nobody wants its answer.
 const LEAVING: Duration = Duration::from_secs(1);
 
 /// The threads that answer. Nothing is kept that Ctrl-C could cost, so that it ends what is being answered; a
 /// second one ends the process at once.
-pub(super) struct Answers(Option<Runtime>);
+pub(super) struct Answers {
+    runtime: Option<Runtime>,
+    interrupts: Interrupts,
+}
 
 impl Answers {
+    /// For somebody who asks again and again.
     pub(super) fn new() -> Result<Self> {
+        Self::of(Interrupts::default())
+    }
+
+    /// For one text of queries: what cannot be stopped ends with the process.
+    pub(super) fn once() -> Result<Self> {
+        Self::of(Interrupts::with_patience(LEAVING))
+    }
+
+    fn of(interrupts: Interrupts) -> Result<Self> {
         let runtime = Builder::new_multi_thread().enable_all().build();
-        Ok(Self(Some(runtime.context("cannot start the threads that answer queries")?)))
+        Ok(Self { runtime: Some(runtime.context("cannot start the threads that answer queries")?), interrupts })
     }
 
     /// # Errors
@@ -35,24 +47,13 @@ impl Answers {
         format: Format,
         out: &mut (dyn Write + Send),
     ) -> Result<()> {
-        let runtime = self.runtime()?;
-        // It waits in vain for whoever does not read the answer.
-        let at_once = runtime.spawn(async {
-            for _ in 0..2 {
-                let _ = ctrl_c().await;
-            }
-            std::process::exit(failure::INTERRUPTED.into())
-        });
-        let answered = runtime.block_on(async {
-            // Asked for first: from then on Ctrl-C ends no longer the process.
-            let stopped = pin!(ctrl_c());
-            match select(stopped, pin!(retort_sql::run(context, queries, format, out))).await {
+        let mut stop = self.interrupts.answering(context)?;
+        self.runtime()?.block_on(async {
+            match select(stop.asked(), pin!(retort_sql::run(context, queries, format, out))).await {
                 Either::Left(_) => Err(Interrupted.into()),
                 Either::Right((answered, _)) => Ok(answered?),
             }
-        });
-        at_once.abort();
-        answered
+        })
     }
 
     pub(super) fn names(&self, context: &SessionContext) -> Result<Names> {
@@ -60,13 +61,13 @@ impl Answers {
     }
 
     fn runtime(&self) -> Result<&Runtime> {
-        self.0.as_ref().context("the threads that answer queries have ended")
+        self.runtime.as_ref().context("the threads that answer queries have ended")
     }
 }
 
 impl Drop for Answers {
     fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
+        if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_timeout(LEAVING);
         }
     }

@@ -7,6 +7,7 @@ mod completion;
 #[cfg(feature = "torch")]
 mod encoder;
 mod input;
+mod interrupts;
 mod shell;
 mod skipped;
 mod thumbnails;
@@ -34,7 +35,7 @@ pub fn run(options: &Sql) -> Result<ExitCode> {
     };
     let context = open(options, format)?;
     let mut out = BufWriter::new(std::io::stdout());
-    Answers::new()?.write(&context, &query, format, &mut out)?;
+    Answers::once()?.write(&context, &query, format, &mut out)?;
     skipped::tell(&context);
     Ok(ExitCode::SUCCESS)
 }

@@ -144,7 +144,9 @@ impl Error {
                     return error.downcast_ref().and_then(retort_cache::Error::hint).or_else(own);
                 }
                 DataFusionError::SchemaError(..) => "DESCRIBE <table> lists the columns of a table",
-                DataFusionError::SQL(..) => "names with other characters than a-z, 0-9 and _ need \"double quotes\"",
+                DataFusionError::SQL(error, _) if stumbles_over_a_sign(&error.to_string()) => {
+                    "names with other characters than a-z, 0-9 and _ need \"double quotes\""
+                }
                 _ => return None,
             },
             Self::NotEncoded { hint, .. } => return hint.clone(),
@@ -211,7 +213,21 @@ fn plain(error: &DataFusionError) -> String {
         }
         root => {
             let message = root.message().into_owned();
-            message.split(DataFusionError::BACK_TRACE_SEP).next().unwrap_or_default().to_owned()
+            let message = message.split(DataFusionError::BACK_TRACE_SEP).next().unwrap_or_default();
+            of_function(message).unwrap_or(message).to_owned()
         }
     }
+}
+
+/// Whether a query was understood up to a sign that may have been meant as part of a name.
+fn stumbles_over_a_sign(message: &str) -> bool {
+    let found = message.split_once(", found: ").map_or("", |(_, found)| found);
+    found.chars().next().is_some_and(|first| !first.is_alphanumeric() && !"'\"();,".contains(first))
+}
+
+/// What a function said of its arguments, out of the words that DataFusion puts around it. These are all that tells: tests hold
+/// them.
+fn of_function(message: &str) -> Option<&str> {
+    let (_, said) = message.split_once("user-defined coercion failed with: Error during planning: ")?;
+    said.split(" No function matches").next()?.lines().next().map(|said| said.trim().trim_end_matches('.'))
 }

@@ -3,10 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use arrow::datatypes::DataType;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::execution::context::{SessionConfig, SessionContext};
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::physical_plan::ExecutionPlan;
 
 use crate::skipped::Skips;
 use crate::thumbnails::Thumbnails;
@@ -19,6 +22,11 @@ const EACH_CORE: usize = 16 << 20;
 /// Of the memory of one core, the part that a sort keeps free to merge what it has sorted: DataFusion's 10 MB are too
 /// much where little is allowed.
 const MERGE_SHARE: usize = 3;
+
+/// Batches that a merge may have in hand in each partition.
+const BATCHES: usize = 16;
+/// Rows that are worth a batch, however wide.
+const LEAST_ROWS: usize = 16;
 
 /// What a folder is opened with.
 #[derive(Debug, Clone, Default)]
@@ -99,6 +107,33 @@ pub(crate) fn tuned(mut config: SessionConfig, options: &Options) -> SessionConf
         *merge = each.min(*merge);
     }
     config
+}
+
+/// Rows of a batch under a memory limit: so few that what merges sorted rows, with several batches in hand in each partition, finds
+/// room for the widest rows of a plan. Only vectors and images make rows wide; of others, few rows a batch would be the dearer way.
+pub(crate) fn batch_rows(plan: &Arc<dyn ExecutionPlan>, limit: usize, partitions: usize) -> usize {
+    let mut widest = 1;
+    let _ = plan.apply(|node| {
+        let row = node.schema().fields().iter().map(|field| row_bytes(field.data_type())).sum();
+        widest = widest.max(row);
+        Ok(TreeNodeRecursion::Continue)
+    });
+    (limit / partitions.max(1) / BATCHES / widest).max(LEAST_ROWS)
+}
+
+/// Bytes of a row of such a column, about, if they are many.
+fn row_bytes(column: &DataType) -> usize {
+    /// Of an image.
+    const BINARY: usize = 1 << 16;
+    /// Of a list, as the patches of an image.
+    const ITEMS: usize = 64;
+    match column {
+        DataType::FixedSizeList(_, width) => usize::try_from(*width).unwrap_or(0) * size_of::<f32>(),
+        DataType::List(item) | DataType::LargeList(item) => ITEMS * row_bytes(item.data_type()),
+        DataType::Struct(fields) => fields.iter().map(|field| row_bytes(field.data_type())).sum(),
+        DataType::Binary | DataType::LargeBinary => BINARY,
+        _ => 0,
+    }
 }
 
 /// A number of bytes as somebody would give it: `512 MiB`, `65 KiB`, `1000 bytes`.

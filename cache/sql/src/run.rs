@@ -1,11 +1,13 @@
 //! Answers statements one after the other: queries only.
 
 use std::io::Write;
+use std::sync::Arc;
 
 use datafusion::common::{DataFusionError, TableReference};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::{SQLOptions, SessionContext};
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder, ident, lit};
+use datafusion::physical_plan::execute_stream;
 use datafusion::sql::parser::{CopyToSource, CopyToStatement, DFParser, Statement};
 use datafusion::sql::sqlparser::ast::Statement as Sql;
 use futures::StreamExt;
@@ -13,7 +15,7 @@ use futures::StreamExt;
 use crate::catalog::{CATALOG, Schemas};
 use crate::error::memory_problem;
 use crate::external::{copy, is_path};
-use crate::options::Opened;
+use crate::options::{Opened, batch_rows};
 use crate::output::Output;
 use crate::{Error, Format, Result, point};
 
@@ -68,7 +70,15 @@ pub async fn run(context: &SessionContext, sql: &str, format: Format, out: &mut 
 }
 
 async fn stream(context: &SessionContext, plan: LogicalPlan) -> Result<SendableRecordBatchStream, DataFusionError> {
-    context.execute_logical_plan(plan).await?.execute_stream().await
+    let answer = context.execute_logical_plan(plan).await?;
+    let mut task = answer.task_ctx();
+    let plan = answer.create_physical_plan().await?;
+    if let Some(limit) = Opened::of(context).and_then(|opened| opened.options.memory_limit) {
+        let config = task.session_config().clone();
+        let rows = batch_rows(&plan, limit, config.target_partitions()).min(config.batch_size());
+        task = task.with_session_config(config.with_batch_size(rows));
+    }
+    execute_stream(plan, Arc::new(task))
 }
 
 /// An error, and where in the query it is.

@@ -128,6 +128,23 @@ impl Moments {
         self.squares += Arch::new().dispatch(step);
     }
 
+    /// Takes a vector out that was taken in: the steps of [`Moments::add`] the other way round.
+    fn remove(&mut self, vector: &[f32]) {
+        if self.count <= 1 {
+            *self = Self::default();
+            return;
+        }
+        let left = (self.count - 1) as f64;
+        for (mean, x) in self.mean.iter_mut().zip(vector) {
+            let (x, with) = (f64::from(*x), *mean);
+            *mean = with + (with - x) / left;
+            self.squares -= (x - with) * (x - *mean);
+        }
+        // What rounding leaves of nothing may be less than it.
+        self.squares = self.squares.max(0.0);
+        self.count -= 1;
+    }
+
     /// Takes the vectors in that others were.
     fn merge(&mut self, other: Self) {
         if other.count == 0 {
@@ -208,6 +225,20 @@ impl VectorAccumulator {
         Ok(())
     }
 
+    /// Does something with each vector of a column.
+    fn each(&mut self, values: &[ArrayRef], step: impl Fn(&mut Moments, &[f32])) -> Result<()> {
+        let Some(column) = values.first() else { return exec_err!("{} is given no vector", self.kind.name()) };
+        let vectors = Vectors::of_column(column)?;
+        let mut decoded = Vec::new();
+        for row in 0..column.len() {
+            if let Some(vector) = vectors.row(row, &mut decoded) {
+                self.fits(vector.len())?;
+                step(&mut self.moments, vector);
+            }
+        }
+        Ok(())
+    }
+
     fn mean(&self) -> Result<ScalarValue> {
         if self.moments.count == 0 {
             return ScalarValue::try_from(&self.returns);
@@ -228,16 +259,16 @@ impl VectorAccumulator {
 
 impl Accumulator for VectorAccumulator {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        let Some(column) = values.first() else { return exec_err!("{} is given no vector", self.kind.name()) };
-        let vectors = Vectors::of_column(column)?;
-        let mut decoded = Vec::new();
-        for row in 0..column.len() {
-            if let Some(vector) = vectors.row(row, &mut decoded) {
-                self.fits(vector.len())?;
-                self.moments.add(vector);
-            }
-        }
-        Ok(())
+        self.each(values, Moments::add)
+    }
+
+    /// For windows that move on: rows leave them.
+    fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        self.each(values, Moments::remove)
+    }
+
+    fn supports_retract_batch(&self) -> bool {
+        true
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
@@ -303,6 +334,22 @@ mod tests {
             assert!((merged.squares / whole.squares - 1.0).abs() < 1e-12, "{cut}: {merged:?}");
             assert!(merged.mean.iter().zip(&whole.mean).all(|(a, b)| (a - b).abs() < 1e-12), "{cut}: {merged:?}");
         }
+    }
+
+    #[test]
+    fn what_is_taken_out_leaves_nothing_behind() {
+        let rows: Vec<[f32; 2]> = (0_u16..50).map(|i| [f32::from(i * 37 % 101), 0.25 * f32::from(i)]).collect();
+        let mut window = moments(&rows[..10]);
+        for (old, new) in rows.iter().zip(&rows[10..]) {
+            window.add(new);
+            window.remove(old);
+        }
+        let (fresh, close) = (moments(&rows[40..]), |a: f64, b: f64| (a - b).abs() < 1e-9);
+        assert_eq!(window.count, 10);
+        assert!(close(window.squares, fresh.squares), "{window:?} {fresh:?}");
+        assert!(window.mean.iter().zip(&fresh.mean).all(|(a, b)| close(*a, *b)), "{window:?} {fresh:?}");
+        rows[40..].iter().for_each(|row| window.remove(row));
+        assert_eq!(window, Moments::default());
     }
 
     #[test]

@@ -16,12 +16,13 @@ use arrow::array::{
     UInt8Array, UInt8Builder,
 };
 use arrow::buffer::NullBuffer;
-use arrow::datatypes::{DataType, Field, Fields, Float32Type, UInt8Type};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, Float32Type, UInt8Type};
 use datafusion::common::{Result, ScalarValue, exec_err, plan_err};
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, ExpressionPlacement, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, Expr, ExpressionPlacement, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+    Volatility,
 };
 use retort_cache::StoredVector;
 use retort_schemas::{Code, Dtype, Layout, VectorType};
@@ -89,6 +90,12 @@ impl ScalarUDFImpl for AsStored {
 
     fn return_type(&self, _: &[DataType]) -> Result<DataType> {
         Ok(stored_type())
+    }
+
+    /// Named by what it is of, for whoever says what is wrong with it.
+    fn return_field_from_args(&self, call: ReturnFieldArgs) -> Result<FieldRef> {
+        let name = call.arg_fields.first().map_or(Self::NAME, |field| field.name().as_str());
+        Ok(Arc::new(Field::new(name, stored_type(), true)))
     }
 
     /// Moved to the scan, which has the bytes.

@@ -94,13 +94,18 @@ pub(super) fn widths_differ(name: &str, a: impl std::fmt::Display, b: impl std::
 pub(super) fn argument_widths_differ(name: &str, widths: [usize; 2], arguments: &[FieldRef]) -> String {
     /// Characters shown of an argument, which may be a literal of many numbers.
     const SHOWN: usize = 40;
-    let short = |field: &FieldRef| match field.name().char_indices().nth(SHOWN) {
-        Some((cut, _)) => format!("{}...", &field.name()[..cut]),
-        // DataFusion's name for any, once the query runs.
-        None if field.name() == "lit" => "a literal".to_owned(),
-        None => field.name().clone(),
+    let alike = arguments.windows(2).any(|pair| pair[0].name() == pair[1].name());
+    let short = |(field, place): (&FieldRef, &str)| {
+        let name = match field.name().as_str() {
+            // DataFusion's names for what has none, once the query runs.
+            "lit" => "a literal",
+            moved if moved.starts_with("__") => "a column",
+            name => name,
+        };
+        let cut = name.char_indices().nth(SHOWN).map_or(name.to_owned(), |(cut, _)| format!("{}...", &name[..cut]));
+        if alike { format!("{cut} ({place})") } else { cut }
     };
-    let named: Vec<String> = arguments.iter().map(short).collect();
+    let named: Vec<String> = arguments.iter().zip(["the first", "the second"]).map(short).collect();
     format!("{}: {}", widths_differ(name, widths[0], widths[1]), named.join(" and "))
 }
 

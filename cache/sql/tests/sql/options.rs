@@ -77,6 +77,19 @@ fn a_scan_holds_a_shard_at_a_time() {
     assert_eq!(ask_with(folder.path(), &options, sql).unwrap(), "n\n4371\n");
 }
 
+/// A row takes 16 KiB: all of them in one batch, as of narrow rows, would be more than the limit.
+#[test]
+fn wide_rows_are_sorted_in_little_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let vector = |_: &str, shard: u8, row: usize| vec![f32::from(shard) * 3.0 + row as f32; 1 << 12];
+    add_searched(&dataset_of(folder.path(), 60, 1), "t", "f16".parse().unwrap(), 1 << 12, &vector);
+    let mut options = Options::default();
+    options.memory_limit = Some(2 << 20);
+    options.spill_folder = Some(folder.path().join("spill"));
+    let sql = "SELECT image_id, embedding FROM t.images ORDER BY image_id DESC";
+    assert_eq!(ask_with(folder.path(), &options, sql).unwrap(), text(folder.path(), sql, Format::Csv));
+}
+
 #[test]
 fn what_a_search_keeps_is_counted() {
     let folder = tempfile::tempdir().unwrap();

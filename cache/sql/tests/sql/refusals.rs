@@ -1,6 +1,6 @@
 //! What is wrong with a call, in words that help.
 
-use retort_sql::Format;
+use retort_sql::{Format, open, run_blocking};
 
 use crate::fixture::{ask, ask_as, flip, refusal, small_dataset};
 use serde_json::json;
@@ -102,7 +102,7 @@ fn errors_point_into_the_query() {
         // The arguments of a call, once while it is planned and once while it runs.
         (
             "SELECT dot(c.embedding, w.embedding) FROM clip.images c, (SELECT normalize(arrow_cast([1, 2, 3], 'FixedSizeList(3, Float32)')) AS embedding) w",
-            "dot takes vectors of equal width, it is given widths 2 and 3: embedding and embedding",
+            "dot takes vectors of equal width, it is given widths 2 and 3: embedding (the first) and embedding (the second)",
             "1 | SELECT dot(c.embedding, w.embedding) FROM",
             "       ^^^",
         ),
@@ -112,11 +112,48 @@ fn errors_point_into_the_query() {
             "1 | SELECT dot(embedding, [1, 2, 3])",
             "       ^^^",
         ),
+        (
+            "SELECT dot(array_slice(embedding, 1, 1), embedding)\nFROM clip.images",
+            "dot takes vectors of equal width, it is given widths 1 and 2: array_slice and embedding",
+            "1 | SELECT dot(array_slice(embedding, 1, 1), embedding)",
+            "       ^^^",
+        ),
     ] {
         let refused = refusal(folder.path(), sql);
         let lines: Vec<&str> = refused.lines().collect();
         assert!(refused.starts_with(words), "{sql}: {refused}");
         assert!(lines[lines.len() - 2].starts_with(&format!("  {line}")), "{sql}: {refused}");
         assert_eq!(lines[lines.len() - 1], format!("    | {marks}"), "{sql}: {refused}");
+    }
+}
+
+#[test]
+fn words_are_those_of_the_function_and_hints_fit() {
+    let folder = tempfile::tempdir().unwrap();
+    small_dataset(folder.path());
+    let refused = |sql: &str| {
+        let mut out = Vec::new();
+        let error = run_blocking(&open(folder.path()).unwrap(), sql, Format::Csv, &mut out).unwrap_err();
+        (error.to_string(), error.hint())
+    };
+    for (call, words) in [
+        ("norm(source)", "norm takes vectors of numbers, it is given Utf8"),
+        ("hamming('a', 1)", "hamming takes hashes, which are whole numbers as phash, it is given Utf8"),
+        ("hamming(1)", "hamming takes 2 hashes, it is given 1 arguments"),
+    ] {
+        let (said, _) = refused(&format!("SELECT {call} FROM images"));
+        assert_eq!(said.lines().next(), Some(words));
+        assert!(!said.contains("Candidate"), "{said}");
+    }
+    // Only a sign can have been meant as part of a name.
+    for (sql, hinted) in [
+        ("SELECT * FROM images/train", true),
+        ("SELECT * FROM my-clip.images", true),
+        ("SELEC 1", false),
+        ("SELECT 1 +", false),
+        ("SELECT (1, 2", false),
+    ] {
+        let (words, hint) = refused(sql);
+        assert_eq!(hint.is_some_and(|hint| hint.contains("double quotes")), hinted, "{sql}: {words}");
     }
 }

@@ -1,6 +1,6 @@
-//! Completion in the shell: keywords, tables, columns and functions; of `table.`, its columns.
+//! Completion in the shell: keywords, tables, columns and functions; of `table.` and `alias.`, its columns.
 
-use retort_sql::Names;
+use retort_sql::{Names, TableNames};
 use rustyline::completion::Completer;
 use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{Context, Helper, Highlighter, Hinter};
@@ -68,8 +68,9 @@ impl Typing {
         Self { names }
     }
 
-    /// Where the word before the cursor begins, and what it may become.
-    fn complete(&self, before: &str) -> (usize, Vec<String>) {
+    /// Where the word before a place in the text begins, and what it may become.
+    fn complete(&self, text: &str, at: usize) -> (usize, Vec<String>) {
+        let before = &text[..at];
         let part_of_word = |c: char| c.is_alphanumeric() || "_.@\"\\".contains(c);
         let start = before
             .rfind(|c| !part_of_word(c))
@@ -78,7 +79,7 @@ impl Typing {
         if word.is_empty() {
             return (start, Vec::new());
         }
-        let mut found = self.columns_of(word);
+        let mut found = self.columns_of(word, text);
         let tables = self.names.tables.iter().map(|table| table.name.clone());
         found.extend(starting(word, tables));
         if !word.contains('.') {
@@ -92,12 +93,27 @@ impl Typing {
         (start, found)
     }
 
-    /// Of `clip.images.emb`, the columns of that table, with the table before them.
-    fn columns_of(&self, word: &str) -> Vec<String> {
+    /// Of `clip.images.emb`, the columns of that table, with the table before them; of `i.emb`, those of the table that the text
+    /// calls `i`, or of all tables if it does not say yet.
+    fn columns_of(&self, word: &str, text: &str) -> Vec<String> {
         let Some((table, _)) = word.rsplit_once('.') else { return Vec::new() };
-        let named = self.names.tables.iter().filter(|known| known.name.eq_ignore_ascii_case(table));
-        let columns = named.flat_map(|known| known.columns.iter().map(|column| format!("{}.{column}", known.name)));
-        starting(word, columns).collect()
+        let tables = || self.names.tables.iter();
+        let within = |known: &str| known.split_once('.').is_some_and(|(schema, _)| schema.eq_ignore_ascii_case(table));
+        let named: Vec<&TableNames> = match tables().find(|known| known.name.eq_ignore_ascii_case(table)) {
+            Some(known) => vec![known],
+            None if tables().any(|known| within(&known.name)) => Vec::new(),
+            None => self.aliased(table, text).map_or_else(|| tables().collect(), |known| vec![known]),
+        };
+        let columns = named.into_iter().flat_map(|known| known.columns.iter());
+        starting(word, columns.map(|column| format!("{table}.{column}"))).collect()
+    }
+
+    /// The table behind whose name an alias stands.
+    fn aliased(&self, alias: &str, text: &str) -> Option<&TableNames> {
+        let words = text.split(|c: char| c.is_whitespace() || ",;()".contains(c));
+        let words: Vec<&str> = words.filter(|word| !word.is_empty() && !word.eq_ignore_ascii_case("as")).collect();
+        let table = words.windows(2).find(|pair| pair[1].eq_ignore_ascii_case(alias))?[0];
+        self.names.tables.iter().find(|known| known.name.eq_ignore_ascii_case(table))
     }
 }
 
@@ -111,7 +127,7 @@ impl Completer for Typing {
     type Candidate = String;
 
     fn complete(&self, line: &str, at: usize, _: &Context<'_>) -> rustyline::Result<(usize, Vec<String>)> {
-        Ok(Self::complete(self, &line[..at]))
+        Ok(Self::complete(self, line, at))
     }
 }
 
@@ -124,8 +140,6 @@ impl Validator for Typing {
 
 #[cfg(test)]
 mod tests {
-    use retort_sql::TableNames;
-
     use super::*;
 
     #[test]
@@ -144,8 +158,13 @@ mod tests {
             ("SELECT clip.images.e", 7, &["clip.images.embedding"]),
             ("sel", 0, &["SELECT"]),
             ("SELECT ", 7, &[]),
+            ("SELECT i.e| FROM samples s, clip.images AS i", 7, &["i.embedding"]),
+            ("SELECT 1 FROM samples s WHERE S.l", 30, &["S.label"]),
+            // Not said yet.
+            ("SELECT x.s", 7, &["x.sample_id", "x.split"]),
         ] {
-            let found = typing.complete(before);
+            let (text, at) = (before.replace('|', ""), before.find('|').unwrap_or(before.len()));
+            let found = typing.complete(&text, at);
             assert_eq!(found, (start, expected.iter().map(|word| (*word).to_owned()).collect()), "{before}");
         }
     }

@@ -13,7 +13,7 @@ use tokio::signal::ctrl_c;
 
 use crate::failure::{self, Light};
 
-/// Stops what is being answered: the first Ctrl-C asks for it, the second one ends the process.
+/// Stops what is being answered: the first Ctrl-C asks for it, the second one ends the process. The first of a process hears it.
 #[derive(Clone, Default)]
 pub(super) struct Interrupts {
     /// How long what was asked to stop may go on, if nobody is there to press again.
@@ -56,6 +56,9 @@ impl Interrupts {
 
     fn listen(&self) -> Result<()> {
         static LISTENING: Once = Once::new();
+        if LISTENING.is_completed() {
+            return Ok(());
+        }
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.context("cannot listen for Ctrl-C")?;
         let interrupts = self.clone();
@@ -109,6 +112,7 @@ impl Interrupts {
 }
 
 /// Ends the process, and leaves nothing on disk.
+#[expect(clippy::exit, reason = "what does not end by itself is to end all the same")]
 fn end(now: &Answering) -> ! {
     remove_spilled(&now.context);
     std::process::exit(failure::INTERRUPTED.into())

@@ -117,7 +117,7 @@ pub(super) struct Vectors {
 
 enum Rows {
     Lists { column: ArrayRef, floats: ScalarBuffer<f32>, nulls_inside: Option<NullBuffer> },
-    Stored(StoredColumn),
+    Stored(Box<StoredColumn>),
 }
 
 impl Vectors {
@@ -133,7 +133,7 @@ impl Vectors {
         let items = match column.data_type() {
             DataType::FixedSizeList(..) => column.as_fixed_size_list().values(),
             DataType::List(_) => column.as_list::<i32>().values(),
-            _ => return Ok(Self { rows: Rows::Stored(StoredColumn::of(column)?), one: false }),
+            _ => return Ok(Self { rows: Rows::Stored(Box::new(StoredColumn::of(column)?)), one: false }),
         };
         let items = items.as_primitive_opt::<Float32Type>();
         let items = items.ok_or_else(|| exec_datafusion_err!("{} is not a vector", column.data_type()))?;

@@ -227,7 +227,7 @@ fn stumbles_over_a_sign(message: &str) -> bool {
 
 /// What a function said of its arguments, out of the words that DataFusion puts around it. These are all that tells: tests hold
 /// them.
-fn of_function(message: &str) -> Option<&str> {
+pub(crate) fn of_function(message: &str) -> Option<&str> {
     let (_, said) = message.split_once("user-defined coercion failed with: Error during planning: ")?;
     said.split(" No function matches").next()?.lines().next().map(|said| said.trim().trim_end_matches('.'))
 }

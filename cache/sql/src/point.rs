@@ -6,6 +6,7 @@ use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Word};
 
 use crate::Error;
+use crate::error::of_function;
 
 /// Characters shown of a longer line.
 const SHOWN: usize = 100;
@@ -37,6 +38,8 @@ impl Error {
 
     /// As [`Error::pointing_into`], where DataFusion's own place may differ from the name that is not known.
     pub(crate) fn pointing_at(self, query: &str, told: Option<Start>) -> Self {
+        // DataFusion marks the alias of a file.
+        let told = told.filter(|_| !matches!(self, Self::Outside { .. }));
         match told.and_then(|start| excerpt(query, start)) {
             Some(excerpt) => Self::Pointed { error: Box::new(self), excerpt },
             None => self.pointing_into(query),
@@ -84,6 +87,7 @@ fn named(query: &str, error: &DataFusionError) -> Option<Start> {
         },
         DataFusionError::Plan(words) | DataFusionError::Execution(words) => {
             // Ours begin with the function: `dot takes ...`; DataFusion's name it: `Invalid function 'cosin'`.
+            let words = of_function(words).unwrap_or(words);
             let invalid = words.strip_prefix("Invalid function '").and_then(|rest| rest.split('\'').next());
             let name = invalid.or_else(|| words.split(|c: char| c != '_' && !c.is_alphanumeric()).next())?;
             find(query, &Wanted::Call(name))

@@ -113,6 +113,18 @@ fn errors_point_into_the_query() {
             "       ^^^",
         ),
         (
+            "SELECT row, norm(source) FROM images",
+            "norm takes vectors of numbers, it is given Utf8",
+            "1 | SELECT row, norm(source) FROM images",
+            "            ^^^^",
+        ),
+        (
+            "SELECT * FROM 'some.json' s JOIN samples USING (sample_id)",
+            "FROM 'some.json' is refused: it reads outside",
+            "1 | SELECT * FROM 'some.json' s JOIN",
+            "              ^^^^^^^^^^^",
+        ),
+        (
             "SELECT dot(array_slice(embedding, 1, 1), embedding)\nFROM clip.images",
             "dot takes vectors of equal width, it is given widths 1 and 2: array_slice and embedding",
             "1 | SELECT dot(array_slice(embedding, 1, 1), embedding)",

@@ -115,6 +115,8 @@ fn folders_that_hold_no_run_are_refused() {
     assert!(matches!(write_report(&[], None, &out), Err(Error::NoRuns)));
     let refusal = write_report(&[folder.path().to_owned()], None, &out).unwrap_err().to_string();
     assert!(refusal.ends_with("is not a run: it has no run.json"), "{refusal}");
+    let refusal = write_report(&[folder.path().join("nosuch")], None, &out).unwrap_err().to_string();
+    assert!(refusal.starts_with("there is no ") && refusal.ends_with("nosuch"), "{refusal}");
     let run = write_run(&folder.path().join("run"), "kd", folder.path(), true);
     std::fs::write(run.join(files::evaluation("test")), "{}").unwrap();
     let refusal = write_report(&[run], None, &out).unwrap_err();
@@ -325,12 +327,13 @@ fn pages_fit_a_desktop_and_a_phone_in_light_and_dark() {
 
     // A page that is too wide, asks for something and complains is told from these.
     let broken = folder.path().join("broken.html");
-    let bad = "<div style=\"width: 1500px\">wide</div><img src=\"file:///nowhere.png\"><script>console.warn('odd')</script></main>";
+    let bad = "<div style=\"width: 1500px\">wide</div><img src=\"file:///nowhere.png\"><details><p style=\"width: 1700px\">folded</p></details>\
+               <svg><use href=\"#p999\"/><image id=\"bad\" href=\"data:image/webp;base64,AAAA\"/></svg><a href=\"#gone\">x</a><script>console.warn('odd')</script></main>";
     std::fs::write(&broken, page(&pages[1]).replace("</main>", bad)).unwrap();
     let looked = check(&[broken]);
     let told = String::from_utf8_lossy(&looked.stderr).into_owned();
     assert!(!looked.status.success());
-    for wrong in ["desktop, light: the page is", "phone, dark: the page is", "console: ", "log: "] {
+    for wrong in ["desktop, light: the page is", "phone, dark: the page is", "console: ", "log: ", "> folded", "#p999", "image bad", "leads nowhere"] {
         assert!(told.contains(wrong), "{wrong}: {told}");
     }
 }

@@ -42,7 +42,7 @@ LOOK = """(() => {
       if (size < 8.5) found.push(`${name(element)} is ${size.toFixed(1)} px high`);
     }
     if (element.tagName === 'IMG' && element.complete && !element.naturalWidth && element.loading !== 'lazy') found.push(`${name(element)} does not load`);
-    if (element.tagName === 'use' && box.width < 1) found.push(`${element.getAttribute('href')} is used and shows nothing`);
+    if (element.tagName === 'use' && !element.getBBox().width) found.push(`${element.getAttribute('href')} is used and shows nothing`);
     if (element.tagName === 'A' && !document.querySelector(element.getAttribute('href'))) found.push(`${name(element)} leads nowhere`);
   }
   for (const fold of folded) fold.open = false;

@@ -201,7 +201,8 @@ mod tests {
 
     /// A red image with a blue right half, in this format.
     fn halves(width: u32, height: u32, format: ImageFormat) -> Vec<u8> {
-        let image = RgbImage::from_fn(width, height, |x, _| Rgb(if x * 2 < width { [200, 30, 30] } else { [30, 30, 200] }));
+        let image =
+            RgbImage::from_fn(width, height, |x, _| Rgb(if x * 2 < width { [200, 30, 30] } else { [30, 30, 200] }));
         let mut bytes = Cursor::new(Vec::new());
         image.write_to(&mut bytes, format).unwrap();
         bytes.into_inner()
@@ -280,7 +281,10 @@ mod tests {
         // The data set has the image at half its size.
         let picture = gallery.add(&[1; 16], "", &bytes, [640, 320], [1280, 640]);
         let html = picture.html_with("", &[Frame { colour: 3, corners: [128.0, 64.0, 2000.0, 320.0] }]);
-        assert!(html.contains("<rect class=\"box c3\" x=\"32.0\" y=\"16.0\" width=\"288.0\" height=\"64.0\"/>"), "{html}");
+        assert!(
+            html.contains("<rect class=\"box c3\" x=\"32.0\" y=\"16.0\" width=\"288.0\" height=\"64.0\"/>"),
+            "{html}"
+        );
         let nowhere = picture.html_with("", &[Frame { colour: 0, corners: [f32::NAN; 4] }]);
         assert!(!nowhere.contains("<rect"), "{nowhere}");
     }

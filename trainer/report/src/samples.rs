@@ -61,8 +61,9 @@ fn picture(album: &Album, place: &Place, alt: &str) -> String {
 
 /// A sample with its image, its truth and what runs say to it.
 pub(crate) fn example_card<R: Borrow<Run>>(example: &Example<'_>, runs: &[R], album: &Album) -> String {
-    let truth =
-        example.truth.map_or("no truth".to_owned(), |truth| format!("truth: <strong><bdi>{}</bdi></strong>", escape(truth)));
+    let truth = example
+        .truth
+        .map_or("no truth".to_owned(), |truth| format!("truth: <strong><bdi>{}</bdi></strong>", escape(truth)));
     let answers: String = example
         .predictions
         .iter()

@@ -55,7 +55,7 @@ fn a_page_shows_runs_and_needs_nothing_else() {
     }
     let sections = ["Accuracy", "By question type", "Learning curves", "Confusion", "Confidence of the teachers"];
     for section in sections.into_iter().chain(["Single samples", "Token selection"]) {
-        assert!(html.contains(&format!("<h2>{section}</h2>")), "{section}");
+        assert!(html.contains(&format!(">{section}</h2>")), "{section}");
     }
     for number in
         ["84.0\u{202f}%", "71.0\u{202f}%", "question alone 64.8\u{202f}%", "commonest answer 31.2\u{202f}%", "+19.2"]
@@ -66,7 +66,9 @@ fn a_page_shows_runs_and_needs_nothing_else() {
         html.contains("which &lt;shape&gt;") && html.contains("&lt;script&gt;") && !html.contains("<script"),
         "not escaped"
     );
-    assert_eq!(html.matches("src=\"data:image/png;base64,").count(), 24 + 8);
+    assert_eq!(html.matches("<use href=\"#p").count(), 24 + 8);
+    let defined = html.matches("href=\"data:image/webp;base64,").count();
+    assert!((24..=32).contains(&defined) && html.matches("data:").count() == defined, "{defined}");
     assert!(!html.contains("http"), "the page refers to something outside");
     assert!(html.contains("class=\"word chosen\"") && html.contains("visual \u{2013}"));
     assert_eq!(
@@ -248,7 +250,7 @@ fn a_protocol_is_shown_by_condition_with_what_was_fixed_and_broken() {
         "Token selection",
     ];
     for section in sections {
-        assert!(html.contains(&format!("<h2>{section}</h2>")), "{section}");
+        assert!(html.contains(&format!(">{section}</h2>")), "{section}");
     }
     for words in [
         "<title>Protocol low-shot",
@@ -333,7 +335,16 @@ fn pages_fit_a_desktop_and_a_phone_in_light_and_dark() {
     let looked = check(&[broken]);
     let told = String::from_utf8_lossy(&looked.stderr).into_owned();
     assert!(!looked.status.success());
-    for wrong in ["desktop, light: the page is", "phone, dark: the page is", "console: ", "log: ", "> folded", "#p999", "image bad", "leads nowhere"] {
+    for wrong in [
+        "desktop, light: the page is",
+        "phone, dark: the page is",
+        "console: ",
+        "log: ",
+        "> folded",
+        "#p999",
+        "image bad",
+        "leads nowhere",
+    ] {
         assert!(told.contains(wrong), "{wrong}: {told}");
     }
 }

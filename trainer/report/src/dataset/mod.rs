@@ -68,21 +68,21 @@ fn teachers(page: &mut Writer, dataset: &Dataset, sampled: &Sampled, summary: &S
         page.miss("No teacher has features of this data set yet: `retort teach` makes them.".to_owned());
         return 0;
     }
-    let (mut whole, mut images) = (Vec::new(), 0);
+    // Also one whose section fails may have words: where these cannot be read either, their section says so.
+    let (mut opened, mut images) = (Vec::new(), 0);
     for (at, summary) in summary.teachers.iter().enumerate() {
         let title = format!("Teacher {}", summary.name);
-        let opened = TeacherCache::open(dataset, &summary.name);
         images += or_told(page, &title, |page| {
-            let teacher = opened?;
-            let images = teachers::write(page, dataset, sampled, &teacher, summary, at > 0)?;
-            whole.push(teacher);
-            Ok(images)
+            let teacher = TeacherCache::open(dataset, &summary.name)?;
+            let images = teachers::write(page, dataset, sampled, &teacher, summary, at > 0);
+            opened.push(teacher);
+            images
         });
     }
-    if whole.is_empty() {
+    if opened.is_empty() {
         return images;
     }
-    images + or_told(page, "Words", |page| words::write(page, dataset, sampled, &whole))
+    images + or_told(page, "Words", |page| words::write(page, dataset, sampled, &opened))
 }
 
 /// Writes a section of this title, or what keeps it from being written.

@@ -162,11 +162,10 @@ mod tests {
     #[test]
     fn boxes_of_a_class_have_one_colour_and_are_counted() {
         let (drawn, list) = frames(&[region("dog", 1.0), region("<cat>", 2.0), region("dog", 3.0)]);
-        assert_eq!(drawn.iter().map(|frame| (frame.colour, frame.corners[0])).collect::<Vec<_>>(), [
-            (0, 1.0),
-            (1, 2.0),
-            (0, 3.0)
-        ]);
+        assert_eq!(
+            drawn.iter().map(|frame| (frame.colour, frame.corners[0])).collect::<Vec<_>>(),
+            [(0, 1.0), (1, 2.0), (0, 3.0)]
+        );
         assert!(list.contains("<bdi>dog</bdi> \u{d7}2</li>") && list.contains("<bdi>&lt;cat&gt;</bdi></li>"), "{list}");
         assert_eq!(frames(&[]), (Vec::new(), String::new()));
     }

@@ -201,7 +201,9 @@ fn line(kind: &Relevance<'_>, text: &str, words: &[Word], scores: &[Option<f64>]
     html += &escape(text.get(written..).unwrap_or_default());
     let by = escape(kind.teacher.folder_name());
     let name = kind.name;
-    format!("<p class=\"soft by\">to the {name}, {range} <code>{by}</code></p><p class=\"sentence\" dir=\"auto\">{html}</p>")
+    format!(
+        "<p class=\"soft by\">to the {name}, {range} <code>{by}</code></p><p class=\"sentence\" dir=\"auto\">{html}</p>"
+    )
 }
 
 /// The cosines that the shades stand for, a row a word, folded.

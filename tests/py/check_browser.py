@@ -22,7 +22,8 @@ SCHEMES = ["light", "dark"]
 # A page is one file, and this machine may be busy.
 PATIENCE_SECS = 90
 # What reaches further right than the page is wide, unless something around it scrolls or cuts it off; words in drawings
-# that are smaller than they can be read; and what is used in drawings and is not there. What is folded is looked at unfolded.
+# that are smaller than they can be read; words on a shade that are hard to read; links, and what is used in drawings, that is
+# not there. What is folded is looked at unfolded.
 LOOK = """(() => {
   const wide = document.documentElement.clientWidth, found = [];
   const folded = [...document.querySelectorAll('details:not([open])')];
@@ -33,6 +34,19 @@ LOOK = """(() => {
       if (getComputedStyle(at).overflowX !== 'visible' && at.getBoundingClientRect().right <= wide + 1) return true;
     return false;
   };
+  const parts = (colour) => colour.match(/[\\d.]+/g).map(Number);
+  const light = (colour) => colour.slice(0, 3).map((part) => part / 255)
+    .map((part) => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, part, at) => sum + part * [0.2126, 0.7152, 0.0722][at], 0);
+  // WCAG's contrast of an element's words, on its half transparent shade, on what lies below.
+  const contrast = (element) => {
+    let paper = [0, 0, 0, 0];
+    for (let at = element.parentElement; at && (paper[3] ?? 1) < 1; at = at.parentElement) paper = parts(getComputedStyle(at).backgroundColor);
+    const shade = parts(getComputedStyle(element).backgroundColor), alpha = shade[3] ?? 1;
+    const [one, other] = [parts(getComputedStyle(element).color), paper.slice(0, 3).map((part, at) => alpha * shade[at] + (1 - alpha) * part)]
+      .map(light).sort((a, b) => b - a);
+    return (one + 0.05) / (other + 0.05);
+  };
   const name = (element) => `<${element.tagName} class="${element.getAttribute('class') ?? ''}"> ${element.textContent.trim().slice(0, 40)}`;
   for (const element of document.body.querySelectorAll('*')) {
     const box = element.getBoundingClientRect();
@@ -42,6 +56,7 @@ LOOK = """(() => {
       if (size < 8.5) found.push(`${name(element)} is ${size.toFixed(1)} px high`);
     }
     if (element.tagName === 'IMG' && element.complete && !element.naturalWidth && element.loading !== 'lazy') found.push(`${name(element)} does not load`);
+    if (element.matches('.word, .label') && contrast(element) < 4.5) found.push(`${name(element)} has a contrast of ${contrast(element).toFixed(2)}`);
     if (element.tagName === 'use' && !element.getBBox().width) found.push(`${element.getAttribute('href')} is used and shows nothing`);
     if (element.tagName === 'A' && !document.querySelector(element.getAttribute('href'))) found.push(`${name(element)} leads nowhere`);
   }

@@ -67,9 +67,11 @@ impl Picture {
 
     /// The image in its frame, with boxes over it.
     pub(crate) fn html_with(&self, alt: &str, frames: &[Frame]) -> String {
-        let Shown::Image { number, size: [width, height], source } = self.shown else {
-            let Shown::Instead(words) = self.shown else { return String::new() };
-            return format!("<div class=\"picture\"><span class=\"soft\">{words}</span></div>");
+        let (number, [width, height], source) = match self.shown {
+            Shown::Image { number, size, source } => (number, size, source),
+            Shown::Instead(words) => {
+                return format!("<div class=\"picture\"><span class=\"soft\">{words}</span></div>");
+            }
         };
         let class = if width.max(height) <= SMALL { "small" } else { "shot" };
         let alt = if alt.trim().is_empty() { &self.name } else { alt };

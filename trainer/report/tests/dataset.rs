@@ -70,13 +70,14 @@ fn a_page_shows_a_data_set_and_its_teachers() {
     }
     // The first query is image 0, and its nearest is the next of its colour, which is its label.
     let nearest_cosine = cosine(&image_vector(0), &image_vector(4));
-    let first =
-        "<figcaption>query<span class=\"told\" dir=\"auto\">red</span></figcaption></figure><figure class=\"\">";
+    let first = "<figcaption>query<span class=\"told\" dir=\"auto\">red \u{b7} what is &lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt; &amp; &quot;y&quot;?</span></figcaption></figure><figure class=\"\">";
     let nearest = html.split_once(first).unwrap().1.split_once("<figcaption>").unwrap().1;
     assert!(
-        nearest.starts_with(&format!("{nearest_cosine:.3}<span class=\"told\" dir=\"auto\">red<")),
+        nearest.starts_with(&format!(
+            "{nearest_cosine:.3}<span class=\"told\" dir=\"auto\">red \u{b7} is there a red shape in the image?<"
+        )),
         "{nearest_cosine}, not {}",
-        &nearest[..60]
+        &nearest[..90]
     );
     // Question 1 has the word green: its likeness to the image, and to the question.
     let green = [("prompt", image_vector(1)), ("isolated", text_vector(&question(1)))];

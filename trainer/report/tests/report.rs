@@ -330,7 +330,7 @@ fn pages_fit_a_desktop_and_a_phone_in_light_and_dark() {
     // A page that is too wide, asks for something and complains is told from these.
     let broken = folder.path().join("broken.html");
     let bad = "<div style=\"width: 1500px\">wide</div><img src=\"file:///nowhere.png\"><details><p style=\"width: 1700px\">folded</p></details>\
-               <svg><use href=\"#p999\"/><image id=\"bad\" href=\"data:image/webp;base64,AAAA\"/></svg><a href=\"#gone\">x</a><script>console.warn('odd')</script></main>";
+               <svg><use href=\"#p999\"/><image id=\"bad\" href=\"data:image/webp;base64,AAAA\"/></svg><a href=\"#gone\">x</a><i class=\"word\" style=\"--p:1.6\">dim</i><script>console.warn('odd')</script></main>";
     std::fs::write(&broken, page(&pages[1]).replace("</main>", bad)).unwrap();
     let looked = check(&[broken]);
     let told = String::from_utf8_lossy(&looked.stderr).into_owned();
@@ -341,6 +341,7 @@ fn pages_fit_a_desktop_and_a_phone_in_light_and_dark() {
         "console: ",
         "log: ",
         "> folded",
+        "dim has a contrast of",
         "#p999",
         "image bad",
         "leads nowhere",

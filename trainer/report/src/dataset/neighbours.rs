@@ -45,7 +45,7 @@ pub(crate) fn html(
     };
     let mut html = format!(
         "<h3>Nearest images</h3><p class=\"soft\">Each row begins with a query; the images behind it are those of {} with \
-         the greatest cosine to it, which stands below with the label or a text of the image.</p>",
+         the greatest cosine to it, which stands below, with what a sample says of the image.</p>",
         count(embedded.spots.len() as u64)
     );
     let digits = digits(&rows);

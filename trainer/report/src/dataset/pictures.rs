@@ -50,7 +50,7 @@ impl Pictures {
         Ok(all)
     }
 
-    /// The same, with what samples say of each: the label, if there is one, else the first text.
+    /// The same, with what samples say of each: the label, where all have the same, and the first text.
     ///
     /// # Errors
     /// As [`Dataset::read_rows`].
@@ -83,17 +83,20 @@ impl Pictures {
     }
 }
 
-/// Of each image its label, where its samples have one and the same, else the text of its first sample.
+/// Of each image its label, where its samples have one and the same, and the text of the first of them: without the
+/// question a *no* says nothing.
 fn told(dataset: &Dataset, sampled: &Sampled, images: &[Spot]) -> Result<HashMap<Spot, String>> {
     let texts = first_texts(sampled, images);
     let words = read_texts(dataset, sampled, texts.values().copied())?;
     let labels = of_images(sampled, images);
-    let told = images.iter().zip(labels).filter_map(|(image, labels)| {
-        let text = || words.get(texts.get(image)?).cloned();
-        let label = labels.first().filter(|_| labels.len() == 1).map(|label| sampled.labels[*label].clone());
-        Some((*image, label.or_else(text)?))
+    let told = images.iter().zip(labels).map(|(image, labels)| {
+        let text = texts.get(image).and_then(|text| words.get(text)).map(String::as_str);
+        let label = labels.first().filter(|_| labels.len() == 1).map(|label| sampled.labels[*label].as_str());
+        // Of a choice among texts the label is the text itself.
+        let both = [label.filter(|label| text != Some(label)), text];
+        (*image, both.into_iter().flatten().collect::<Vec<_>>().join(" \u{b7} "))
     });
-    Ok(told.collect())
+    Ok(told.filter(|(_, told)| !told.is_empty()).collect())
 }
 
 /// The text of the first sample that shows an image; of a choice, the right one.

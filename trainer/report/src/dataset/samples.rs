@@ -116,3 +116,48 @@ fn card(sampled: &Sampled, sample: Spot, image: Spot, told: &Told) -> String {
         escape(&of.split),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::super::sampled::SampledShard;
+    use super::*;
+
+    fn sampled(splits: &[(&str, usize)], label: &str) -> Sampled {
+        let shard = |(split, samples): &(&str, usize)| SampledShard {
+            shard: retort_schemas::manifest::Shard { name: format!("{split}-00000"), tables: BTreeMap::new() },
+            split: (*split).to_owned(),
+            images: (0..*samples).collect(),
+            texts: vec![vec![0]; *samples],
+            classes: vec![None; *samples],
+            labels: vec![Some(0); *samples],
+        };
+        Sampled::of(vec![label.to_owned()], splits.iter().map(shard).collect())
+    }
+
+    #[test]
+    fn every_split_is_among_the_first_samples() {
+        let sampled = sampled(&[("a", 90), ("b", 20), ("c", 3)], "");
+        let chosen = choose(&sampled);
+        let (first, rest) = first_and_rest(&sampled, &chosen);
+        let of = |samples: &[Spot]| [0, 1, 2].map(|shard| samples.iter().filter(|spot| spot.shard == shard).count());
+        assert_eq!((of(&chosen), of(&first), of(&rest)), ([8, 8, 3], [4, 4, 3], [4, 4, 0]));
+        assert!(first.is_sorted() && rest.is_sorted());
+        // A few more than the first are not worth a fold.
+        let (first, rest) = first_and_rest(&sampled, &chosen[..FIRST + 3]);
+        assert_eq!((first.len(), rest.len()), (FIRST + 3, 0));
+    }
+
+    #[test]
+    fn a_label_that_would_fill_its_card_is_cut() {
+        let sampled = sampled(&[("a", 1)], &"L".repeat(500));
+        let told = Told { pictures: Pictures::default(), words: HashMap::new(), regions: HashMap::new() };
+        let spot = Spot { shard: 0, row: 0 };
+        let html = card(&sampled, spot, spot, &told);
+        assert!(
+            html.contains(&format!("<span class=\"label\" dir=\"auto\">{}\u{2026}</span>", "L".repeat(59))),
+            "{html}"
+        );
+    }
+}

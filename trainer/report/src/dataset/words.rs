@@ -60,7 +60,7 @@ pub(crate) fn write(
         "Words",
         "Words by their likeness to the image (\u{201c}a photo of\u{201d} the word, in the space of image and text) and to the whole \
          text: what token selection goes by. The shade runs from the least word of a text, which is underlined, to its greatest; \
-         their cosines stand above. Stop words, and words that name an object of the image, are left out.",
+         their cosines stand above, all of them below. Stop words, and words that name an object of the image, are left out.",
     );
     let Some(kinds) = relevances(page, teachers) else { return Ok(0) };
     let looked_at = looked_at(sampled, &kinds)?;

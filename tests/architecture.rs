@@ -19,7 +19,7 @@ const EDGES: [(&str, &[&str]); 9] = [
     ("retort-nn", &["retort-pixels"]),
     ("retort-teachers", &["retort-schemas", "retort-cache", "retort-nn"]),
     ("retort-trainer", &["retort-schemas", "retort-cache", "retort-nn"]),
-    ("retort-report", &["retort-schemas", "retort-cache"]),
+    ("retort-report", &["retort-schemas", "retort-cache", "retort-pixels"]),
 ];
 
 /// These meet on disk only: not even their tests may use one another.

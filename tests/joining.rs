@@ -343,7 +343,8 @@ fn assert_not_finite(result: Result<Report, Error>, table: &str, shard: &str, id
     let says = format!("teacher clip gave NaN or infinite features for {table} {ids} of shard {shard}");
     let (said, hint) = result.err().map(|error| (error.to_string(), error.hint())).unwrap_or_default();
     assert_eq!(said, says);
-    assert_eq!(hint.as_deref(), Some("compute in f32: --dtype f32"));
+    // It computed in f32, so that is no way out.
+    assert!(hint.as_deref().is_some_and(|hint| hint.starts_with("f32 was wide enough")), "{hint:?}");
 }
 
 #[test]

@@ -113,7 +113,7 @@ fn every_arm_trains_from_the_cache_and_is_scored_beside_the_floors() -> Result {
     arguments.extend(runs.iter().map(|run| text(run)));
     assert_eq!(succeed(&arguments)?, format!("{}\n", page.display()));
     let html = fs::read_to_string(&page)?;
-    assert!(html.contains("kd+ts+cw") && html.contains("data:image/png;base64,"), "{}", html.len());
+    assert!(html.contains("kd+ts+cw") && html.contains("data:image/webp;base64,"), "{}", html.len());
     Ok(())
 }
 

@@ -131,6 +131,8 @@ pub enum Error {
         shard: String,
         /// Ids of the first such rows.
         ids: String,
+        /// Whether they were computed in a narrower type than f32, which may have been too small for them.
+        narrow: bool,
     },
 }
 
@@ -188,11 +190,31 @@ impl Error {
             Self::ManyShapes { .. } => {
                 Some("teach it without --patches, or take SigLIP 2 of a fixed resolution".to_owned())
             }
-            Self::NotFinite { .. } => Some("compute in f32: --dtype f32".to_owned()),
+            Self::NotFinite { narrow: true, .. } => Some("compute in f32: --dtype f32".to_owned()),
+            Self::NotFinite { narrow: false, .. } => Some(
+                "f32 was wide enough, so its weights are damaged, or it cannot take these rows: fetch the model again, or leave \
+                 the rows out when ingesting"
+                    .to_owned(),
+            ),
             Self::VocabularySize { .. } => {
                 Some("copy tokenizer.json from the folder that the weights come from".to_owned())
             }
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f32_is_a_way_out_of_narrower_types_alone() {
+        let hint = |narrow| {
+            let (teacher, shard, ids) = ("clip".to_owned(), "a-00000".to_owned(), "00".to_owned());
+            Error::NotFinite { teacher, table: "images", shard, ids, narrow }.hint().unwrap_or_default()
+        };
+        assert!(hint(true).contains("--dtype f32"));
+        assert!(!hint(false).contains("--dtype") && hint(false).contains("fetch the model again"));
     }
 }

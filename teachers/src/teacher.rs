@@ -32,6 +32,11 @@ pub struct Teacher {
 }
 
 impl Teacher {
+    /// Whether it computes in a type narrower than f32.
+    pub(crate) fn is_narrow(&self) -> bool {
+        self.kind != Kind::Float
+    }
+
     /// Opens a model folder, detecting its architecture, for computing on a device in a type.
     ///
     /// # Errors

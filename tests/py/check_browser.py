@@ -21,15 +21,31 @@ WIDTHS = {"desktop": 1280, "phone": 390}
 SCHEMES = ["light", "dark"]
 # A page is one file, and this machine may be busy.
 PATIENCE_SECS = 90
-# What reaches further right than the page is wide, unless something around it scrolls or cuts it off; and words in drawings
-# that are smaller than they can be read.
+# What reaches further right than the page is wide, unless something around it scrolls or cuts it off; words in drawings
+# that are smaller than they can be read; words on a shade that are hard to read; links, and what is used in drawings, that is
+# not there. What is folded is looked at unfolded.
 LOOK = """(() => {
   const wide = document.documentElement.clientWidth, found = [];
+  const folded = [...document.querySelectorAll('details:not([open])')];
+  for (const fold of folded) fold.open = true;
   if (document.documentElement.scrollWidth > wide) found.push(`the page is ${document.documentElement.scrollWidth} px wide`);
   const held = (element) => {
     for (let at = element.parentElement; at; at = at.parentElement)
       if (getComputedStyle(at).overflowX !== 'visible' && at.getBoundingClientRect().right <= wide + 1) return true;
     return false;
+  };
+  const parts = (colour) => colour.match(/[\\d.]+/g).map(Number);
+  const light = (colour) => colour.slice(0, 3).map((part) => part / 255)
+    .map((part) => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, part, at) => sum + part * [0.2126, 0.7152, 0.0722][at], 0);
+  // WCAG's contrast of an element's words, on its half transparent shade, on what lies below.
+  const contrast = (element) => {
+    let paper = [0, 0, 0, 0];
+    for (let at = element.parentElement; at && (paper[3] ?? 1) < 1; at = at.parentElement) paper = parts(getComputedStyle(at).backgroundColor);
+    const shade = parts(getComputedStyle(element).backgroundColor), alpha = shade[3] ?? 1;
+    const [one, other] = [parts(getComputedStyle(element).color), paper.slice(0, 3).map((part, at) => alpha * shade[at] + (1 - alpha) * part)]
+      .map(light).sort((a, b) => b - a);
+    return (one + 0.05) / (other + 0.05);
   };
   const name = (element) => `<${element.tagName} class="${element.getAttribute('class') ?? ''}"> ${element.textContent.trim().slice(0, 40)}`;
   for (const element of document.body.querySelectorAll('*')) {
@@ -40,10 +56,20 @@ LOOK = """(() => {
       if (size < 8.5) found.push(`${name(element)} is ${size.toFixed(1)} px high`);
     }
     if (element.tagName === 'IMG' && element.complete && !element.naturalWidth && element.loading !== 'lazy') found.push(`${name(element)} does not load`);
+    if (element.matches('.word, .label') && contrast(element) < 4.5) found.push(`${name(element)} has a contrast of ${contrast(element).toFixed(2)}`);
+    if (element.tagName === 'use' && !element.getBBox().width) found.push(`${element.getAttribute('href')} is used and shows nothing`);
+    if (element.tagName === 'A' && !document.querySelector(element.getAttribute('href'))) found.push(`${name(element)} leads nowhere`);
   }
+  for (const fold of folded) fold.open = false;
   return JSON.stringify({ found: found.slice(0, 20), text: document.body.innerText.length, height: document.documentElement.scrollHeight,
     width: innerWidth, dark: matchMedia('(prefers-color-scheme: dark)').matches, paper: getComputedStyle(document.body).backgroundColor });
 })()"""
+# Images that drawings use, and that cannot be decoded.
+PICTURES = """Promise.all([...document.querySelectorAll('svg image')].map(async (element) => {
+  const image = new Image();
+  image.src = element.href.baseVal;
+  return image.decode().then(() => [], () => [`the image ${element.id} does not load`]);
+})).then((found) => JSON.stringify(found.flat().slice(0, 20)))"""
 
 
 class Browser:
@@ -139,7 +165,8 @@ def look(browser: Browser, page: Path, device: str, scheme: str, shots: Path | N
     if "value" not in seen:
         return [f"it could not be looked at: {seen}"]
     state = json.loads(seen["value"])
-    wrong = state["found"] + [words for event in browser.events if (words := said(event))]
+    pictures = browser.call("Runtime.evaluate", expression=PICTURES, returnByValue=True, awaitPromise=True)["result"]["value"]
+    wrong = state["found"] + json.loads(pictures) + [words for event in browser.events if (words := said(event))]
     if state["text"] < 200:
         wrong.append(f"it shows {state['text']} characters")
     if (state["dark"], state["width"]) != (scheme == "dark", WIDTHS[device]):

@@ -80,6 +80,8 @@ pub(super) struct Reading<'a> {
 pub(super) struct Course<'a> {
     pub(super) name: &'a str,
     pub(super) store: Store,
+    /// Whether it computes in a narrower type than f32.
+    pub(super) narrow: bool,
     pub(super) plan: BatchPlan,
     pub(super) seeing: Option<Seeing<'a>>,
     pub(super) reading: Option<Reading<'a>>,
@@ -99,7 +101,7 @@ impl<'a> Course<'a> {
             width: side.width,
             token_width: side.token_width,
         });
-        Self { name, store, plan, seeing, reading }
+        Self { name, store, narrow: teacher.is_narrow(), plan, seeing, reading }
     }
 
     /// Tables that it is to give of every shard.

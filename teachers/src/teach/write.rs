@@ -145,7 +145,7 @@ impl Tables<'_> {
             return Ok(());
         }
         let (teacher, shard) = (self.course.name.to_owned(), self.shard.rows.work.shard.clone());
-        Err(Error::NotFinite { teacher, table, shard, ids: ids.join(", ") })
+        Err(Error::NotFinite { teacher, table, shard, ids: ids.join(", "), narrow: self.course.narrow })
     }
 
     /// A table of what its rows are called and other columns.

@@ -56,7 +56,7 @@ pub(crate) fn write(
         count(broken.len() as u64),
     );
     let (fixed, broken) = (shown(fixed), shown(broken));
-    let album = Album::of(dataset, fixed.iter().chain(&broken).map(|example| example.place));
+    let album = Album::of(&mut page.gallery, dataset, fixed.iter().chain(&broken).map(|example| example.place));
     if let Some(problem) = &album.problem {
         page.miss(problem.clone());
     }

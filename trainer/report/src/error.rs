@@ -23,6 +23,12 @@ pub enum Error {
         /// The file that is missing.
         file: &'static str,
     },
+    /// What is to be shown is not there.
+    #[error("there is no {}", path.display())]
+    NotThere {
+        /// The folder that was named.
+        path: PathBuf,
+    },
     /// A data set is named beside the one that is shown.
     #[error("{} is itself a data set: --dataset {} would not be read", folder.display(), dataset.display())]
     TwoDatasets {
@@ -46,7 +52,7 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Data(error) => error.hint(),
-            Self::NotARun { .. } => Some(
+            Self::NotARun { .. } | Self::NotThere { .. } => Some(
                 "give the folder that `retort train --run` wrote; a protocol's folder or a data set is shown alone"
                     .to_owned(),
             ),

@@ -7,7 +7,7 @@ use retort_cache::{Columns, Dataset, column};
 use retort_schemas::tables::{images, samples};
 
 use crate::load::{Place, Prediction, Run, Selection};
-use crate::pictures::{Picture, read_pictures};
+use crate::pictures::{Gallery, Picture};
 
 /// Samples in the grid of predictions.
 const EXAMPLES: usize = 24;
@@ -85,29 +85,39 @@ pub(crate) struct Album {
 
 impl Album {
     /// The images of some samples, or why there are none.
-    pub(crate) fn of<'a>(dataset: &retort_cache::Result<Dataset>, places: impl IntoIterator<Item = &'a Place>) -> Self {
+    pub(crate) fn of<'a>(
+        gallery: &mut Gallery,
+        dataset: &retort_cache::Result<Dataset>,
+        places: impl IntoIterator<Item = &'a Place>,
+    ) -> Self {
         match dataset {
-            Ok(dataset) => Self::load(dataset, places),
+            Ok(dataset) => Self::load(gallery, dataset, places),
             Err(error) => Self { problem: Some(format!("Images are left out: {error}.")), ..Self::default() },
         }
     }
 
     /// Reads the images of some samples, shard by shard.
-    fn load<'a>(dataset: &Dataset, places: impl IntoIterator<Item = &'a Place>) -> Self {
+    fn load<'a>(gallery: &mut Gallery, dataset: &Dataset, places: impl IntoIterator<Item = &'a Place>) -> Self {
         let mut by_shard: BTreeMap<&str, BTreeSet<u32>> = BTreeMap::new();
         for place in places {
             by_shard.entry(&place.shard).or_default().insert(place.row);
         }
         let mut album = Self::default();
         for (shard, rows) in by_shard {
-            if let Err(error) = album.load_shard(dataset, shard, &rows) {
+            if let Err(error) = album.load_shard(gallery, dataset, shard, &rows) {
                 album.problem = Some(format!("Images of shard {shard} could not be read: {error}."));
             }
         }
         album
     }
 
-    fn load_shard(&mut self, dataset: &Dataset, name: &str, rows: &BTreeSet<u32>) -> retort_cache::Result<()> {
+    fn load_shard(
+        &mut self,
+        gallery: &mut Gallery,
+        dataset: &Dataset,
+        name: &str,
+        rows: &BTreeSet<u32>,
+    ) -> retort_cache::Result<()> {
         let Some(shard) = dataset.shard(name)? else {
             self.problem = Some(format!("The data set has no shard {name}; is it another one than the runs used?"));
             return Ok(());
@@ -124,7 +134,7 @@ impl Album {
             self.problem = Some(format!("Shard {name} has no sample {row}; is it of another data set than the runs'?"));
         }
         let images: Vec<usize> = known.iter().map(|(_, image)| *image).collect();
-        for ((row, _), picture) in known.iter().zip(read_pictures(dataset, &shard, &images)?) {
+        for ((row, _), picture) in known.iter().zip(gallery.read(dataset, &shard, &images)?) {
             self.pictures.insert(Place { shard: name.to_owned(), row: *row }, picture);
         }
         Ok(())

@@ -64,7 +64,7 @@ pub struct ReportSummary {
 /// data set takes them from there.
 ///
 /// # Errors
-/// [`Error::NoRuns`], [`Error::NotARun`]; [`Error::TwoDatasets`] if a data set is shown and `dataset` names another; [`Error::Data`] and [`Error::Json`] if a file of a run or of the data set that
+/// [`Error::NoRuns`], [`Error::NotThere`], [`Error::NotARun`]; [`Error::TwoDatasets`] if a data set is shown and `dataset` names another; [`Error::Data`] and [`Error::Json`] if a file of a run or of the data set that
 /// is shown is damaged or of another version, or the page cannot be written. Anything merely missing is told on the page.
 pub fn write_report(folders: &[PathBuf], dataset: Option<&Path>, out: &Path) -> Result<ReportSummary> {
     let open = |runs: &[load::Run]| {

@@ -74,6 +74,9 @@ pub(crate) fn load(folders: &[PathBuf]) -> Result<Vec<Run>> {
     if folders.is_empty() {
         return Err(Error::NoRuns);
     }
+    if let Some(gone) = folders.iter().find(|folder| !folder.exists()) {
+        return Err(Error::NotThere { path: gone.clone() });
+    }
     let mut runs = folders.iter().map(|folder| load_run(folder)).collect::<Result<Vec<_>>>()?;
     for (at, folder) in folders.iter().enumerate() {
         let shared = folders.iter().filter(|other| last_name(other) == last_name(folder)).count() > 1;

@@ -26,7 +26,7 @@ pub(crate) fn write(
         .collect();
     let shown = selections.iter().flat_map(|(_, _, samples)| samples.iter().map(|sample| &sample.place));
     let places: Vec<&Place> = examples.iter().map(|example| example.place).chain(shown).collect();
-    let album = Album::of(dataset, places.iter().copied());
+    let album = Album::of(&mut page.gallery, dataset, places.iter().copied());
 
     let split = split.unwrap_or_default();
     let of_split = if split.is_empty() { String::new() } else { format!("From the split {split}. ") };
@@ -61,8 +61,9 @@ fn picture(album: &Album, place: &Place, alt: &str) -> String {
 
 /// A sample with its image, its truth and what runs say to it.
 pub(crate) fn example_card<R: Borrow<Run>>(example: &Example<'_>, runs: &[R], album: &Album) -> String {
-    let truth =
-        example.truth.map_or("no truth".to_owned(), |truth| format!("truth: <strong>{}</strong>", escape(truth)));
+    let truth = example
+        .truth
+        .map_or("no truth".to_owned(), |truth| format!("truth: <strong><bdi>{}</bdi></strong>", escape(truth)));
     let answers: String = example
         .predictions
         .iter()
@@ -74,7 +75,7 @@ pub(crate) fn example_card<R: Borrow<Run>>(example: &Example<'_>, runs: &[R], al
             };
             let sure = percent(f64::from(prediction.confidence));
             format!(
-                "<li title=\"{}: {verdict}\"><span class=\"key {}\"></span><span class=\"answer {verdict}\">{}</span>\
+                "<li title=\"{}: {verdict}\"><span class=\"key {}\"></span><span class=\"answer {verdict}\"><bdi>{}</bdi></span>\
                  <span class=\"sure\">{sure}</span></li>",
                 escape(&runs[*at].borrow().name),
                 colour(*at),
@@ -83,7 +84,7 @@ pub(crate) fn example_card<R: Borrow<Run>>(example: &Example<'_>, runs: &[R], al
         })
         .collect();
     format!(
-        "<div class=\"example\">{}<div class=\"words\"><p class=\"text\">{}</p>{truth}<ul class=\"answers\">{answers}</ul></div></div>",
+        "<div class=\"example\">{}<div class=\"words\"><p class=\"text\" dir=\"auto\">{}</p>{truth}<ul class=\"answers\">{answers}</ul></div></div>",
         picture(album, example.place, example.text),
         escape(example.text),
     )
@@ -140,7 +141,7 @@ fn selection_card(sample: &Selection, album: &Album) -> String {
     }
     sentence += &escape(sample.text.get(written..).unwrap_or_default());
     format!(
-        "<div class=\"example\">{}<div class=\"words\"><p class=\"sentence\">{sentence}</p><table><tr><th>word</th>\
+        "<div class=\"example\">{}<div class=\"words\"><p class=\"sentence\" dir=\"auto\">{sentence}</p><table><tr><th>word</th>\
          <th>probability</th><th>visual</th><th>semantic</th></tr>{rows}</table></div></div>",
         picture(album, &sample.place, &sample.text),
     )

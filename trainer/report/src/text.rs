@@ -16,6 +16,19 @@ pub(crate) fn escape(text: &str) -> String {
     escaped
 }
 
+/// The same, with code between each pair of backticks.
+pub(crate) fn with_code(text: &str) -> String {
+    let mut html = String::new();
+    let mut rest = text;
+    while let Some((before, (code, after))) =
+        rest.split_once('`').and_then(|(before, after)| Some((before, after.split_once('`')?)))
+    {
+        html += &format!("{}<code>{}</code>", escape(before), escape(code));
+        rest = after;
+    }
+    html + &escape(rest)
+}
+
 /// `1 234 567`, with narrow spaces that do not break.
 pub(crate) fn count(number: u64) -> String {
     let digits = number.to_string();

@@ -6,12 +6,12 @@
 mod support;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use retort_cache::{DatasetWriter, SplitPlan};
 use retort_report::{Error, write_report};
 use support::taught::{image_vector, teach, text_vector};
-use support::{HOSTILE, dataset, page, question, split};
+use support::{HOSTILE, SAMPLES, dataset, page, question, split};
 
 fn cosine(a: &[f32], b: &[f32]) -> f32 {
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f32>();
@@ -32,10 +32,18 @@ fn a_page_shows_a_data_set_and_its_teachers() {
     assert_eq!((summary.runs, summary.bytes, &summary.missing), (0, html.len(), &Vec::new()));
     // 24 samples, 4 queries with 5 neighbours, 6 texts with their words, 8 pairs.
     assert_eq!(summary.images, 24 + 24 + 6 + 16);
-    assert_eq!(html.matches("src=\"data:image/png;base64,").count(), summary.images);
-    let sections = ["Samples", "Labels", "Lengths of texts", "Rejects", "Size by table", "Words", "Near duplicates"];
+    // Each is used where it is shown, and there once: both splits have the same images.
+    assert_eq!(html.matches("<use href=\"#p").count(), summary.images);
+    let defined = html.matches("href=\"data:image/webp;base64,").count();
+    assert!(defined > 24 && defined <= SAMPLES && html.matches("data:").count() == defined, "{defined}");
+    assert!(!html.contains("aria-label=\"\""), "an image without words");
+    let sections =
+        ["Samples", "Labels", "Regions", "Lengths of texts", "Rejects", "Size by table", "Words", "Near duplicates"];
     for section in sections {
-        assert!(html.contains(&format!("<h2>{section}</h2>")), "{section}");
+        assert!(
+            html.contains(&format!(">{section}</h2>")) && html.contains(&format!("\">{section}</a></li>")),
+            "{section}"
+        );
     }
     for words in [
         "<title>Data set shapes &amp; more</title>",
@@ -43,22 +51,34 @@ fn a_page_shows_a_data_set_and_its_teachers() {
         // Every label has a fourth of the samples.
         "32 \u{b7} 25.0\u{202f}%",
         "the folder has no &lt;gone.png&gt;",
-        "<h2>Teacher clip@",
-        "<h2>Teacher text@",
+        ">Teacher clip@",
+        ">Teacher text@",
         "embedding 3.000 (3.000 to 3.000)",
         "64 distinct images (128 rows)",
         "64 distinct images were compared: 32 pairs were found. The 8 nearest that share no image are shown.",
         "1 bit differs",
+        // 56 images of each of two splits have a box; 11 of these have no class.
+        "Objects of images by class: 112 boxes in 128 images. From 2 shards.",
+        "22 \u{b7} 19.6\u{202f}%",
+        "<span class=\"key c0\"></span><bdi>&lt;square&gt;</bdi>",
+        // That of image 0, which has no class.
+        "<rect class=\"box c0\" x=\"4.0\" y=\"4.0\" width=\"20.0\" height=\"20.0\"/>",
         // Sample 5 of the choices is a choice between questions 5 to 8, of which the second is right.
-        "<p class=\"text\">which shape is in the picture, as far as you can tell?</p><p class=\"text chosen\">what color is the shape?</p>",
+        "<p class=\"text\" dir=\"auto\">which shape is in the picture, as far as you can tell?</p><p class=\"text chosen\" dir=\"auto\">what color is the shape?</p>",
     ] {
         assert!(html.contains(words), "{words}");
     }
-    // The first query is image 0, and its nearest is the next of its colour.
+    // The first query is image 0, and its nearest is the next of its colour, which is its label.
     let nearest_cosine = cosine(&image_vector(0), &image_vector(4));
-    let first = "<figcaption>query</figcaption></figure><figure class=\"\">";
+    let first = "<figcaption>query<span class=\"told\" dir=\"auto\">red \u{b7} what is &lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt; &amp; &quot;y&quot;?</span></figcaption></figure><figure class=\"\">";
     let nearest = html.split_once(first).unwrap().1.split_once("<figcaption>").unwrap().1;
-    assert!(nearest.starts_with(&format!("{nearest_cosine:.3}<")), "{nearest_cosine}, not {}", &nearest[..12]);
+    assert!(
+        nearest.starts_with(&format!(
+            "{nearest_cosine:.3}<span class=\"told\" dir=\"auto\">red \u{b7} is there a red shape in the image?<"
+        )),
+        "{nearest_cosine}, not {}",
+        &nearest[..90]
+    );
     // Question 1 has the word green: its likeness to the image, and to the question.
     let green = [("prompt", image_vector(1)), ("isolated", text_vector(&question(1)))];
     for (column, whole) in green {
@@ -107,6 +127,57 @@ fn what_a_data_set_lacks_is_told() {
     assert!(summary.missing.len() == 2 && lacks("clip") && lacks("text"), "{:?}", summary.missing);
 }
 
+/// The folder of the teacher of images and texts.
+fn clip_of(data: &Path) -> PathBuf {
+    let mut all = fs::read_dir(data.join("cache")).unwrap().map(|entry| entry.unwrap().path());
+    all.find(|path| path.to_string_lossy().contains("clip@")).unwrap()
+}
+
+fn flip_bits(file: &Path) {
+    let mut bytes = fs::read(file).unwrap();
+    let third = bytes.len() / 3;
+    bytes.iter_mut().skip(4).take(third).for_each(|byte| *byte ^= 1);
+    fs::write(file, bytes).unwrap();
+}
+
+#[test]
+fn what_is_wrong_with_a_teacher_is_told_and_the_rest_is_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("shapes");
+    let out = folder.path().join("page.html");
+    dataset(&data);
+    teach(&data, "none");
+    let clip = clip_of(&data);
+    let damaged: fn(&Path) = |file| flip_bits(file);
+    let gone: fn(&Path) = |file| fs::remove_file(file).unwrap();
+    for (table, fault, sections) in [
+        ("images", damaged, 2),
+        ("images", gone, 2),
+        ("texts", gone, 1),
+        // Only the shades of words need these.
+        ("words", damaged, 1),
+        ("words", gone, 1),
+    ] {
+        let file = clip.join(table).join("test-00000.parquet");
+        let whole = fs::read(&file).unwrap();
+        fault(&file);
+        let missing = write_report(std::slice::from_ref(&data), None, &out).unwrap().missing;
+        assert_eq!(missing.len(), sections, "{table}: {missing:?}");
+        for told in missing {
+            assert!(told.starts_with("This section is left out: "), "{told}");
+            assert!(told.contains("test-00000.parquet") && told.contains("`retort verify"), "{told}");
+        }
+        let html = page(&out);
+        for section in ["Samples", "Teacher text@", "Words", "Near duplicates", "Size by table"] {
+            assert!(html.contains(&format!(">{section}")), "{table}: {section}");
+        }
+        let heading = html.split_once("\">Teacher clip@").unwrap().1.split_once(">Teacher clip@").unwrap().1;
+        let left_out = heading.split_once("</h2>").unwrap().1.starts_with("<p></p><p class=\"note\">This section");
+        assert_eq!(left_out, table != "words", "{table}");
+        fs::write(&file, whole).unwrap();
+    }
+}
+
 #[test]
 fn damage_is_an_error_and_leaves_no_page() {
     let folder = tempfile::tempdir().unwrap();
@@ -114,16 +185,10 @@ fn damage_is_an_error_and_leaves_no_page() {
     let out = folder.path().join("page.html");
     dataset(&data);
     teach(&data, "none");
-    let clip = fs::read_dir(data.join("cache")).unwrap().map(|entry| entry.unwrap().path());
-    let clip = clip.filter(|path| path.ends_with("clip") || path.to_string_lossy().contains("clip@")).last().unwrap();
-    for table in
-        [data.join("images"), data.join("samples"), data.join("texts"), clip.join("images"), clip.join("words")]
-    {
-        let file = table.join("test-00000.parquet");
+    for table in ["images", "regions", "samples", "texts"] {
+        let file = data.join(table).join("test-00000.parquet");
         let whole = fs::read(&file).unwrap();
-        let mut bytes = whole.clone();
-        bytes.iter_mut().skip(4).take(whole.len() / 3).for_each(|byte| *byte ^= 1);
-        fs::write(&file, bytes).unwrap();
+        flip_bits(&file);
         let error = write_report(std::slice::from_ref(&data), None, &out).unwrap_err();
         assert!(matches!(&error, Error::Data(_)) && error.to_string().contains("test-00000.parquet"), "{error}");
         assert!(error.hint().is_some_and(|hint| hint.contains("retort verify")), "{error}");

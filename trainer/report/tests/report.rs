@@ -55,7 +55,7 @@ fn a_page_shows_runs_and_needs_nothing_else() {
     }
     let sections = ["Accuracy", "By question type", "Learning curves", "Confusion", "Confidence of the teachers"];
     for section in sections.into_iter().chain(["Single samples", "Token selection"]) {
-        assert!(html.contains(&format!("<h2>{section}</h2>")), "{section}");
+        assert!(html.contains(&format!(">{section}</h2>")), "{section}");
     }
     for number in
         ["84.0\u{202f}%", "71.0\u{202f}%", "question alone 64.8\u{202f}%", "commonest answer 31.2\u{202f}%", "+19.2"]
@@ -66,7 +66,9 @@ fn a_page_shows_runs_and_needs_nothing_else() {
         html.contains("which &lt;shape&gt;") && html.contains("&lt;script&gt;") && !html.contains("<script"),
         "not escaped"
     );
-    assert_eq!(html.matches("src=\"data:image/png;base64,").count(), 24 + 8);
+    assert_eq!(html.matches("<use href=\"#p").count(), 24 + 8);
+    let defined = html.matches("href=\"data:image/webp;base64,").count();
+    assert!((24..=32).contains(&defined) && html.matches("data:").count() == defined, "{defined}");
     assert!(!html.contains("http"), "the page refers to something outside");
     assert!(html.contains("class=\"word chosen\"") && html.contains("visual \u{2013}"));
     assert_eq!(
@@ -115,6 +117,8 @@ fn folders_that_hold_no_run_are_refused() {
     assert!(matches!(write_report(&[], None, &out), Err(Error::NoRuns)));
     let refusal = write_report(&[folder.path().to_owned()], None, &out).unwrap_err().to_string();
     assert!(refusal.ends_with("is not a run: it has no run.json"), "{refusal}");
+    let refusal = write_report(&[folder.path().join("nosuch")], None, &out).unwrap_err().to_string();
+    assert!(refusal.starts_with("there is no ") && refusal.ends_with("nosuch"), "{refusal}");
     let run = write_run(&folder.path().join("run"), "kd", folder.path(), true);
     std::fs::write(run.join(files::evaluation("test")), "{}").unwrap();
     let refusal = write_report(&[run], None, &out).unwrap_err();
@@ -246,7 +250,7 @@ fn a_protocol_is_shown_by_condition_with_what_was_fixed_and_broken() {
         "Token selection",
     ];
     for section in sections {
-        assert!(html.contains(&format!("<h2>{section}</h2>")), "{section}");
+        assert!(html.contains(&format!(">{section}</h2>")), "{section}");
     }
     for words in [
         "<title>Protocol low-shot",
@@ -325,12 +329,23 @@ fn pages_fit_a_desktop_and_a_phone_in_light_and_dark() {
 
     // A page that is too wide, asks for something and complains is told from these.
     let broken = folder.path().join("broken.html");
-    let bad = "<div style=\"width: 1500px\">wide</div><img src=\"file:///nowhere.png\"><script>console.warn('odd')</script></main>";
+    let bad = "<div style=\"width: 1500px\">wide</div><img src=\"file:///nowhere.png\"><details><p style=\"width: 1700px\">folded</p></details>\
+               <svg><use href=\"#p999\"/><image id=\"bad\" href=\"data:image/webp;base64,AAAA\"/></svg><a href=\"#gone\">x</a><i class=\"word\" style=\"--p:1.6\">dim</i><script>console.warn('odd')</script></main>";
     std::fs::write(&broken, page(&pages[1]).replace("</main>", bad)).unwrap();
     let looked = check(&[broken]);
     let told = String::from_utf8_lossy(&looked.stderr).into_owned();
     assert!(!looked.status.success());
-    for wrong in ["desktop, light: the page is", "phone, dark: the page is", "console: ", "log: "] {
+    for wrong in [
+        "desktop, light: the page is",
+        "phone, dark: the page is",
+        "console: ",
+        "log: ",
+        "> folded",
+        "dim has a contrast of",
+        "#p999",
+        "image bad",
+        "leads nowhere",
+    ] {
         assert!(told.contains(wrong), "{wrong}: {told}");
     }
 }

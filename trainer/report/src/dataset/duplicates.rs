@@ -65,7 +65,7 @@ pub(crate) fn write(page: &mut Writer, dataset: &Dataset, sampled: &Sampled) -> 
     }
     page.html += &format!("<p class=\"soft\">{words}</p>");
     let spots = found.shown.iter().flat_map(|(_, a, b)| [hashed[*a].spot, hashed[*b].spot]);
-    let pictures = Pictures::read(dataset, sampled, spots)?;
+    let pictures = Pictures::read_told(&mut page.gallery, dataset, sampled, spots)?;
     let pair = |(bits, a, b): &(u32, usize, usize)| {
         let both = [a, b].map(|at| pictures.html(hashed[*at].spot, "")).concat();
         let caption = match bits {

@@ -36,7 +36,6 @@ fn commonest(sampled: &Sampled) -> Vec<(&str, u64)> {
 
 /// Writes the distribution of labels.
 pub(crate) fn write(page: &mut Writer, sampled: &Sampled) {
-    page.section("Labels", &format!("Samples by label. From {}.", sampled.words()));
     let mut all = commonest(sampled);
     let samples: u64 = sampled.shards.iter().map(|shard| shard.labels.len() as u64).sum();
     let labelled: u64 = all.iter().map(|(_, samples)| samples).sum();
@@ -44,6 +43,7 @@ pub(crate) fn write(page: &mut Writer, sampled: &Sampled) {
         page.miss("There is no label to count.".to_owned());
         return;
     }
+    page.section("Labels", &format!("Samples by label. From {}.", sampled.words()));
     if labelled < samples {
         let lack = counted(samples - labelled, "sample has", "samples have");
         page.miss(format!("{lack} no label, of {}.", count(samples)));

@@ -14,6 +14,7 @@ mod labels;
 mod neighbours;
 mod pictures;
 mod projection;
+mod regions;
 mod sampled;
 mod samples;
 mod tables;
@@ -38,31 +39,73 @@ pub(crate) fn is_there(folder: &Path) -> bool {
 /// The page of a data set.
 ///
 /// # Errors
-/// As [`Dataset::open`], [`Dataset::read_rows`], [`TeacherCache::open`] and [`TeacherCache::read_rows`]: damage is an error,
-/// and what is missing a sentence on the page.
+/// As [`Dataset::open`] and [`Dataset::read_rows`]: damage is an error. What is missing is a sentence on the page, and so is
+/// what is wrong with a teacher.
 pub(crate) fn build(folder: &Path) -> Result<Page> {
     let dataset = Dataset::open(folder)?;
     let summary = Summary::of(&dataset)?;
     let sampled = Sampled::read(&dataset)?;
-    let all = summary.teachers.iter().map(|teacher| TeacherCache::open(&dataset, &teacher.name));
-    let all = all.collect::<Result<Vec<_>>>()?;
     let title = format!("Data set {}", last_name(folder));
     let mut page = Writer::default();
     tables::head(&mut page, &title, &dataset, &summary, &sampled);
+    page.contents();
     let mut images = samples::write(&mut page, &dataset, &sampled)?;
     labels::write(&mut page, &sampled);
+    regions::write(&mut page, &dataset, &sampled)?;
     labels::write_lengths(&mut page, &dataset, &sampled)?;
     tables::rejected(&mut page, &dataset, &summary)?;
+    images += teachers(&mut page, &dataset, &sampled, &summary);
+    images += duplicates::write(&mut page, &dataset, &sampled)?;
     tables::sizes(&mut page, &summary);
-    for (teacher, summary) in all.iter().zip(&summary.teachers) {
-        images += teachers::write(&mut page, &dataset, &sampled, teacher, summary)?;
-    }
-    if all.is_empty() {
+    Ok(page.finish(&title, images))
+}
+
+/// A section a teacher, and the words of all of them; returns how many images are on them. What a damaged teacher would
+/// show is told in its place.
+fn teachers(page: &mut Writer, dataset: &Dataset, sampled: &Sampled, summary: &Summary) -> usize {
+    if summary.teachers.is_empty() {
         page.section("Teachers", "What frozen encoders make of the images and texts.");
         page.miss("No teacher has features of this data set yet: `retort teach` makes them.".to_owned());
-    } else {
-        images += words::write(&mut page, &dataset, &sampled, &all)?;
+        return 0;
     }
-    images += duplicates::write(&mut page, &dataset, &sampled)?;
-    Ok(page.finish(&title, images))
+    // Also one whose section fails may have words: where these cannot be read either, their section says so.
+    let (mut opened, mut images) = (Vec::new(), 0);
+    for (at, summary) in summary.teachers.iter().enumerate() {
+        let title = format!("Teacher {}", summary.name);
+        images += or_told(page, &title, |page| {
+            let teacher = TeacherCache::open(dataset, &summary.name)?;
+            let images = teachers::write(page, dataset, sampled, &teacher, summary, at > 0);
+            opened.push(teacher);
+            images
+        });
+    }
+    if opened.is_empty() {
+        return images;
+    }
+    images + or_told(page, "Words", |page| words::write(page, dataset, sampled, &opened))
+}
+
+/// Writes a section of this title, or what keeps it from being written.
+fn or_told(page: &mut Writer, title: &str, write: impl FnOnce(&mut Writer) -> Result<usize>) -> usize {
+    let mark = page.mark();
+    write(page).unwrap_or_else(|error| {
+        page.back_to(&mark);
+        page.section(title, "");
+        page.miss(format!("{}.", told(&error)));
+        0
+    })
+}
+
+/// An error with its causes and what to do.
+fn told(error: &Error) -> String {
+    let mut words = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(deeper) = cause {
+        words += &format!(": {deeper}");
+        cause = deeper.source();
+    }
+    match error.hint() {
+        Some(hint) => format!("This section is left out: {words}. What to do: {hint}"),
+        None => format!("This section is left out: {words}"),
+    }
 }

@@ -1,11 +1,14 @@
 //! Rows of images: each query beside those that a teacher's embedding has nearest.
 
+use std::collections::BTreeSet;
+
 use retort_cache::{Dataset, Result};
 
 use super::pictures::Pictures;
 use super::sampled::{Sampled, Spot};
 use super::vectors::{Embedded, dot};
 use crate::examples::spread;
+use crate::pictures::Gallery;
 use crate::text::count;
 
 /// Queries.
@@ -24,28 +27,46 @@ struct Near {
 ///
 /// # Errors
 /// As [`Dataset::read_rows`].
-pub(crate) fn html(dataset: &Dataset, sampled: &Sampled, embedded: &Embedded) -> Result<(String, usize)> {
+pub(crate) fn html(
+    gallery: &mut Gallery,
+    dataset: &Dataset,
+    sampled: &Sampled,
+    embedded: &Embedded,
+) -> Result<(String, usize)> {
     let rows = nearest(embedded);
     let spots = |near: &Near| -> Vec<Spot> {
         let all = near.found.iter().map(|(at, _)| *at);
         std::iter::once(near.query).chain(all).map(|at| embedded.spots[at]).collect()
     };
-    let pictures = Pictures::read(dataset, sampled, rows.iter().flat_map(spots))?;
+    let pictures = Pictures::read_told(gallery, dataset, sampled, rows.iter().flat_map(spots))?;
     let cell = |at: usize, class: &str, words: &str| {
-        let picture = pictures.html(embedded.spots[at], "");
-        format!("<figure class=\"{class}\">{picture}<figcaption>{words}</figcaption></figure>")
+        let (picture, told) = (pictures.html(embedded.spots[at], ""), pictures.caption(embedded.spots[at]));
+        format!("<figure class=\"{class}\">{picture}<figcaption>{words}{told}</figcaption></figure>")
     };
     let mut html = format!(
         "<h3>Nearest images</h3><p class=\"soft\">Each row begins with a query; the images behind it are those of {} with \
-         the greatest cosine to it, which stands below.</p>",
+         the greatest cosine to it, which stands below, with what a sample says of the image.</p>",
         count(embedded.spots.len() as u64)
     );
+    let digits = digits(&rows);
     for near in &rows {
-        let found: String = near.found.iter().map(|(at, cosine)| cell(*at, "", &format!("{cosine:.3}"))).collect();
+        let found = near.found.iter().map(|(at, cosine)| cell(*at, "", &format!("{cosine:.digits$}")));
+        let found: String = found.collect();
         html += &format!("<div class=\"near\">{}{found}</div>", cell(near.query, "query", "query"));
     }
     let images = rows.iter().map(|near| near.found.len() + 1).sum();
     Ok((html, images))
+}
+
+/// Decimals that cosines have: three, or as many more as tell some of each row apart, up to five.
+fn digits(rows: &[Near]) -> usize {
+    const MOST: usize = 5;
+    let told = |near: &Near, digits: usize| {
+        near.found.iter().map(|(_, cosine)| format!("{cosine:.digits$}")).collect::<BTreeSet<_>>().len()
+    };
+    // Those that the most decimals do not tell apart are equal.
+    let is_told = |near: &Near, digits: usize| told(near, digits) > 1 || told(near, MOST) < 2;
+    (3..MOST).find(|digits| rows.iter().all(|near| is_told(near, *digits))).unwrap_or(MOST)
 }
 
 /// Evenly spread queries; none is its own neighbour.
@@ -65,6 +86,18 @@ fn nearest(embedded: &Embedded) -> Vec<Near> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cosines_have_as_many_decimals_as_tell_them_apart() {
+        let row = |cosines: &[f64]| Near { query: 0, found: cosines.iter().map(|cosine| (1, *cosine)).collect() };
+        assert_eq!(digits(&[row(&[0.912, 0.913]), row(&[0.4, 0.1])]), 3);
+        assert_eq!(digits(&[row(&[0.99912, 0.99934]), row(&[0.4, 0.1])]), 4);
+        assert_eq!(digits(&[row(&[0.999912, 0.999921, 0.99993])]), 5);
+        // Equal ones, and one alone, have nothing to tell.
+        assert_eq!(digits(&[row(&[0.5])]), 3);
+        assert_eq!(digits(&[row(&[1.0, 1.0])]), 3);
+        assert_eq!(digits(&[]), 3);
+    }
 
     #[test]
     fn the_nearest_come_first_and_nothing_is_its_own_neighbour() {

@@ -16,7 +16,7 @@ const EXAMPLES: usize = 3;
 /// Tables of rejects read at most for them.
 const REJECT_TABLES: usize = 64;
 /// Characters shown of a reject's source and message.
-const LONGEST: usize = 100;
+const LONGEST: usize = 240;
 
 /// Writes the name, the numbers and the splits.
 pub(crate) fn head(page: &mut Writer, name: &str, dataset: &Dataset, summary: &Summary, sampled: &Sampled) {
@@ -47,7 +47,8 @@ pub(crate) fn head(page: &mut Writer, name: &str, dataset: &Dataset, summary: &S
     page.html += &format!(
         "<div class=\"card scroll\"><table><tr><th>split</th><th class=\"left\">source</th><th>shards</th><th>images</th>\
          <th>texts</th><th>samples</th><th>rejects</th><th class=\"left\">state</th></tr>{body}</table></div>\
-         <p class=\"soft\">Images and texts are distinct in a shard, and added up over shards.</p>"
+         <p class=\"soft\">Images and texts are distinct in a shard, and added up over shards.{}</p>",
+        if summary.splits.iter().all(|split| split.rejected == 0) { " Nothing was rejected." } else { "" },
     );
     if !sampled.is_all() {
         page.html += &format!(
@@ -75,7 +76,7 @@ fn split_row(split: &SplitSummary) -> String {
 
 /// Writes what each table takes on disk.
 pub(crate) fn sizes(page: &mut Writer, summary: &Summary) {
-    page.section("Size by table", "Bytes on disk, the data set's own tables and those that each teacher has added.");
+    page.folded("Size by table", "Bytes on disk, the data set's own tables and those that each teacher has added.");
     let owners = std::iter::once(("the data set", &summary.tables));
     let owners: Vec<(&str, &Vec<TableSummary>)> =
         owners.chain(summary.teachers.iter().map(|teacher| (teacher.name.as_str(), &teacher.tables))).collect();
@@ -97,12 +98,11 @@ pub(crate) fn sizes(page: &mut Writer, summary: &Summary) {
     page.html += &format!("<div class=\"panels\">{}</div>", owners.iter().enumerate().map(panel).collect::<String>());
 }
 
-/// Writes what was rejected, by reason, with a few examples.
+/// Writes what was rejected, if anything was, by reason, with a few examples.
 ///
 /// # Errors
 /// As [`Dataset::read`].
 pub(crate) fn rejected(page: &mut Writer, dataset: &Dataset, summary: &Summary) -> Result<()> {
-    page.section("Rejects", "Records that could not be used, by reason.");
     let mut codes: BTreeMap<&str, u64> = BTreeMap::new();
     for reject in summary.splits.iter().flat_map(|split| &split.rejects) {
         *codes.entry(&reject.code).or_default() += reject.count;
@@ -112,9 +112,9 @@ pub(crate) fn rejected(page: &mut Writer, dataset: &Dataset, summary: &Summary) 
         codes.insert("unknown", unknown);
     }
     if codes.is_empty() {
-        page.html += "<p class=\"soft\">Nothing was rejected.</p>";
         return Ok(());
     }
+    page.section("Rejects", "Records that could not be used, by reason.");
     let mut codes: Vec<(&str, u64)> = codes.into_iter().collect();
     codes.sort_by_key(|(code, records)| (std::cmp::Reverse(*records), *code));
     let examples = examples(dataset, &codes)?;
@@ -128,7 +128,7 @@ pub(crate) fn rejected(page: &mut Writer, dataset: &Dataset, summary: &Summary) 
     let rows: Vec<Bar> = codes.iter().map(bar).collect();
     let table: String = codes.iter().map(|(code, _)| examples.get(*code).cloned().unwrap_or_default()).collect();
     page.html += &format!(
-        "<div class=\"panels\"><div class=\"card\">{}</div></div><div class=\"card scroll\"><table><tr><th>reason</th>\
+        "<div class=\"panels\"><div class=\"card\">{}</div></div><div class=\"card scroll\"><table class=\"stack\"><tr><th>reason</th>\
          <th class=\"left\">stage</th><th class=\"left\">record</th><th class=\"left\">message</th></tr>{table}</table></div>",
         bars("Rejects by reason", &rows, most)
     );
@@ -159,10 +159,18 @@ fn examples(dataset: &Dataset, codes: &[(&str, u64)]) -> Result<BTreeMap<String,
             let (known, html) = found.entry(codes.value(row).to_owned()).or_default();
             if *known < EXAMPLES {
                 *known += 1;
-                let rest = [stages.value(row), sources.value(row), messages.value(row)];
-                let cell = |words: &str| format!("<td class=\"left\">{}</td>", escape(&cut(words, LONGEST)));
-                let first = if *known == 1 { escape(codes.value(row)) } else { String::new() };
-                *html += &format!("<tr><td>{first}</td>{}</tr>", rest.map(cell).concat());
+                let cells = [
+                    ("left", stages.value(row)),
+                    ("left long", sources.value(row)),
+                    ("left long", messages.value(row)),
+                ];
+                let cell = |(class, words): (&str, &str)| {
+                    format!("<td class=\"{class}\" dir=\"auto\">{}</td>", escape(&cut(words, LONGEST)))
+                };
+                // Where the rows do not stand below one another, each needs its reason.
+                let again = if *known == 1 { "" } else { " class=\"again\"" };
+                let code = escape(codes.value(row));
+                *html += &format!("<tr><td{again}>{code}</td>{}</tr>", cells.map(cell).concat());
             }
         }
     }

@@ -19,7 +19,7 @@ const BINS: usize = 24;
 /// Characters of a label in a legend.
 const LONGEST: usize = 24;
 
-/// Writes the section of a teacher, and returns how many images are on it.
+/// Writes the section of a teacher, folded or not, and returns how many images are on it.
 ///
 /// # Errors
 /// As [`TeacherCache::read_rows`].
@@ -29,13 +29,15 @@ pub(crate) fn write(
     sampled: &Sampled,
     teacher: &TeacherCache,
     summary: &TeacherSummary,
+    folds: bool,
 ) -> Result<usize> {
     let space = if summary.joint { "Images and texts lie in one space. " } else { "" };
     let words = format!(
         "{space}Plots are of embeddings evenly spread over {}; projections and neighbours are of embeddings scaled to length 1.",
         sampled.words()
     );
-    page.section(&format!("Teacher {}", summary.name), &words);
+    let begin = if folds { Writer::folded } else { Writer::section };
+    begin(page, &format!("Teacher {}", summary.name), &words);
     coverage(page, summary);
     let (mut planes, mut all_norms, mut near, mut shown) = (String::new(), String::new(), String::new(), 0);
     for (table, items) in [(images::NAME, "images"), (texts::NAME, "texts")] {
@@ -51,7 +53,7 @@ pub(crate) fn write(
         let labels = if table == images::NAME { of_images } else { of_texts };
         planes += &plane(sampled, &embedded, &labels(sampled, &embedded.spots), items);
         if table == images::NAME {
-            (near, shown) = neighbours::html(dataset, sampled, &embedded)?;
+            (near, shown) = neighbours::html(&mut page.gallery, dataset, sampled, &embedded)?;
         }
     }
     if !planes.is_empty() {

@@ -59,8 +59,8 @@ pub(crate) fn write(
     page.section(
         "Words",
         "Words by their likeness to the image (\u{201c}a photo of\u{201d} the word, in the space of image and text) and to the whole \
-         text: what token selection goes by. The shade runs from the least word of a text to its greatest, whose cosines \
-         stand above. Stop words, and words that name an object of the image, are left out.",
+         text: what token selection goes by. The shade runs from the least word of a text, which is underlined, to its greatest; \
+         their cosines stand above, all of them below. Stop words, and words that name an object of the image, are left out.",
     );
     let Some(kinds) = relevances(page, teachers) else { return Ok(0) };
     let looked_at = looked_at(sampled, &kinds)?;
@@ -71,14 +71,15 @@ pub(crate) fn write(
         return Ok(0);
     }
     let scores = kinds.iter().map(|kind| scores(dataset, sampled, kind, &shown)).collect::<Result<Vec<_>>>()?;
-    let pictures = Pictures::read(dataset, sampled, shown.iter().map(|sample| sample.image))?;
+    let pictures = Pictures::read(&mut page.gallery, dataset, sampled, shown.iter().map(|sample| sample.image))?;
     page.html += "<div class=\"selections\">";
     for (at, sample) in shown.iter().enumerate() {
         let text = all.get(&sample.text).map(|(text, _)| text.as_str()).unwrap_or_default();
         let lines = kinds.iter().zip(&scores).map(|(kind, scores)| line(kind, text, &sample.words, &scores[at]));
         let lines: String = lines.collect();
+        let cosines = cosines(&kinds, text, &sample.words, &scores.iter().map(|kind| &kind[at]).collect::<Vec<_>>());
         let picture = pictures.html(sample.image, text);
-        page.html += &format!("<div class=\"example\">{picture}<div class=\"words\">{lines}</div></div>");
+        page.html += &format!("<div class=\"example\">{picture}<div class=\"words\">{lines}{cosines}</div></div>");
     }
     page.html += "</div>";
     Ok(shown.len())
@@ -188,9 +189,10 @@ fn line(kind: &Relevance<'_>, text: &str, words: &[Word], scores: &[Option<f64>]
         let told = escape(text.get(word.start..word.end).unwrap_or_default());
         html += &match score {
             Some(score) => {
-                // Also the least is seen to be a word.
+                // Also the least is seen to be a word: by its line.
                 let share = if high > low { 0.08 + 0.92 * (score - low) / (high - low) } else { 1.0 };
-                format!("<span class=\"word\" style=\"--p:{share:.2}\" title=\"cosine {score:.3}\">{told}</span>")
+                let class = if *score == low && high > low { "word least" } else { "word" };
+                format!("<span class=\"{class}\" style=\"--p:{share:.2}\" title=\"cosine {score:.3}\">{told}</span>")
             }
             None => told,
         };
@@ -199,5 +201,22 @@ fn line(kind: &Relevance<'_>, text: &str, words: &[Word], scores: &[Option<f64>]
     html += &escape(text.get(written..).unwrap_or_default());
     let by = escape(kind.teacher.folder_name());
     let name = kind.name;
-    format!("<p class=\"soft by\">to the {name}, {range} <code>{by}</code></p><p class=\"sentence\">{html}</p>")
+    format!(
+        "<p class=\"soft by\">to the {name}, {range} <code>{by}</code></p><p class=\"sentence\" dir=\"auto\">{html}</p>"
+    )
+}
+
+/// The cosines that the shades stand for, a row a word, folded.
+fn cosines(kinds: &[Relevance<'_>], text: &str, words: &[Word], scores: &[&Vec<Option<f64>>]) -> String {
+    let heads: String = kinds.iter().map(|kind| format!("<th>to the {}</th>", kind.name)).collect();
+    let row = |(at, word): (usize, &Word)| {
+        let cell = |scores: &&Vec<Option<f64>>| {
+            let score = scores.get(at).copied().flatten();
+            format!("<td>{}</td>", score.map_or("\u{2013}".to_owned(), |score| format!("{score:.3}")))
+        };
+        let told = escape(text.get(word.start..word.end).unwrap_or_default());
+        format!("<tr><td><bdi>{told}</bdi></td>{}</tr>", scores.iter().map(cell).collect::<String>())
+    };
+    let rows: String = words.iter().enumerate().map(row).collect();
+    format!("<details><summary>Cosines</summary><table><tr><th>word</th>{heads}</tr>{rows}</table></details>")
 }

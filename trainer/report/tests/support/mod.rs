@@ -19,6 +19,7 @@ use retort_schemas::{runs, tables};
 
 const COLOURS: [(&str, [u8; 3]); 4] =
     [("red", [214, 60, 50]), ("green", [60, 160, 80]), ("blue", [60, 90, 200]), ("teal", [40, 170, 170])];
+const SHAPES: [&str; 2] = ["circle", "<square>"];
 pub const SAMPLES: usize = 64;
 /// A question that would break a page that does not escape.
 pub const HOSTILE: &str = "what is <script>alert('x')</script> & \"y\"?";
@@ -131,10 +132,34 @@ pub fn split(folder: &Path, split: &str, choices: usize) {
         words(&["other"; SAMPLES]),
         ids(SAMPLES),
     ];
+    // Each image has its shape in a box, but for every eighth, whose objects are not known.
+    let schema = tables::regions::schema(None);
+    let boxed: Vec<usize> = rows.iter().copied().filter(|row| row % 8 != 7).collect();
+    let corner = |corner: fn(usize) -> f32| {
+        Arc::new(Float32Array::from_iter_values(boxed.iter().map(|row| corner(*row)))) as ArrayRef
+    };
+    let corners = [|row| (4 + row * 7 % 30) as f32, |row| (4 + row * 11 % 30) as f32];
+    let boxes = StructArray::new(
+        tables::regions::box_fields(),
+        vec![
+            corner(corners[0]),
+            corner(corners[1]),
+            corner(|row| (24 + row * 7 % 30) as f32),
+            corner(|row| (24 + row * 11 % 30) as f32),
+            Arc::new(StringArray::from_iter(boxed.iter().map(|row| (row % 5 > 0).then_some(SHAPES[row % 2])))),
+            Arc::new(Float32Array::from(vec![None; boxed.len()])),
+        ],
+        None,
+    );
+    let lengths: Vec<usize> = rows.iter().map(|row| usize::from(row % 8 != 7)).collect();
+    let boxes = lists(&schema, tables::regions::BOXES, &lengths, Some(Arc::new(boxes)));
+    let regions = RecordBatch::try_new(schema, vec![ids(SAMPLES), boxes]).unwrap();
+    let schema = tables::samples::schema();
     let plan = SplitPlan { name: split.into(), source: "vqa".into(), options: serde_json::Value::Null, answers: None };
     let mut writer = DatasetWriter::begin(folder, plan).unwrap();
     let tables = [
         (tables::images::NAME, RecordBatch::try_new(tables::images::schema(), images).unwrap()),
+        (tables::regions::NAME, regions),
         (tables::texts::NAME, texts),
         (tables::samples::NAME, RecordBatch::try_new(schema, samples).unwrap()),
         (tables::rejects::NAME, rejects()),

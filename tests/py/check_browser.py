@@ -22,8 +22,8 @@ SCHEMES = ["light", "dark"]
 # A page is one file, and this machine may be busy.
 PATIENCE_SECS = 90
 # What reaches further right than the page is wide, unless something around it scrolls or cuts it off; words in drawings
-# that are smaller than they can be read; words on a shade that are hard to read; links, and what is used in drawings, that is
-# not there. What is folded is looked at unfolded.
+# that are smaller than they can be read, or lie on other words; words on a shade that are hard to read; links, and what is used
+# in drawings, that is not there. What is folded is looked at unfolded.
 LOOK = """(() => {
   const wide = document.documentElement.clientWidth, found = [];
   const folded = [...document.querySelectorAll('details:not([open])')];
@@ -59,6 +59,15 @@ LOOK = """(() => {
     if (element.matches('.word, .label') && contrast(element) < 4.5) found.push(`${name(element)} has a contrast of ${contrast(element).toFixed(2)}`);
     if (element.tagName === 'use' && !element.getBBox().width) found.push(`${element.getAttribute('href')} is used and shows nothing`);
     if (element.tagName === 'A' && !document.querySelector(element.getAttribute('href'))) found.push(`${name(element)} leads nowhere`);
+  }
+  for (const drawing of document.querySelectorAll('svg, .bars li')) {
+    const words = [...drawing.querySelectorAll('text, .name, .value')].filter((element) => element.textContent.trim());
+    const boxes = words.map((element) => element.getBoundingClientRect());
+    words.forEach((element, a) => words.slice(a + 1).forEach((other, rest) => {
+      const [one, two] = [boxes[a], boxes[a + 1 + rest]];
+      const wide = Math.min(one.right, two.right) - Math.max(one.left, two.left), high = Math.min(one.bottom, two.bottom) - Math.max(one.top, two.top);
+      if (wide > 2 && high > 4) found.push(`${name(element)} lies on ${name(other)}`);
+    }));
   }
   for (const fold of folded) fold.open = false;
   return JSON.stringify({ found: found.slice(0, 20), text: document.body.innerText.length, height: document.documentElement.scrollHeight,

@@ -13,6 +13,10 @@ const WIDTH: u32 = 360;
 const HEIGHT: u32 = 210;
 /// Size of words as plotters counts, which is 1.24 of what it draws.
 const WORDS: f64 = 15.0;
+/// Points beyond which they are drawn smaller.
+const CROWD: usize = 500;
+/// Columns of bars side by side, where there is room.
+const COLUMNS: usize = 3;
 /// Colours of the style sheet; what is further down takes the first one again.
 pub(crate) const COLOURS: usize = 12;
 
@@ -165,12 +169,13 @@ pub(crate) fn intervals(label: &str, rows: &[Interval], zero: f64, tick: fn(f64)
     })
 }
 
-/// How many values lie in each of equal parts of a range, and how many of these are of a kind.
-pub(crate) fn histogram(label: &str, across: &str, range: (f64, f64), bins: &[(u64, u64)]) -> String {
+/// How many values lie in each of equal parts of a range, and how many of these are of a kind; what the values are, and what is
+/// counted.
+pub(crate) fn histogram(label: &str, (across, up): (&str, &str), range: (f64, f64), bins: &[(u64, u64)]) -> String {
     let most = bins.iter().map(|bin| bin.0).max().unwrap_or(0).max(1) as f64;
     draw(label, HEIGHT, |canvas| {
         let mut chart = ChartBuilder::on(canvas)
-            .margin_top(8)
+            .margin_top(24)
             .margin_right(14)
             .x_label_area_size(38)
             .y_label_area_size(44)
@@ -190,6 +195,8 @@ pub(crate) fn histogram(label: &str, across: &str, range: (f64, f64), bins: &[(u
             .x_label_formatter(&|x| short(*x))
             .y_label_formatter(&|y| short(*y))
             .draw()?;
+        let top = words(&SOFT).pos(Pos::new(HPos::Left, VPos::Top));
+        canvas.draw(&Text::new(up, (4, 2), top))?;
         let wide = (range.1 - range.0) / bins.len().max(1) as f64;
         let bar = |at: usize, from: u64, to: u64, ink: usize| {
             let left = range.0 + at as f64 * wide;
@@ -213,26 +220,22 @@ pub(crate) struct Bar {
     pub(crate) value: f64,
 }
 
-/// A bar a row under its words; one of the value `most` is as long as the plot is wide.
+/// A bar a row under its words; one of the value `most` is as long as there is room. No drawing: words take the size of the
+/// page, and those that are too long for their row are cut off by the browser, which knows how wide they are.
 pub(crate) fn bars(label: &str, rows: &[Bar], most: f64) -> String {
-    const ROW: i32 = 32;
-    const LONGEST: f64 = WIDTH as f64 - 8.0;
-    draw(label, ROW as u32 * rows.len() as u32, |canvas| {
-        let words = |colour: &RGBColor| ("sans-serif", WORDS).into_font().color(colour);
-        for (top, row) in (0..).step_by(ROW as usize).zip(rows) {
-            let left = words(&INK).pos(Pos::new(HPos::Left, VPos::Top));
-            let right = words(&SOFT).pos(Pos::new(HPos::Right, VPos::Top));
-            canvas.draw(&Text::new(row.name.clone(), (4, top + 1), left))?;
-            canvas.draw(&Text::new(row.note.clone(), (WIDTH as i32 - 4, top + 1), right))?;
-            let long = LONGEST * (row.value / most.max(f64::MIN_POSITIVE)).clamp(0.0, 1.0);
-            let rail = [(4, top + 19), (4 + LONGEST as i32, top + 25)];
-            canvas.draw(&Rectangle::new(rail, FAINT.filled()))?;
-            // What there is, is seen.
-            let bar = [(4, top + 19), (4 + (long.ceil() as i32), top + 25)];
-            canvas.draw(&Rectangle::new(bar, colour(row.colour).filled()))?;
-        }
-        Ok(())
-    })
+    let row = |row: &Bar| {
+        let share = (row.value / most.max(f64::MIN_POSITIVE)).clamp(0.0, 1.0);
+        format!(
+            "<li><span class=\"name\" title=\"{0}\" dir=\"auto\">{0}</span> <span class=\"value\">{1}</span>\
+             <span class=\"rail c{2}\" style=\"--p:{share:.4}\"></span></li>",
+            escape(&row.name),
+            escape(&row.note),
+            row.colour % COLOURS,
+        )
+    };
+    let rows_html: String = rows.iter().map(row).collect();
+    let columns = rows.len().clamp(1, COLUMNS);
+    format!("<ul class=\"bars\" aria-label=\"{}\" style=\"columns:{columns} 15rem\">{rows_html}</ul>", escape(label))
 }
 
 /// A point of a plot of points: its colour, x and y.
@@ -247,6 +250,7 @@ pub(crate) fn scatter(label: &str, across: &str, up: &str, points: &[Point]) -> 
         let room = 0.04 * (high - low).max(1e-9);
         if low <= high { low - room..high + room } else { 0.0..1.0 }
     };
+    let radius = if points.len() > CROWD { 2 } else { 3 };
     draw(label, WIDTH * 4 / 5, |canvas| {
         let words = ("sans-serif", WORDS).into_font().color(&SOFT);
         let mut chart = ChartBuilder::on(canvas)
@@ -259,7 +263,7 @@ pub(crate) fn scatter(label: &str, across: &str, up: &str, points: &[Point]) -> 
         canvas.draw(&Text::new(up, (4, 2), words.pos(left)))?;
         let corner = (WIDTH as i32 - 4, (WIDTH * 4 / 5) as i32 - 2);
         canvas.draw(&Text::new(across, corner, words.pos(right)))?;
-        chart.draw_series(points.iter().map(|(ink, at)| Circle::new(*at, 2, colour(*ink).mix(0.7).filled())))?;
+        chart.draw_series(points.iter().map(|(ink, at)| Circle::new(*at, radius, colour(*ink).mix(0.7).filled())))?;
         Ok(())
     })
 }
@@ -334,15 +338,16 @@ mod tests {
         let row = Interval { colour: 0, name: String::new(), note: String::new(), value: 0.0, low: 0.0, high: 0.0 };
         let bar = Bar { colour: 0, name: String::new(), note: String::new(), value: 0.0 };
         let same = [(0, (1.0, 1.0)); 2];
-        for svg in
-            [bars("x", &[bar], 0.0), bars("x", &[], 1.0), scatter("x", "a", "b", &[]), scatter("x", "a", "b", &same)]
-        {
+        for html in [bars("x", &[bar], 0.0), bars("x", &[], 1.0)] {
+            assert!(html.starts_with("<ul") && !html.contains("NaN"), "{html}");
+        }
+        for svg in [scatter("x", "a", "b", &[]), scatter("x", "a", "b", &same)] {
             assert!(svg.starts_with("<svg") && !svg.contains("NaN"), "{svg}");
         }
         for svg in [
             intervals("x", &[row], 0.0, short),
-            histogram("x", "y", (0.0, 1.0), &[]),
-            histogram("x", "y", (2.0, 3.0), &[(0, 0); 4]),
+            histogram("x", ("y", "n"), (0.0, 1.0), &[]),
+            histogram("x", ("y", "n"), (2.0, 3.0), &[(0, 0); 4]),
         ] {
             assert!(svg.starts_with("<svg") && !svg.contains("NaN"), "{svg}");
         }

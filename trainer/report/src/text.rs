@@ -47,6 +47,26 @@ pub(crate) fn counted(number: u64, one: &str, many: &str) -> String {
     format!("{} {}", count(number), if number == 1 { one } else { many })
 }
 
+/// `1st`, `2nd`.
+pub(crate) fn ordinal(number: u64) -> String {
+    let ending = match (number % 10, number % 100 / 10) {
+        (_, 1) => "th",
+        (1, _) => "st",
+        (2, _) => "nd",
+        (3, _) => "rd",
+        _ => "th",
+    };
+    format!("{number}{ending}")
+}
+
+/// `a, b and c`.
+pub(crate) fn listed(words: &[String]) -> String {
+    match words {
+        [before @ .., last] if !before.is_empty() => format!("{} and {last}", before.join(", ")),
+        _ => words.concat(),
+    }
+}
+
 /// `61.5 %`.
 pub(crate) fn percent(share: f64) -> String {
     format!("{:.1}\u{202f}%", share * 100.0)
@@ -109,6 +129,11 @@ mod tests {
         assert_eq!(count(1_234_567), "1\u{202f}234\u{202f}567");
         assert_eq!(count(100), "100");
         assert_eq!(percent(0.6154), "61.5\u{202f}%");
+        let places = [1, 2, 3, 4, 11, 12, 21, 112].map(ordinal);
+        assert_eq!(places, ["1st", "2nd", "3rd", "4th", "11th", "12th", "21st", "112th"]);
+        let lists =
+            [vec![], vec!["a"], vec!["a", "b", "c"]].map(|all| all.into_iter().map(str::to_owned).collect::<Vec<_>>());
+        assert_eq!(lists.map(|all| listed(&all)), ["", "a", "a, b and c"]);
         let all = [2000.0, 1500.0, 0.25, 20.0, 1e-5, 0.0, -0.3, 300.0].map(short);
         assert_eq!(all, ["2k", "1.5k", "0.25", "20", "1e-5", "0", "-0.3", "300"]);
         assert_eq!((points(0.012), points(-0.2)), ("+1.2".to_owned(), "-20.0".to_owned()));

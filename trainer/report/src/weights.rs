@@ -41,7 +41,7 @@ fn panel(at: usize, run: &Run) -> Option<String> {
         escape(&run.name),
         count(samples as u64),
         percent(right),
-        histogram("Samples by confidence of the teachers", "probability of the truth", (0.0, 1.0), &bins),
+        histogram("Samples by confidence of the teachers", ("probability of the truth", "samples"), (0.0, 1.0), &bins),
     ))
 }
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use retort_cache::{DatasetWriter, SplitPlan};
 use retort_report::{Error, write_report};
-use support::taught::{image_vector, teach, text_vector};
+use support::taught::{image_vector, teach, teach_tables, teach_zeros, text_vector};
 use support::{HOSTILE, SAMPLES, dataset, page, question, split};
 
 fn cosine(a: &[f32], b: &[f32]) -> f32 {
@@ -47,9 +47,15 @@ fn a_page_shows_a_data_set_and_its_teachers() {
     }
     for words in [
         "<title>Data set shapes &amp; more</title>",
-        "128 samples over 128 images and 128 texts, in 2 shards;",
-        // Every label has a fourth of the samples.
-        "32 \u{b7} 25.0\u{202f}%",
+        // The splits have the same ids.
+        "128 samples over 64 images and 64 texts, in 2 shards;",
+        ". 64 images are in more than one split: test and choice 64.</p>",
+        "In more than one split, the same byte for byte: 64 images and 64 texts.</p>",
+        "<td>test and choice</td><td>64 \u{b7} 100.0\u{202f}%</td><td>64 \u{b7} 100.0\u{202f}%</td>",
+        // Every label of the one split, and every place of the other's right choices, has an eighth of the samples.
+        ">teal</span> <span class=\"value\">16 \u{b7} 12.5\u{202f}%</span>",
+        ">2nd</span> <span class=\"value\">16 \u{b7} 12.5\u{202f}%</span>",
+        "Of a choice among texts, the place of the right one.",
         "the folder has no &lt;gone.png&gt;",
         ">Teacher clip@",
         ">Teacher text@",
@@ -118,13 +124,48 @@ fn what_a_data_set_lacks_is_told() {
     split(&data, "choice", 4);
     teach(&data, "choice");
     let summary = write_report(&[data], None, &out).unwrap();
-    let lacks = |name: &str| {
+    let lacks = |name: &str, tables: &str| {
         summary.missing.iter().any(|told| {
             told.starts_with(&format!("The teacher {name}@"))
-                && told.ends_with(" lacks 1 shard: run its teach command again.")
+                && told.contains(&format!(" lacks {tables} of 1 shard: `retort teach "))
         })
     };
-    assert!(summary.missing.len() == 2 && lacks("clip") && lacks("text"), "{:?}", summary.missing);
+    assert!(lacks("clip", "images, texts and words") && lacks("text", "texts and words"), "{:?}", summary.missing);
+    assert_eq!(summary.missing.len(), 2, "{:?}", summary.missing);
+}
+
+#[test]
+fn coverage_is_of_each_table() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("shapes");
+    let out = folder.path().join("page.html");
+    dataset(&data);
+    split(&data, "choice", 4);
+    teach_tables(&data, "choice", &["texts", "words", "images"]);
+    teach_tables(&data, "none", &["texts", "images"]);
+    let summary = write_report(&[data], None, &out).unwrap();
+    let html = page(&out);
+    for row in ["<td>images</td><td>128</td><td>100.0", "<td>texts</td><td>128</td><td>100.0"] {
+        assert!(html.contains(row), "{row}");
+    }
+    assert!(html.matches("<td>words</td>").count() == 2 && html.matches("</td><td>50.0\u{202f}%</td>").count() == 2);
+    let told = summary.missing.iter().filter(|told| told.contains(" lacks words of 1 shard: `retort teach "));
+    assert_eq!((told.count(), summary.missing.len()), (2, 2), "{:?}", summary.missing);
+}
+
+#[test]
+fn embeddings_of_zeros_are_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("shapes");
+    let out = folder.path().join("page.html");
+    dataset(&data);
+    teach_zeros(&data);
+    let summary = write_report(&[data], None, &out).unwrap();
+    let html = page(&out);
+    assert!(summary.missing.iter().all(|told| !told.contains("no embedding of images")), "{:?}", summary.missing);
+    assert!(html.contains("<p>64 images. No embedding has a direction. All norms are 0.000.</p>"));
+    assert!(html.contains("Projection of texts") && !html.contains("Projection of images"));
+    assert!(!html.contains("Nearest images"));
 }
 
 /// The folder of the teacher of images and texts.

@@ -1,5 +1,6 @@
 //! Writes reports over small made-up runs, and looks into the pages.
 
+#![allow(dead_code, reason = "the helpers serve the pages of data sets, too")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking, as tests do")]
 
 mod support;
@@ -327,10 +328,10 @@ fn pages_fit_a_desktop_and_a_phone_in_light_and_dark() {
     assert!(looked.status.success(), "{}", String::from_utf8_lossy(&looked.stderr));
     assert_eq!(String::from_utf8_lossy(&looked.stdout), "4 pages are clean\n");
 
-    // A page that is too wide, asks for something and complains is told from these.
+    // A page that is too wide, asks for something, complains and has words on words is told from these.
     let broken = folder.path().join("broken.html");
     let bad = "<div style=\"width: 1500px\">wide</div><img src=\"file:///nowhere.png\"><details><p style=\"width: 1700px\">folded</p></details>\
-               <svg><use href=\"#p999\"/><image id=\"bad\" href=\"data:image/webp;base64,AAAA\"/></svg><a href=\"#gone\">x</a><i class=\"word\" style=\"--p:1.6\">dim</i><script>console.warn('odd')</script></main>";
+               <svg><use href=\"#p999\"/><image id=\"bad\" href=\"data:image/webp;base64,AAAA\"/></svg><a href=\"#gone\">x</a><i class=\"word\" style=\"--p:1.6\">dim</i><svg><text x=\"9\" y=\"20\">one word</text><text x=\"30\" y=\"20\">another</text></svg><script>console.warn('odd')</script></main>";
     std::fs::write(&broken, page(&pages[1]).replace("</main>", bad)).unwrap();
     let looked = check(&[broken]);
     let told = String::from_utf8_lossy(&looked.stderr).into_owned();
@@ -340,6 +341,7 @@ fn pages_fit_a_desktop_and_a_phone_in_light_and_dark() {
         "phone, dark: the page is",
         "console: ",
         "log: ",
+        "one word lies on ",
         "> folded",
         "dim has a contrast of",
         "#p999",

@@ -8,6 +8,7 @@ use retort_schemas::tables::images;
 
 use super::pictures::{Pictures, by_shard};
 use super::sampled::{Sampled, Spot};
+use super::shared::Shared;
 use crate::page::Writer;
 use crate::text::{count, counted};
 
@@ -36,7 +37,7 @@ struct Found {
 ///
 /// # Errors
 /// As [`Dataset::read_rows`].
-pub(crate) fn write(page: &mut Writer, dataset: &Dataset, sampled: &Sampled) -> Result<usize> {
+pub(crate) fn write(page: &mut Writer, dataset: &Dataset, sampled: &Sampled, shared: &Shared) -> Result<usize> {
     page.section(
         "Near duplicates",
         &format!(
@@ -44,6 +45,7 @@ pub(crate) fn write(page: &mut Writer, dataset: &Dataset, sampled: &Sampled) -> 
              the same byte for byte is one image."
         ),
     );
+    shared.write(page);
     let all = read(dataset, sampled)?;
     let (flat, hashed): (Vec<Hashed>, Vec<Hashed>) = all.into_iter().partition(|image| image.hash == 0);
     let found = find(&hashed);

@@ -1,27 +1,24 @@
 //! How labels and the lengths of texts are distributed, and which labels are told apart by colour.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use arrow::array::StringArray;
 use retort_cache::{Columns, Dataset, Result, column};
 use retort_schemas::tables::texts;
 
-use super::sampled::{Sampled, SampledShard, Spot};
+use super::sampled::{Sampled, Spot};
 use crate::page::Writer;
 use crate::plot::{Bar, bars, histogram};
 use crate::text::{count, counted, cut, percent};
 
 /// Labels shown: the commonest.
 const LABELS: usize = 30;
-/// Plots of labels side by side, and rows that one has at least.
-const PLOTS: usize = 3;
-const ROWS: usize = 6;
-/// Characters of a label beside its bar.
-const LONGEST: usize = 30;
+/// Characters of a label beside its bar; as many as fit are shown.
+const LONGEST: usize = 60;
 /// Bars of a histogram of lengths, at most.
 const BINS: u64 = 30;
-/// Labels with a colour of their own; the others share the last colour.
-pub(crate) const COLOURED: usize = 7;
+/// Colour of the labels that have no bar of their own.
+const OTHERS: usize = 7;
 
 /// Labels with their samples, the commonest first; of equals, in order of name.
 fn commonest(sampled: &Sampled) -> Vec<(&str, u64)> {
@@ -43,7 +40,8 @@ pub(crate) fn write(page: &mut Writer, sampled: &Sampled) {
         page.miss("There is no label to count.".to_owned());
         return;
     }
-    page.section("Labels", &format!("Samples by label. From {}.", sampled.words()));
+    let choices = if sampled.has_choices() { " Of a choice among texts, the place of the right one." } else { "" };
+    page.section("Labels", &format!("Samples by label.{choices} From {}.", sampled.words()));
     if labelled < samples {
         let lack = counted(samples - labelled, "sample has", "samples have");
         page.miss(format!("{lack} no label, of {}.", count(samples)));
@@ -59,13 +57,9 @@ pub(crate) fn write(page: &mut Writer, sampled: &Sampled) {
     let mut rows: Vec<Bar> = all.iter().map(|(name, samples)| bar(0, cut(name, LONGEST), *samples)).collect();
     if !rest.is_empty() {
         let others = counted(rest.len() as u64, "other label", "other labels");
-        rows.push(bar(COLOURED, others, rest.iter().map(|(_, samples)| samples).sum()));
+        rows.push(bar(OTHERS, others, rest.iter().map(|(_, samples)| samples).sum()));
     }
-    let panel = |rows: &[Bar]| format!("<div class=\"card\">{}</div>", bars("Samples by label", rows, most));
-    page.html += &format!(
-        "<div class=\"panels\">{}</div>",
-        rows.chunks(rows.len().div_ceil(PLOTS).max(ROWS)).map(panel).collect::<String>()
-    );
+    page.html += &format!("<div class=\"card\">{}</div>", bars("Samples by label", &rows, most));
 }
 
 /// Writes the distribution of the lengths of texts.
@@ -87,7 +81,7 @@ pub(crate) fn write_lengths(page: &mut Writer, dataset: &Dataset, sampled: &Samp
         return Ok(());
     }
     let panels = panel("Words", "words a text", words) + &panel("Characters", "characters a text", characters);
-    page.html += &format!("<div class=\"panels\">{panels}</div>");
+    page.html += &format!("<div class=\"halves\">{panels}</div>");
     Ok(())
 }
 
@@ -96,13 +90,13 @@ fn panel(title: &str, across: &str, mut lengths: Vec<u64>) -> String {
     let at = |share: f64| lengths[((lengths.len() - 1) as f64 * share).round() as usize];
     let (bins, width) = bins(&lengths);
     let reach = width * bins.len() as u64;
-    let beyond = if at(1.0) >= reach { "; the last bar has all longer ones" } else { "" };
+    let beyond = if at(1.0) >= reach { "; last bar: all longer" } else { "" };
     let [half, most, longest] = [0.5, 0.95, 1.0].map(|share| count(at(share)));
     let facts = format!("median {half}, 95\u{202f}% at most {most}, longest {longest}{beyond}");
     let range = (0.0, reach as f64);
     let bins: Vec<(u64, u64)> = bins.into_iter().map(|texts| (texts, texts)).collect();
     let label = format!("Texts by their {across}");
-    let plot = histogram(&label, across, range, &bins);
+    let plot = histogram(&label, (across, "texts"), range, &bins);
     format!("<div class=\"card\"><h3>{title}</h3><p class=\"soft\">{facts}</p>{plot}</div>")
 }
 
@@ -119,71 +113,57 @@ fn bins(lengths: &[u64]) -> (Vec<u64>, u64) {
     (bins, width)
 }
 
-/// The labels of some images: those of the samples that show each.
-pub(crate) fn of_images(sampled: &Sampled, spots: &[Spot]) -> Vec<BTreeSet<usize>> {
-    of_rows(sampled, spots, |shard, sample| Some(shard.images[sample]))
+/// What tells an item apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Group {
+    /// Place in [`Sampled::labels`].
+    Label(usize),
+    /// A text that is the right one of a choice, or a wrong one.
+    Right,
+    Wrong,
+    /// Place in [`Sampled::splits`].
+    Split(usize),
 }
 
-/// The labels of some texts: those of the samples that have each; of a choice, of the right one.
-pub(crate) fn of_texts(sampled: &Sampled, spots: &[Spot]) -> Vec<BTreeSet<usize>> {
-    of_rows(sampled, spots, SampledShard::text_of)
-}
+/// Labels of an item, and how many of its samples have each.
+pub(crate) type Counts = BTreeMap<Group, u64>;
 
-fn of_rows(
-    sampled: &Sampled,
-    spots: &[Spot],
-    row: impl Fn(&SampledShard, usize) -> Option<usize>,
-) -> Vec<BTreeSet<usize>> {
-    let places: BTreeMap<Spot, usize> = spots.iter().enumerate().map(|(at, spot)| (*spot, at)).collect();
-    let mut found = vec![BTreeSet::new(); spots.len()];
+/// The labels of all images: those of the samples that show each.
+pub(crate) fn of_images(sampled: &Sampled) -> BTreeMap<Spot, Counts> {
+    let mut all: BTreeMap<Spot, Counts> = BTreeMap::new();
     for sample in sampled.samples() {
         let of = &sampled.shards[sample.shard];
-        let item = row(of, sample.row).map(|row| Spot { shard: sample.shard, row });
-        if let (Some(at), Some(label)) = (item.and_then(|item| places.get(&item)), of.labels[sample.row]) {
-            found[*at].insert(label);
+        let mine = all.entry(Spot { row: of.images[sample.row], ..sample }).or_default();
+        if let Some(label) = of.labels[sample.row] {
+            *mine.entry(Group::Label(label)).or_default() += 1;
         }
     }
-    found
+    all
 }
 
-/// Which labels have a colour, the commonest first, and each item's place among them.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Colours {
-    pub(crate) labels: Vec<usize>,
-    pub(crate) of_item: Vec<Option<usize>>,
-}
-
-/// Tells items apart by label. An item with several has the first of them that has a colour. A label that more than half
-/// of the items have beside others, such as a *yes* that is the answer to some question about nearly every image, tells
-/// little apart: it comes behind all others, and where all are such, none has a colour. The last colour goes to the label that most items without a colour have.
-pub(crate) fn colours(items: &[BTreeSet<usize>]) -> Colours {
-    let mut counts: BTreeMap<usize, (usize, usize)> = BTreeMap::new();
-    for labels in items {
-        for label in labels {
-            let (all, beside) = counts.entry(*label).or_default();
-            (*all, *beside) = (*all + 1, *beside + usize::from(labels.len() > 1));
+/// The labels of all texts: those of the samples that have each. A text of a choice is the right one or a wrong one.
+pub(crate) fn of_texts(sampled: &Sampled) -> BTreeMap<Spot, Counts> {
+    let mut all: BTreeMap<Spot, Counts> = BTreeMap::new();
+    for sample in sampled.samples() {
+        let of = &sampled.shards[sample.shard];
+        let right = of.right_of(sample.row);
+        for (at, row) in of.texts[sample.row].iter().enumerate() {
+            let label = match right {
+                Some(right) => Some(if at == right { Group::Right } else { Group::Wrong }),
+                None => of.labels[sample.row].map(Group::Label),
+            };
+            let mine = all.entry(Spot { row: *row, ..sample }).or_default();
+            if let Some(label) = label {
+                *mine.entry(label).or_default() += 1;
+            }
         }
     }
-    let mut order: Vec<(usize, (usize, usize))> = counts.into_iter().collect();
-    let is_everywhere = |beside: usize| beside * 2 > items.len();
-    order.sort_by_key(|(label, (all, beside))| (is_everywhere(*beside), std::cmp::Reverse(*all), *label));
-    if order.first().is_some_and(|(_, (_, beside))| is_everywhere(*beside)) {
-        order.clear();
-    }
-    let order: Vec<usize> = order.into_iter().map(|(label, _)| label).collect();
-    let (first, rest) = order.split_at(order.len().min(COLOURED - 1));
-    let left: Vec<&BTreeSet<usize>> =
-        items.iter().filter(|item| !first.iter().any(|label| item.contains(label))).collect();
-    let last = rest
-        .iter()
-        .max_by_key(|label| (left.iter().filter(|item| item.contains(*label)).count(), std::cmp::Reverse(**label)));
-    let labels: Vec<usize> = first.iter().chain(last).copied().collect();
-    let place = |item: &BTreeSet<usize>| labels.iter().position(|label| item.contains(label));
-    Colours { of_item: items.iter().map(place).collect(), labels }
+    all
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::sampled::SampledShard;
     use super::*;
 
     #[test]
@@ -199,26 +179,6 @@ mod tests {
         long.push(10_000);
         let (bars, width) = bins(&long);
         assert_eq!((bars.len(), width, bars[29]), (30, 2, 2 + 139 + 1));
-    }
-
-    #[test]
-    fn labels_that_nearly_all_items_share_are_coloured_last() {
-        let items = [[0, 1], [0, 2], [0, 1], [0, 3]].map(BTreeSet::from);
-        let found = colours(&items);
-        assert_eq!(found.labels, [1, 2, 3, 0]);
-        assert_eq!(found.of_item, [Some(0), Some(1), Some(0), Some(2)]);
-        let all = colours(&[BTreeSet::from([0, 1]), BTreeSet::from([0, 1]), BTreeSet::from([0])]);
-        assert_eq!((all.labels, all.of_item), (Vec::new(), vec![None; 3]));
-        // As the only label it tells all there is to tell.
-        let items = [BTreeSet::from([0]), BTreeSet::from([0]), BTreeSet::from([1]), BTreeSet::new()];
-        assert_eq!(colours(&items), Colours { labels: vec![0, 1], of_item: vec![Some(0), Some(0), Some(1), None] });
-        // Eight labels that come with 9 or alone, and 9, which alone most of the others have.
-        let mut shared: Vec<BTreeSet<usize>> = (0..8).map(|label| BTreeSet::from([label, 9])).collect();
-        shared.push(BTreeSet::from([9]));
-        let found = colours(&shared);
-        assert_eq!((found.labels.as_slice(), found.of_item[8]), ([0, 1, 2, 3, 4, 5, 9].as_slice(), Some(6)));
-        let many: Vec<BTreeSet<usize>> = (0..9).map(|label| BTreeSet::from([label])).collect();
-        assert_eq!(colours(&many).of_item[6..], [Some(6), None, None]);
     }
 
     #[test]
@@ -238,8 +198,28 @@ mod tests {
         write(&mut page, &sampled);
         assert!(page.html.contains("&lt;no&gt;") && page.html.contains("2 \u{b7} 50.0\u{202f}%"), "{}", page.html);
         assert_eq!(page.missing, ["1 sample has no label, of 5."]);
-        let images = [Spot { shard: 0, row: 0 }, Spot { shard: 1, row: 1 }];
-        assert_eq!(of_images(&sampled, &images), [BTreeSet::from([0]), BTreeSet::from([2])]);
-        assert_eq!(of_texts(&sampled, &images)[0], BTreeSet::from([0, 1]));
+        let at = |shard, row| Spot { shard, row };
+        let once = |label| Counts::from([(Group::Label(label), 1)]);
+        let images = of_images(&sampled);
+        assert_eq!((images.len(), &images[&at(0, 0)], &images[&at(1, 1)]), (5, &once(0), &once(2)));
+        assert!(images[&at(0, 1)].is_empty(), "{images:?}");
+        let texts = of_texts(&sampled);
+        assert_eq!(texts[&at(0, 0)], Counts::from([(Group::Label(0), 1), (Group::Label(1), 1)]));
+    }
+
+    #[test]
+    fn texts_of_a_choice_are_right_or_wrong() {
+        let shard = SampledShard {
+            shard: retort_schemas::manifest::Shard { name: "a-00000".to_owned(), tables: BTreeMap::new() },
+            split: "a".to_owned(),
+            images: vec![0, 0, 1],
+            texts: vec![vec![0, 1], vec![1, 0], vec![2, 3]],
+            classes: vec![Some(1), Some(1), None],
+            labels: vec![Some(0), Some(0), None],
+        };
+        let found = of_texts(&Sampled::of(vec!["2nd".to_owned()], vec![shard]));
+        let of = |row| &found[&Spot { shard: 0, row }];
+        assert_eq!((of(0), of(1)), (&Counts::from([(Group::Right, 1), (Group::Wrong, 1)]), of(0)));
+        assert!(of(2).is_empty() && of(3).is_empty(), "{found:?}");
     }
 }

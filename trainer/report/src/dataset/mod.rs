@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! manifests            splits, sizes, coverage, norms      all of it
+//! ids                  images and texts of several splits  of 1,024 shards; of more, of those below
 //! samples, texts       labels, lengths                     of about 32 shards, evenly spread over the splits
 //! images               samples, neighbours, duplicates     single rows of these shards
 //! cache/<teacher>/     norms, projection, words            at most 2,000 rows of a table
@@ -9,6 +10,7 @@
 //!
 //! Whatever is read of a sample only says so on the page. What was chosen depends on the data alone.
 
+mod colours;
 mod duplicates;
 mod labels;
 mod neighbours;
@@ -17,6 +19,7 @@ mod projection;
 mod regions;
 mod sampled;
 mod samples;
+mod shared;
 mod tables;
 mod teachers;
 mod vectors;
@@ -24,9 +27,11 @@ mod words;
 
 use std::path::Path;
 
+use colours::Colours;
 use retort_cache::{Dataset, Error, Result, Summary, TeacherCache};
 use retort_schemas::manifest::DATASET_FILE;
 use sampled::Sampled;
+use shared::Shared;
 
 use crate::load::last_name;
 use crate::page::{Page, Writer};
@@ -46,23 +51,30 @@ pub(crate) fn build(folder: &Path) -> Result<Page> {
     let summary = Summary::of(&dataset)?;
     let sampled = Sampled::read(&dataset)?;
     let title = format!("Data set {}", last_name(folder));
+    let colours = Colours::of(&sampled);
+    let shared = Shared::read(&dataset, &sampled)?;
     let mut page = Writer::default();
-    tables::head(&mut page, &title, &dataset, &summary, &sampled);
+    tables::head(&mut page, &title, &dataset, &summary, (&sampled, &shared));
     page.contents();
     let mut images = samples::write(&mut page, &dataset, &sampled)?;
     labels::write(&mut page, &sampled);
     regions::write(&mut page, &dataset, &sampled)?;
     labels::write_lengths(&mut page, &dataset, &sampled)?;
     tables::rejected(&mut page, &dataset, &summary)?;
-    images += teachers(&mut page, &dataset, &sampled, &summary);
-    images += duplicates::write(&mut page, &dataset, &sampled)?;
+    images += teachers(&mut page, &dataset, (&sampled, &colours), &summary);
+    images += duplicates::write(&mut page, &dataset, &sampled, &shared)?;
     tables::sizes(&mut page, &summary);
     Ok(page.finish(&title, images))
 }
 
 /// A section a teacher, and the words of all of them; returns how many images are on them. What a damaged teacher would
 /// show is told in its place.
-fn teachers(page: &mut Writer, dataset: &Dataset, sampled: &Sampled, summary: &Summary) -> usize {
+fn teachers(
+    page: &mut Writer,
+    dataset: &Dataset,
+    (sampled, colours): (&Sampled, &Colours<'_>),
+    summary: &Summary,
+) -> usize {
     if summary.teachers.is_empty() {
         page.section("Teachers", "What frozen encoders make of the images and texts.");
         page.miss("No teacher has features of this data set yet: `retort teach` makes them.".to_owned());
@@ -74,7 +86,7 @@ fn teachers(page: &mut Writer, dataset: &Dataset, sampled: &Sampled, summary: &S
         let title = format!("Teacher {}", summary.name);
         images += or_told(page, &title, |page| {
             let teacher = TeacherCache::open(dataset, &summary.name)?;
-            let images = teachers::write(page, dataset, sampled, &teacher, summary, at > 0);
+            let images = teachers::write(page, dataset, (sampled, colours), (&teacher, summary), at > 0);
             opened.push(teacher);
             images
         });

@@ -34,6 +34,9 @@ pub(crate) fn html(
     embedded: &Embedded,
 ) -> Result<(String, usize)> {
     let rows = nearest(embedded);
+    if rows.is_empty() {
+        return Ok((String::new(), 0));
+    }
     let spots = |near: &Near| -> Vec<Spot> {
         let all = near.found.iter().map(|(at, _)| *at);
         std::iter::once(near.query).chain(all).map(|at| embedded.spots[at]).collect()

@@ -6,7 +6,7 @@ use arrow::array::StringArray;
 use retort_cache::{Columns, Dataset, Result, column};
 use retort_schemas::tables::texts;
 
-use super::labels::of_images;
+use super::labels::{Group, of_images};
 use super::sampled::{Sampled, Spot};
 use crate::pictures::{Frame, Gallery, Picture};
 use crate::text::{cut, escape};
@@ -88,11 +88,18 @@ impl Pictures {
 fn told(dataset: &Dataset, sampled: &Sampled, images: &[Spot]) -> Result<HashMap<Spot, String>> {
     let texts = first_texts(sampled, images);
     let words = read_texts(dataset, sampled, texts.values().copied())?;
-    let labels = of_images(sampled, images);
-    let told = images.iter().zip(labels).map(|(image, labels)| {
+    let labels = of_images(sampled);
+    // Of a choice among texts the label is the place of the text.
+    let is_choice = |sample: &Spot| sampled.shards[sample.shard].right_of(sample.row).is_some();
+    let image_of = |sample: Spot| Spot { row: sampled.shards[sample.shard].images[sample.row], ..sample };
+    let choices: BTreeSet<Spot> = sampled.samples().filter(is_choice).map(image_of).collect();
+    let told = images.iter().map(|image| {
         let text = texts.get(image).and_then(|text| words.get(text)).map(String::as_str);
-        let label = labels.first().filter(|_| labels.len() == 1).map(|label| sampled.labels[*label].as_str());
-        // Of a choice among texts the label is the text itself.
+        let labels = labels.get(image).filter(|labels| labels.len() == 1 && !choices.contains(image));
+        let label = labels.and_then(|labels| labels.keys().next()).and_then(|label| match label {
+            Group::Label(label) => sampled.labels.get(*label).map(String::as_str),
+            _ => None,
+        });
         let both = [label.filter(|label| text != Some(label)), text];
         (*image, both.into_iter().flatten().collect::<Vec<_>>().join(" \u{b7} "))
     });

@@ -19,9 +19,6 @@ const DRAWN: usize = 12;
 const COLOURS: usize = 8;
 /// Classes shown: the commonest.
 const CLASSES: usize = 30;
-/// Plots of classes side by side, and rows that one has at least.
-const PLOTS: usize = 3;
-const ROWS: usize = 6;
 /// Characters of a class.
 const LONGEST: usize = 24;
 /// What stands for a box without a class.
@@ -145,9 +142,7 @@ pub(crate) fn write(page: &mut Writer, dataset: &Dataset, sampled: &Sampled) -> 
         let others = counted(rest.len() as u64, "other class", "other classes");
         rows.push(bar(COLOURS - 1, others, rest.iter().map(|(_, boxes)| boxes).sum()));
     }
-    let panel = |rows: &[Bar]| format!("<div class=\"card\">{}</div>", bars("Boxes by class", rows, most));
-    let chunk = rows.len().div_ceil(PLOTS).max(ROWS);
-    page.html += &format!("<div class=\"panels\">{}</div>", rows.chunks(chunk).map(panel).collect::<String>());
+    page.html += &format!("<div class=\"card\">{}</div>", bars("Boxes by class", &rows, most));
     Ok(())
 }
 

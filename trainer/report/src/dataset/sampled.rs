@@ -9,7 +9,7 @@ use retort_schemas::manifest::{AnswerVocabulary, Shard, Split};
 use retort_schemas::tables::samples;
 
 use crate::examples::spread;
-use crate::text::{count, counted};
+use crate::text::{count, counted, ordinal};
 
 /// Shards that are read, about: a page over more would say little more, and take longer.
 const SHARDS: usize = 32;
@@ -45,7 +45,7 @@ pub(crate) struct SampledShard {
     pub(crate) texts: Vec<Vec<usize>>,
     /// The class of the truth: of a choice among texts, the right one.
     pub(crate) classes: Vec<Option<u32>>,
-    /// Number of the label's words in [`Sampled::labels`].
+    /// Number of the label's words in [`Sampled::labels`]: of a choice among texts, the place of the right one.
     pub(crate) labels: Vec<Option<usize>>,
 }
 
@@ -78,16 +78,20 @@ impl Sampled {
         let classes: Vec<Option<u32>> = column::<UInt32Array>(&batch, samples::LABEL)?.iter().collect();
         let told: &StringArray = column(&batch, samples::LABEL_TEXT)?;
         let answers = dataset.manifest().answers.as_ref();
-        let mut number = |(told, class): (Option<&str>, &Option<u32>)| {
-            let name = told.map(str::to_owned).or_else(|| class.map(|class| class_name(answers, class)))?;
+        let texts = rows_of_lists(column(&batch, samples::TEXTS)?);
+        let mut number = |((told, class), texts): ((Option<&str>, &Option<u32>), &Vec<usize>)| {
+            // Each right choice has words of its own, which count nothing.
+            let place = class.filter(|class| texts.len() > 1 && (*class as usize) < texts.len());
+            let place = place.map(|class| ordinal(u64::from(class) + 1));
+            let told = place.or_else(|| told.map(str::to_owned));
+            let name = told.or_else(|| class.map(|class| class_name(answers, class)))?;
             Some(*known.entry(name).or_insert_with_key(|name| {
                 self.labels.push(name.clone());
                 self.labels.len() - 1
             }))
         };
-        let labels = told.iter().zip(&classes).map(&mut number).collect();
+        let labels = told.iter().zip(&classes).zip(&texts).map(&mut number).collect();
         let images = column::<UInt32Array>(&batch, samples::IMAGE)?.values().iter().map(|row| *row as usize).collect();
-        let texts = rows_of_lists(column(&batch, samples::TEXTS)?);
         self.shards.push(SampledShard { shard, split: split.to_owned(), images, texts, classes, labels });
         Ok(())
     }
@@ -104,6 +108,25 @@ impl Sampled {
             return counted(self.all as u64, "shard", "shards");
         }
         format!("{} of {} shards", count(self.read as u64), count(self.all as u64))
+    }
+
+    /// The splits that have samples, in order.
+    pub(crate) fn splits(&self) -> Vec<&str> {
+        let mut all: Vec<&str> = self.shards.iter().map(|shard| shard.split.as_str()).collect();
+        all.dedup();
+        all
+    }
+
+    /// The place of each shard's split in [`Sampled::splits`].
+    pub(crate) fn split_of_shards(&self) -> Vec<usize> {
+        let splits = self.splits();
+        let place = |of: &SampledShard| splits.iter().position(|split| *split == of.split).unwrap_or(0);
+        self.shards.iter().map(place).collect()
+    }
+
+    /// Whether some sample is a choice among texts.
+    pub(crate) fn has_choices(&self) -> bool {
+        self.shards.iter().any(|of| (0..of.texts.len()).any(|sample| of.right_of(sample).is_some()))
     }
 
     /// Whether these are all shards.
@@ -158,8 +181,13 @@ impl SampledShard {
     /// The text of a sample: of a choice, the right one where it is known.
     pub(crate) fn text_of(&self, sample: usize) -> Option<usize> {
         let texts = self.texts.get(sample)?;
-        let right = self.classes.get(sample).copied().flatten().filter(|_| texts.len() > 1);
-        right.and_then(|right| texts.get(right as usize)).or_else(|| texts.first()).copied()
+        texts.get(self.right_of(sample).unwrap_or(0)).copied()
+    }
+
+    /// The place of the right text of a sample that is a choice among several, where it is known.
+    pub(crate) fn right_of(&self, sample: usize) -> Option<usize> {
+        let (texts, class) = (self.texts.get(sample)?, self.classes.get(sample).copied().flatten()? as usize);
+        (texts.len() > 1 && class < texts.len()).then_some(class)
     }
 }
 

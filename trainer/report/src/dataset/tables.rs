@@ -7,6 +7,7 @@ use retort_cache::{Columns, Dataset, Result, SplitSummary, Summary, TableSummary
 use retort_schemas::tables::{images, rejects, samples, texts};
 
 use super::sampled::Sampled;
+use super::shared::{Distinct, Shared};
 use crate::page::Writer;
 use crate::plot::{Bar, bars};
 use crate::text::{bytes, count, counted, cut, escape, percent};
@@ -19,15 +20,22 @@ const REJECT_TABLES: usize = 64;
 const LONGEST: usize = 240;
 
 /// Writes the name, the numbers and the splits.
-pub(crate) fn head(page: &mut Writer, name: &str, dataset: &Dataset, summary: &Summary, sampled: &Sampled) {
+pub(crate) fn head(
+    page: &mut Writer,
+    name: &str,
+    dataset: &Dataset,
+    summary: &Summary,
+    (sampled, shared): (&Sampled, &Shared),
+) {
     let rows = |table: &str| summary.tables.iter().find(|known| known.table == table).map_or(0, |known| known.rows);
+    let distinct = |table: &str, of: &Distinct| if shared.is_all() { of.all } else { rows(table) };
     let own: u64 = summary.tables.iter().map(|table| table.bytes).sum();
     let taught: u64 = summary.teachers.iter().flat_map(|teacher| &teacher.tables).map(|table| table.bytes).sum();
     let mut lead = format!(
         "{} over {} and {}, in {}",
         counted(rows(samples::NAME), "sample", "samples"),
-        counted(rows(images::NAME), "image", "images"),
-        counted(rows(texts::NAME), "text", "texts"),
+        counted(distinct(images::NAME, &shared.images), "image", "images"),
+        counted(distinct(texts::NAME, &shared.texts), "text", "texts"),
         counted(dataset.shard_count() as u64, "shard", "shards"),
     );
     lead += &format!("; {}", bytes(own));
@@ -38,6 +46,9 @@ pub(crate) fn head(page: &mut Writer, name: &str, dataset: &Dataset, summary: &S
     if let Some(answers) = summary.answers {
         lead += &format!(". {} answers are in the vocabulary", count(answers as u64));
     }
+    if let Some(leak) = shared.leak() {
+        lead += &format!(". {leak}");
+    }
     page.html += &format!("<h1>{}</h1><p class=\"lead\">{}.</p>", escape(name), escape(&lead));
     if summary.splits.is_empty() {
         page.miss("The data set has no split yet: `retort ingest` adds one.".to_owned());
@@ -47,7 +58,7 @@ pub(crate) fn head(page: &mut Writer, name: &str, dataset: &Dataset, summary: &S
     page.html += &format!(
         "<div class=\"card scroll\"><table><tr><th>split</th><th class=\"left\">source</th><th>shards</th><th>images</th>\
          <th>texts</th><th>samples</th><th>rejects</th><th class=\"left\">state</th></tr>{body}</table></div>\
-         <p class=\"soft\">Images and texts are distinct in a shard, and added up over shards.{}</p>",
+         <p class=\"soft\">In this table, images and texts are distinct in a shard, and added up over shards.{}</p>",
         if summary.splits.iter().all(|split| split.rejected == 0) { " Nothing was rejected." } else { "" },
     );
     if !sampled.is_all() {

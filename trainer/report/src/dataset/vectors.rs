@@ -1,6 +1,6 @@
 //! A teacher's embeddings of a sample of rows.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use retort_cache::{Columns, Dataset, Result, TeacherCache, take_ids, vectors};
 use retort_schemas::features::EMBEDDING;
@@ -17,8 +17,10 @@ const ROWS: usize = 2000;
 pub(crate) struct Embedded {
     /// The rows whose embedding has a direction: finite, and not all zeros.
     pub(crate) spots: Vec<Spot>,
-    /// Ids of all images or texts that were read.
-    seen: HashSet<Vec<u8>>,
+    /// Further rows of the image or text of one of these, by its place.
+    again: HashMap<usize, Vec<Spot>>,
+    /// Ids of all images or texts that were read, with their place where the embedding has a direction.
+    seen: HashMap<Vec<u8>, Option<usize>>,
     pub(crate) width: usize,
     /// Their embeddings, each of length 1, `[spots, width]`.
     pub(crate) unit: Vec<f32>,
@@ -58,14 +60,17 @@ impl Embedded {
         self.width = width;
         for ((spot, id), row) in rows.zip(floats.chunks_exact(width.max(1))) {
             self.read += 1;
-            if !self.seen.insert(id) {
+            if let Some(known) = self.seen.get(&id) {
+                known.iter().for_each(|at| self.again.entry(*at).or_default().push(spot));
                 continue;
             }
             let norm = norm(row);
+            let has_direction = norm.is_finite() && norm > 0.0;
+            self.seen.insert(id, has_direction.then_some(self.spots.len()));
             if norm.is_finite() {
                 self.norms.push(norm);
             }
-            if norm.is_finite() && norm > 0.0 {
+            if has_direction {
                 self.spots.push(spot);
                 self.unit.extend(row.iter().map(|x| (f64::from(*x) / norm) as f32));
             }
@@ -83,6 +88,17 @@ impl Embedded {
         }
     }
 
+    /// All rows of the image or text at a place.
+    pub(crate) fn spots_of(&self, at: usize) -> Vec<Spot> {
+        let again = self.again.get(&at).into_iter().flatten();
+        self.spots.get(at).into_iter().chain(again).copied().collect()
+    }
+
+    /// Whether there is no embedding at all.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.read == 0
+    }
+
     /// Images or texts whose embedding has no direction.
     pub(crate) fn odd(&self) -> usize {
         self.seen.len() - self.spots.len()
@@ -93,6 +109,14 @@ impl Embedded {
     pub(crate) fn of_units(unit: Vec<f32>, width: usize) -> Self {
         let spots = (0..unit.len() / width).map(|row| Spot { shard: 0, row }).collect();
         Self { spots, unit, width, ..Self::default() }
+    }
+
+    /// Images or texts with all their rows, the first of which was the one that is there.
+    #[cfg(test)]
+    pub(crate) fn of_rows(rows: Vec<Vec<Spot>>) -> Self {
+        let spots = rows.iter().filter_map(|rows| rows.first().copied()).collect();
+        let again = rows.into_iter().map(|mut rows| rows.split_off(1)).enumerate().collect();
+        Self { spots, again, ..Self::default() }
     }
 
     /// An embedding, of length 1.
@@ -130,6 +154,8 @@ mod tests {
         assert_eq!(all.unit, [0.6, 0.8, 0.0, -1.0]);
         let rows: Vec<usize> = all.spots.iter().map(|spot| spot.row).collect();
         assert_eq!((rows, all.unit(1), all.unit(2)), (vec![0, 3], &[0.0, -1.0][..], &[][..]));
+        let all_of = |at| all.spots_of(at).iter().map(|spot| spot.row).collect::<Vec<_>>();
+        assert_eq!((all_of(0), all_of(1), all_of(2), all.is_empty()), (vec![0, 4], vec![3], vec![], false));
         assert_eq!(all.words("texts"), "4 distinct texts (5 of 1\u{202f}234 rows)");
     }
 

@@ -57,13 +57,27 @@ fn word_table() -> RecordBatch {
 
 /// Teaches the shards of a data set whose splits `split` wrote, but for those of `but`.
 pub fn teach(folder: &Path, but: &str) {
+    teach_tables(folder, but, &features::ALL);
+}
+
+/// As [`teach`], some tables only.
+pub fn teach_tables(folder: &Path, but: &str, tables: &[&str]) {
+    teach_as(folder, but, tables, image_vector);
+}
+
+/// As [`teach`] of all shards; the image tower gives zeros.
+pub fn teach_zeros(folder: &Path) {
+    teach_as(folder, "none", &features::ALL, |_| vec![0.0; WIDTH]);
+}
+
+fn teach_as(folder: &Path, but: &str, wanted: &[&str], image_vector: impl Fn(usize) -> Vec<f32>) {
     let dataset = Dataset::open(folder).unwrap();
     for (name, joint) in [("clip", true), ("text", false)] {
         let batch = BatchPlan::of_rows(4, 4);
         let mut writer =
             TeacherWriter::open(&dataset, name, joint, Dtype::F32, serde_json::json!(name), batch).unwrap();
         for shard in dataset.shards().map(Result::unwrap).filter(|shard| !shard.name.starts_with(but)) {
-            let images: Vec<Vec<f32>> = (0..SAMPLES).map(image_vector).collect();
+            let images: Vec<Vec<f32>> = (0..SAMPLES).map(&image_vector).collect();
             let texts: Vec<Vec<f32>> = (0..SAMPLES).map(|row| text_vector(&question(row))).collect();
             let mut tables = vec![
                 (features::texts::NAME, table(features::texts::with, ids(SAMPLES), &texts)),
@@ -72,6 +86,7 @@ pub fn teach(folder: &Path, but: &str) {
             if joint {
                 tables.push((features::images::NAME, table(features::images::with, ids(SAMPLES), &images)));
             }
+            tables.retain(|(table, _)| wanted.contains(table) && !writer.has(&shard.name, table).unwrap());
             writer.commit(&shard.name, &tables).unwrap();
         }
     }

@@ -6,8 +6,9 @@ use retort_cache::Dataset;
 
 use crate::examples::{Album, Example, is_right, spread};
 use crate::load::{Place, Prediction, Run};
-use crate::page::{Writer, legend};
+use crate::page::Writer;
 use crate::protocol::Arm;
+use crate::runs::legend;
 use crate::samples::example_card;
 use crate::text::{count, escape};
 

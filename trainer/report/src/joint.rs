@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use retort_schemas::runs::Joint;
 
 use crate::load::Run;
-use crate::page::{Writer, name_cell};
+use crate::page::Writer;
+use crate::runs::name_cell;
 use crate::text::{counted, escape, percent};
 
 /// A table for each split on which a run answered both halves; nothing where none did.

@@ -31,6 +31,7 @@ mod page;
 mod pictures;
 mod plot;
 mod protocol;
+mod runs;
 mod samples;
 mod svg;
 mod text;
@@ -80,7 +81,7 @@ pub fn write_report(folders: &[PathBuf], dataset: Option<&Path>, out: &Path) -> 
         _ => {
             let runs = load::load(folders)?;
             let evaluated = runs.iter().filter(|run| !run.evaluations.is_empty()).count();
-            (page::build(&runs, open(&runs)), runs.len(), evaluated)
+            (runs::build(&runs, open(&runs)), runs.len(), evaluated)
         }
     };
     write_atomic(out, page.html.as_bytes())?;

@@ -9,7 +9,8 @@ use retort_schemas::protocol::{FAILED_FILE, Failure, GAINS_FILE, RESULTS_FILE, R
 use retort_schemas::runs::{Evaluation, Score};
 
 use crate::load::{Prediction, Run, last_name, load_run, read_json};
-use crate::page::{Page, Writer, learning};
+use crate::page::{Page, Writer};
+use crate::runs::learning;
 use crate::text::{counted, escape};
 use crate::{Result, changed, comparison, confusion, joint, samples, types, weights};
 

@@ -7,7 +7,8 @@ use retort_cache::Dataset;
 use crate::charts::colour;
 use crate::examples::{Album, Example, choose, choose_selection, is_right};
 use crate::load::{Place, Run, Selection, Word};
-use crate::page::{Writer, legend};
+use crate::page::Writer;
+use crate::runs::legend;
 use crate::text::{escape, percent};
 
 /// Writes both sections and returns how many samples are shown with their image.

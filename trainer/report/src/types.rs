@@ -6,7 +6,8 @@ use retort_schemas::runs::{Evaluation, Score};
 
 use crate::charts::{TypeRow, type_dots};
 use crate::load::Run;
-use crate::page::{Writer, legend, main_split};
+use crate::page::Writer;
+use crate::runs::{legend, main_split};
 use crate::text::counted;
 
 /// Types shown: the commonest.

@@ -20,7 +20,6 @@ use crate::parts::{Parts, Piece, Shards, check_order, pieces};
 use crate::rows::RowTables;
 use crate::seal::read_sealed;
 use crate::table::Table;
-use crate::write::ids_digest;
 use crate::{Columns, Dataset, Error, Result, RowsRead, read_table, take_ids};
 
 /// blake3 over everything that decides a teacher's numbers, 32 hex digits.
@@ -160,7 +159,7 @@ impl TeacherCache {
         self.manifest.splits.iter().map(|split| (split.name.as_str(), &split.runs))
     }
 
-    /// Reads one table of a shard, checked, its rows matched by id to those of the data set.
+    /// Reads one table of a shard, checked, its rows matched to those of the data set by what the manifests say of their ids.
     ///
     /// # Errors
     /// [`Error::Misaligned`] if a row belongs to another image or text; else as [`read_table`].
@@ -168,8 +167,7 @@ impl TeacherCache {
         self.read_columns(dataset, shard, table, Columns::All)
     }
 
-    /// As [`TeacherCache::read`], wanted columns only. The id column is always read, as the rows are matched by it, and so
-    /// are the scales of wanted codes.
+    /// As [`TeacherCache::read`], wanted columns only, and the scales of wanted codes: ids are read where they are wanted.
     ///
     /// # Errors
     /// As [`TeacherCache::read`].
@@ -244,22 +242,29 @@ impl TeacherCache {
             Columns::All => None,
             Columns::Named(names) => {
                 let scales = scales.iter().map(String::as_str);
-                Some(names.iter().copied().chain(scales).chain(owner.map(id_column)).collect::<Vec<_>>())
+                let ids = owner.filter(|_| rows.is_some()).map(id_column);
+                Some(names.iter().copied().chain(scales).chain(ids).collect::<Vec<_>>())
             }
         };
         let wanted = named.as_deref().map_or(Columns::All, Columns::Named);
         let Some(rows) = rows else {
-            let batch = read_table(&path, file, version_of(table), wanted)?;
-            if owner.and_then(|owner| shard.tables.get(owner)).is_some_and(|file| file.ids != ids_digest(&batch)) {
+            // What the manifests say of the ids holds for the file, as its bytes are those that they describe.
+            if owner.and_then(|owner| shard.tables.get(owner)).is_some_and(|owner| owner.ids != file.ids) {
                 return Err(self.mismatch(dataset, shard, table));
             }
-            return Ok(batch);
+            return read_table(&path, file, version_of(table), wanted);
         };
         let batch = self.rows.read(&path, file, version_of(table), wanted, rows)?;
         if let Some(owner) = owner {
             let theirs = dataset.read_rows(shard, owner, Columns::Named(&[id_column(owner)]), rows)?;
             if take_ids(&batch)? != take_ids(&theirs)? {
                 return Err(self.mismatch(dataset, shard, table));
+            }
+            if let Columns::Named(names) = columns
+                && !names.contains(&id_column(owner))
+            {
+                let others: Vec<usize> = (1..batch.num_columns()).collect();
+                return batch.project(&others).map_err(Error::arrow(&path));
             }
         }
         Ok(batch)

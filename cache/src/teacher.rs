@@ -181,8 +181,7 @@ impl TeacherCache {
         self.read_matched(dataset, shard, table, columns, None)
     }
 
-    /// As [`TeacherCache::read_columns`], some rows only, in the order asked for: as [`Dataset::read_rows`]. Each row's
-    /// id is compared with that of the data set's row.
+    /// As [`TeacherCache::read_columns`], some rows only, in the order asked for: as [`Dataset::read_rows`].
     ///
     /// # Errors
     /// As [`TeacherCache::read`]; [`Error::Broken`] if there is no such row.
@@ -200,17 +199,24 @@ impl TeacherCache {
     /// Opens the file of a table of a shard, whose rows are the data set's by the manifests.
     pub(crate) fn open_table(&self, dataset: &Dataset, shard: &Shard, table: &str) -> Result<Arc<Table>> {
         let mine = self.shard(&shard.name)?;
-        let (path, file) = self.file_of(mine.as_ref(), shard, table)?;
-        if owner_table(table).and_then(|owner| shard.tables.get(owner)).is_some_and(|owner| owner.ids != file.ids) {
-            return Err(self.mismatch(dataset, shard, table));
-        }
+        let (path, file) = self.matched_file(mine.as_ref(), dataset, shard, table)?;
         Ok(Arc::new(Table::open(&path, file, version_of(table))?))
     }
 
-    /// Where a table of a shard lies, and what the manifest says of it.
-    fn file_of<'a>(&self, mine: Option<&'a Shard>, shard: &Shard, table: &str) -> Result<(PathBuf, &'a TableFile)> {
+    /// Where a table of a shard lies, and what the manifest says of it, if its rows are the data set's.
+    fn matched_file<'a>(
+        &self,
+        mine: Option<&'a Shard>,
+        dataset: &Dataset,
+        shard: &Shard,
+        table: &str,
+    ) -> Result<(PathBuf, &'a TableFile)> {
         let path = table_path(&self.folder, table, &shard.name);
+        let owner = owner_table(table).and_then(|owner| shard.tables.get(owner));
         match mine.and_then(|mine| mine.tables.get(table)) {
+            Some(file) if owner.is_some_and(|owner| owner.ids != file.ids) => {
+                Err(self.mismatch(dataset, shard, table))
+            }
             Some(file) => Ok((path, file)),
             None => Err(Error::Broken {
                 path,
@@ -222,6 +228,7 @@ impl TeacherCache {
         }
     }
 
+    /// What the manifests say of the ids holds for the file: its bytes are those that they describe, or an error.
     fn read_matched(
         &self,
         dataset: &Dataset,
@@ -231,8 +238,7 @@ impl TeacherCache {
         rows: Option<&[usize]>,
     ) -> Result<RecordBatch> {
         let mine = self.shard(&shard.name)?;
-        let (path, file) = self.file_of(mine.as_ref(), shard, table)?;
-        let owner = owner_table(table);
+        let (path, file) = self.matched_file(mine.as_ref(), dataset, shard, table)?;
         // Where a column has no scales, the file has no column of that name, and nothing more is read.
         let scales: Vec<String> = match columns {
             Columns::All => Vec::new(),
@@ -241,33 +247,14 @@ impl TeacherCache {
         let named = match columns {
             Columns::All => None,
             Columns::Named(names) => {
-                let scales = scales.iter().map(String::as_str);
-                let ids = owner.filter(|_| rows.is_some()).map(id_column);
-                Some(names.iter().copied().chain(scales).chain(ids).collect::<Vec<_>>())
+                Some(names.iter().copied().chain(scales.iter().map(String::as_str)).collect::<Vec<_>>())
             }
         };
         let wanted = named.as_deref().map_or(Columns::All, Columns::Named);
-        let Some(rows) = rows else {
-            // What the manifests say of the ids holds for the file, as its bytes are those that they describe.
-            if owner.and_then(|owner| shard.tables.get(owner)).is_some_and(|owner| owner.ids != file.ids) {
-                return Err(self.mismatch(dataset, shard, table));
-            }
-            return read_table(&path, file, version_of(table), wanted);
-        };
-        let batch = self.rows.read(&path, file, version_of(table), wanted, rows)?;
-        if let Some(owner) = owner {
-            let theirs = dataset.read_rows(shard, owner, Columns::Named(&[id_column(owner)]), rows)?;
-            if take_ids(&batch)? != take_ids(&theirs)? {
-                return Err(self.mismatch(dataset, shard, table));
-            }
-            if let Columns::Named(names) = columns
-                && !names.contains(&id_column(owner))
-            {
-                let others: Vec<usize> = (1..batch.num_columns()).collect();
-                return batch.project(&others).map_err(Error::arrow(&path));
-            }
+        match rows {
+            None => read_table(&path, file, version_of(table), wanted),
+            Some(rows) => self.rows.read(&path, file, version_of(table), wanted, rows),
         }
-        Ok(batch)
     }
 
     /// What [`TeacherCache::read_rows`] of this teacher and of its clones has read of its own files so far.
@@ -355,11 +342,6 @@ fn owner_table(table: &str) -> Option<&'static str> {
         features::texts::NAME | features::tokens::NAME => Some(tables::texts::NAME),
         _ => None,
     }
-}
-
-/// The id column of a table of the data set, which its feature tables have too.
-fn id_column(owner: &'static str) -> &'static str {
-    if owner == tables::images::NAME { tables::images::IMAGE_ID } else { tables::texts::TEXT_ID }
 }
 
 pub(crate) fn version_of(table: &str) -> SchemaVersion {

@@ -148,6 +148,7 @@ fn damaged_ids_cost_the_queries_that_read_ids() {
             "SELECT count(embedding[1]) AS n FROM clip.images",
             "SELECT count(normalize(embedding)) AS n FROM clip.images",
             "SELECT count(dot(embedding, embedding)) AS n FROM clip.images",
+            "SELECT 3 * count(embedding[1]) AS n FROM clip.images WHERE row = 1",
         ] {
             let (answered, skipped) = ask_skipping(folder.path(), skip, sql);
             let answered = answered.unwrap_or_else(|error| panic!("{sql}: {error}"));

@@ -214,9 +214,7 @@ impl TeacherCache {
         let path = table_path(&self.folder, table, &shard.name);
         let owner = owner_table(table).and_then(|owner| shard.tables.get(owner));
         match mine.and_then(|mine| mine.tables.get(table)) {
-            Some(file) if owner.is_some_and(|owner| owner.ids != file.ids) => {
-                Err(self.mismatch(dataset, shard, table))
-            }
+            Some(file) if owner.is_some_and(|owner| owner.ids != file.ids) => Err(self.mismatch(dataset, shard, table)),
             Some(file) => Ok((path, file)),
             None => Err(Error::Broken {
                 path,

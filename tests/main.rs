@@ -1,6 +1,7 @@
 //! The integration tests, as one binary: what the crates are to each other, and what they give together.
 
 mod architecture;
+mod asking;
 mod commands;
 #[cfg(feature = "torch")]
 mod encoding;

@@ -113,14 +113,15 @@ fn extent(chunk: &ColumnChunkMetaData) -> Option<(u64, u64)> {
     start.checked_add(length).filter(|end| i64::try_from(*end).is_ok()).map(|_| (start, length))
 }
 
-/// The metadata with the checksums of all pages beside the keys that it has.
-pub(crate) fn with_checksums(metadata: ParquetMetaData, leaves: &[Leaf]) -> ParquetMetaData {
+/// The metadata with the checksums of all pages beside the keys that it has, and with one more key if there is one.
+pub(crate) fn with_checksums(metadata: ParquetMetaData, leaves: &[Leaf], more: Option<KeyValue>) -> ParquetMetaData {
     let mut pages: Vec<&Page> = leaves.iter().flat_map(|leaf| &leaf.pages).collect();
     pages.sort_by_key(|page| page.offset);
     let sums: Vec<u8> = pages.iter().flat_map(|page| page.xxh3.to_le_bytes()).collect();
     let file = metadata.file_metadata();
     let mut keys = file.key_value_metadata().cloned().unwrap_or_default();
     keys.push(KeyValue::new(CHECKSUMS_KEY.to_owned(), format!("{PREFIX}{}", STANDARD.encode(sums))));
+    keys.extend(more);
     let file = FileMetaData::new(
         file.version(),
         file.num_rows(),

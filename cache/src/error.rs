@@ -225,7 +225,7 @@ impl Error {
             }
             Self::AmbiguousTeacher { name, known, .. } => return Some(choices(name, known)),
             Self::Damaged { .. } | Self::Broken { .. } => {
-                "`retort verify` lists all damage, and with --quarantine sets features aside to be made again; or restore a copy"
+                "`retort verify` lists all damage of a data set, and with --quarantine sets features aside to be made again; of anything else, restore a copy or run again what wrote it"
             }
             Self::Schema { .. } => "use the retort release that wrote it, or make it again with this one",
             Self::Misaligned { .. } | Self::ForeignCache { .. } => {

@@ -50,6 +50,7 @@ mod measure;
 mod open;
 mod pages;
 mod parts;
+mod plain;
 mod progress;
 mod read;
 mod reader;
@@ -78,8 +79,9 @@ pub use manage::{
     copy_teacher, list_teachers, quarantine, remove_teacher,
 };
 pub use parts::Shards;
+pub use plain::{read_plain_table, write_plain_table};
 pub use progress::{Interrupt, Progress, Quiet};
-pub use read::{Columns, column, read_plain_table, read_table, take_ids};
+pub use read::{Columns, column, read_table, take_ids};
 pub use reader::Reader;
 pub use rows::RowsRead;
 pub use scan::VectorScan;
@@ -93,4 +95,4 @@ pub use teacher::{TeacherCache, TeacherWriter, fingerprint, teachers_of};
 pub use vector::StoredVector;
 pub use verify::{Damage, Verification, verify};
 pub use words::{WordTeachers, names_object, word_embeddings};
-pub use write::{write_plain_table, write_table};
+pub use write::write_table;

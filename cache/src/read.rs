@@ -1,19 +1,18 @@
 //! Reads tables: wanted columns only, every byte checked before it is used.
 
-use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, FixedSizeBinaryArray, RecordBatch, RecordBatchReader};
 use arrow::compute::concat_batches;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::reader::ChunkReader;
 use retort_schemas::manifest::TableFile;
 use retort_schemas::{ID_BYTES, SchemaVersion};
 
 use crate::checksums::column_of;
-use crate::table::{CheckedPages, Table, accept, guarded};
+use crate::table::{CheckedPages, Table, guarded};
 use crate::{Error, Result};
 
 /// Which columns to read.
@@ -48,20 +47,6 @@ pub fn read_table(path: &Path, file: &TableFile, version: SchemaVersion, columns
     let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(pages, metadata);
     // What the pages' own check found says more than what the decoder made of it.
     guarded(path, || decode(path, builder, columns)).map_err(|error| found.take().unwrap_or(error))
-}
-
-/// Reads a file that no manifest describes, such as a run's metrics, as one batch.
-///
-/// # Errors
-/// [`Error::Io`], [`Error::Parquet`], [`Error::Schema`] if it is of another version.
-pub fn read_plain_table(path: &Path, version: SchemaVersion) -> Result<RecordBatch> {
-    let file = File::open(path).map_err(Error::io("read", path))?;
-    let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).map_err(Error::parquet(path))?;
-    accept(path, version, &metadata)?;
-    let schema = metadata.schema().clone();
-    let batch = decode(path, ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata), Columns::All)?;
-    // The reader leaves out what the file says of the table as a whole.
-    batch.with_schema(schema).map_err(Error::arrow(path))
 }
 
 pub(crate) fn decode<R: ChunkReader + 'static>(

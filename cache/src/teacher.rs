@@ -20,7 +20,6 @@ use crate::parts::{Parts, Piece, Shards, check_order, pieces};
 use crate::rows::RowTables;
 use crate::seal::read_sealed;
 use crate::table::Table;
-use crate::write::ids_digest;
 use crate::{Columns, Dataset, Error, Result, RowsRead, read_table, take_ids};
 
 /// blake3 over everything that decides a teacher's numbers, 32 hex digits.
@@ -160,7 +159,7 @@ impl TeacherCache {
         self.manifest.splits.iter().map(|split| (split.name.as_str(), &split.runs))
     }
 
-    /// Reads one table of a shard, checked, its rows matched by id to those of the data set.
+    /// Reads one table of a shard, checked, its rows matched to those of the data set by what the manifests say of their ids.
     ///
     /// # Errors
     /// [`Error::Misaligned`] if a row belongs to another image or text; else as [`read_table`].
@@ -168,8 +167,7 @@ impl TeacherCache {
         self.read_columns(dataset, shard, table, Columns::All)
     }
 
-    /// As [`TeacherCache::read`], wanted columns only. The id column is always read, as the rows are matched by it, and so
-    /// are the scales of wanted codes.
+    /// As [`TeacherCache::read`], wanted columns only, and the scales of wanted codes: ids are read where they are wanted.
     ///
     /// # Errors
     /// As [`TeacherCache::read`].
@@ -183,8 +181,7 @@ impl TeacherCache {
         self.read_matched(dataset, shard, table, columns, None)
     }
 
-    /// As [`TeacherCache::read_columns`], some rows only, in the order asked for: as [`Dataset::read_rows`]. Each row's
-    /// id is compared with that of the data set's row.
+    /// As [`TeacherCache::read_columns`], some rows only, in the order asked for: as [`Dataset::read_rows`].
     ///
     /// # Errors
     /// As [`TeacherCache::read`]; [`Error::Broken`] if there is no such row.
@@ -202,17 +199,22 @@ impl TeacherCache {
     /// Opens the file of a table of a shard, whose rows are the data set's by the manifests.
     pub(crate) fn open_table(&self, dataset: &Dataset, shard: &Shard, table: &str) -> Result<Arc<Table>> {
         let mine = self.shard(&shard.name)?;
-        let (path, file) = self.file_of(mine.as_ref(), shard, table)?;
-        if owner_table(table).and_then(|owner| shard.tables.get(owner)).is_some_and(|owner| owner.ids != file.ids) {
-            return Err(self.mismatch(dataset, shard, table));
-        }
+        let (path, file) = self.matched_file(mine.as_ref(), dataset, shard, table)?;
         Ok(Arc::new(Table::open(&path, file, version_of(table))?))
     }
 
-    /// Where a table of a shard lies, and what the manifest says of it.
-    fn file_of<'a>(&self, mine: Option<&'a Shard>, shard: &Shard, table: &str) -> Result<(PathBuf, &'a TableFile)> {
+    /// Where a table of a shard lies, and what the manifest says of it, if its rows are the data set's.
+    fn matched_file<'a>(
+        &self,
+        mine: Option<&'a Shard>,
+        dataset: &Dataset,
+        shard: &Shard,
+        table: &str,
+    ) -> Result<(PathBuf, &'a TableFile)> {
         let path = table_path(&self.folder, table, &shard.name);
+        let owner = owner_table(table).and_then(|owner| shard.tables.get(owner));
         match mine.and_then(|mine| mine.tables.get(table)) {
+            Some(file) if owner.is_some_and(|owner| owner.ids != file.ids) => Err(self.mismatch(dataset, shard, table)),
             Some(file) => Ok((path, file)),
             None => Err(Error::Broken {
                 path,
@@ -224,6 +226,7 @@ impl TeacherCache {
         }
     }
 
+    /// What the manifests say of the ids holds for the file: its bytes are those that they describe, or an error.
     fn read_matched(
         &self,
         dataset: &Dataset,
@@ -233,8 +236,7 @@ impl TeacherCache {
         rows: Option<&[usize]>,
     ) -> Result<RecordBatch> {
         let mine = self.shard(&shard.name)?;
-        let (path, file) = self.file_of(mine.as_ref(), shard, table)?;
-        let owner = owner_table(table);
+        let (path, file) = self.matched_file(mine.as_ref(), dataset, shard, table)?;
         // Where a column has no scales, the file has no column of that name, and nothing more is read.
         let scales: Vec<String> = match columns {
             Columns::All => Vec::new(),
@@ -243,26 +245,14 @@ impl TeacherCache {
         let named = match columns {
             Columns::All => None,
             Columns::Named(names) => {
-                let scales = scales.iter().map(String::as_str);
-                Some(names.iter().copied().chain(scales).chain(owner.map(id_column)).collect::<Vec<_>>())
+                Some(names.iter().copied().chain(scales.iter().map(String::as_str)).collect::<Vec<_>>())
             }
         };
         let wanted = named.as_deref().map_or(Columns::All, Columns::Named);
-        let Some(rows) = rows else {
-            let batch = read_table(&path, file, version_of(table), wanted)?;
-            if owner.and_then(|owner| shard.tables.get(owner)).is_some_and(|file| file.ids != ids_digest(&batch)) {
-                return Err(self.mismatch(dataset, shard, table));
-            }
-            return Ok(batch);
-        };
-        let batch = self.rows.read(&path, file, version_of(table), wanted, rows)?;
-        if let Some(owner) = owner {
-            let theirs = dataset.read_rows(shard, owner, Columns::Named(&[id_column(owner)]), rows)?;
-            if take_ids(&batch)? != take_ids(&theirs)? {
-                return Err(self.mismatch(dataset, shard, table));
-            }
+        match rows {
+            None => read_table(&path, file, version_of(table), wanted),
+            Some(rows) => self.rows.read(&path, file, version_of(table), wanted, rows),
         }
-        Ok(batch)
     }
 
     /// What [`TeacherCache::read_rows`] of this teacher and of its clones has read of its own files so far.
@@ -350,11 +340,6 @@ fn owner_table(table: &str) -> Option<&'static str> {
         features::texts::NAME | features::tokens::NAME => Some(tables::texts::NAME),
         _ => None,
     }
-}
-
-/// The id column of a table of the data set, which its feature tables have too.
-fn id_column(owner: &'static str) -> &'static str {
-    if owner == tables::images::NAME { tables::images::IMAGE_ID } else { tables::texts::TEXT_ID }
 }
 
 pub(crate) fn version_of(table: &str) -> SchemaVersion {

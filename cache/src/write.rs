@@ -13,7 +13,7 @@ use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataWriter};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::writer::TrackedWrite;
 use parquet::schema::types::ColumnPath;
-use retort_schemas::manifest::TableFile;
+use retort_schemas::manifest::{MAGIC_BYTES, TableFile};
 use retort_schemas::{ID_BYTES, Layout};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
@@ -42,26 +42,11 @@ pub fn write_table(path: &Path, batch: &RecordBatch) -> Result<TableFile> {
     Ok(description)
 }
 
-/// Writes a table that no manifest describes, such as a run's metrics.
-///
-/// # Errors
-/// As [`write_table`].
-pub fn write_plain_table(path: &Path, batch: &RecordBatch) -> Result<()> {
-    let (new, file) = NewFile::create(path)?;
-    encode(path, &file, batch)?;
-    new.commit(&file)
-}
-
 /// Encodes pages and footer in memory, adds the checksums of the pages to the footer, writes both.
 fn encode(path: &Path, file: &File, batch: &RecordBatch) -> Result<TableFile> {
-    let mut bytes = Vec::new();
-    let properties = Some(properties(path, batch)?);
-    let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), properties).map_err(Error::parquet(path))?;
-    writer.write(batch).map_err(Error::parquet(path))?;
-    let metadata = writer.close().map_err(Error::parquet(path))?;
+    let Pages { bytes, metadata, leaves } = pages_of(path, batch)?;
     let vectors = measure::vectors(batch, &metadata);
     let (norms, norm_counts) = measure::norms(batch);
-    let mut leaves = leaves_of(&metadata).map_err(|problem| Error::Broken { path: path.to_owned(), problem })?;
     let mut description = TableFile {
         rows: batch.num_rows() as u64,
         bytes: 0,
@@ -75,19 +60,41 @@ fn encode(path: &Path, file: &File, batch: &RecordBatch) -> Result<TableFile> {
         values: measure::values(batch),
         repeats: measure::repeats(batch),
     };
-    for leaf in &mut leaves {
+    for leaf in &leaves {
         let compressed = description.column_bytes.entry(leaf.column().to_owned()).or_default();
-        for page in &mut leaf.pages {
-            *compressed += page.bytes as u64;
-            page.xxh3 = xxh3_64(&bytes[page.offset as usize..page.end() as usize]);
-        }
+        *compressed += leaf.pages.iter().map(|page| page.bytes as u64).sum::<u64>();
     }
-    // Behind the pages lie the footer without checksums and what leads to it: both are written anew.
-    bytes.truncate(description.rest_offset() as usize);
     let (rest, written) = write_whole(path, file, &bytes, metadata, &leaves)?;
     description.rest = hex64(rest);
     description.bytes = written;
     Ok(description)
+}
+
+/// The pages of a table, and what its footer is to say.
+pub(crate) struct Pages {
+    /// The file up to its last page.
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) metadata: ParquetMetaData,
+    /// With the checksums of the pages.
+    pub(crate) leaves: Vec<Leaf>,
+}
+
+/// Encodes the pages of a table in memory, and sums them up.
+pub(crate) fn pages_of(path: &Path, batch: &RecordBatch) -> Result<Pages> {
+    let mut bytes = Vec::new();
+    let properties = Some(properties(path, batch)?);
+    let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), properties).map_err(Error::parquet(path))?;
+    writer.write(batch).map_err(Error::parquet(path))?;
+    let metadata = writer.close().map_err(Error::parquet(path))?;
+    let mut leaves = leaves_of(&metadata).map_err(|problem| Error::Broken { path: path.to_owned(), problem })?;
+    let mut end = MAGIC_BYTES;
+    for page in leaves.iter_mut().flat_map(|leaf| &mut leaf.pages) {
+        page.xxh3 = xxh3_64(&bytes[page.offset as usize..page.end() as usize]);
+        end = end.max(page.end());
+    }
+    // Behind the pages lie the footer without checksums and what leads to it: both are written anew.
+    bytes.truncate(end as usize);
+    Ok(Pages { bytes, metadata, leaves })
 }
 
 /// Writes pages and footer: the checksum of the footer, and the bytes of the file.
@@ -98,7 +105,7 @@ fn write_whole(
     metadata: ParquetMetaData,
     leaves: &[Leaf],
 ) -> Result<(u64, u64)> {
-    let metadata = with_checksums(metadata, leaves);
+    let metadata = with_checksums(metadata, leaves, None);
     let mut summed = Summed { file, skip: pages.len(), digest: Xxh3::new(), bytes: 0, failed: None };
     let written = write_parts(path, TrackedWrite::new(&mut summed), pages, &metadata);
     // Before what it led to.

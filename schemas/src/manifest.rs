@@ -125,6 +125,10 @@ impl Shard {
 /// pages, each with its header, cover a file from byte 4 to the page indexes without a gap.
 pub const CHECKSUMS_KEY: &str = "retort:checksums";
 
+/// Key, in the metadata of the footer of a table that no manifest describes (a run's or a protocol's), of the checksum of the
+/// whole file: `retort:whole=xxh3:` and 16 hex digits, which count as zeros in it.
+pub const WHOLE_KEY: &str = "retort:whole";
+
 /// Bytes before the first page of a Parquet file: `PAR1`.
 pub const MAGIC_BYTES: u64 = 4;
 
@@ -349,8 +353,8 @@ mod tests {
     #[test]
     fn never_change_these_constants() {
         assert_eq!(
-            [DATASET_VERSION.to_string(), TEACHER_VERSION.to_string(), CHECKSUMS_KEY.to_owned()],
-            ["dataset/3.1", "teacher/3.2", "retort:checksums"]
+            [DATASET_VERSION.to_string(), TEACHER_VERSION.to_string(), CHECKSUMS_KEY.to_owned(), WHOLE_KEY.to_owned()],
+            ["dataset/3.1", "teacher/3.2", "retort:checksums", "retort:whole"]
         );
         let file = TableFile {
             rows: 1,

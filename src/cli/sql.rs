@@ -25,7 +25,7 @@ fn examples() -> String {
 /// Ask a data set, a run or a protocol with SQL
 ///
 /// Tables of a data set: images, regions, texts, samples, rejects, shards, teachers, and NAME.images, NAME.patches, NAME.texts,
-/// NAME.tokens, NAME.words of each teacher. Tables of a run: metrics, predictions, selection, confidence; of a protocol:
+/// NAME.tokens, NAME.words of each teacher. Tables of a run: metrics, predictions, selection, drawn, confidence; of a protocol:
 /// runs, predictions, gains. See docs/sql.md.
 #[derive(Debug, Args)]
 #[command(after_help = examples())]
@@ -34,7 +34,7 @@ pub struct Sql {
     pub folder: PathBuf,
     /// The query; several are separated by semicolons. Without it, and without a file: a shell where stdin is a terminal, else
     /// the queries of stdin
-    #[arg(short = 'c', long = "command", value_name = "QUERY", conflicts_with = "file")]
+    #[arg(short = 'c', long = "command", value_name = "QUERY", conflicts_with = "file", allow_hyphen_values = true)]
     pub query: Option<String>,
     /// A file of queries, or - for stdin
     #[arg(short, long, value_name = "FILE")]

@@ -1,21 +1,51 @@
 //! Which tables a folder has, by schema and name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use datafusion::catalog::{CatalogProvider, SchemaProvider, TableProvider};
-use datafusion::common::Result;
+use datafusion::common::{DataFusionError, Result};
 
 use crate::external::{Files, is_path};
 
 /// Name of the catalog that [`crate::open`] fills.
 pub(crate) const CATALOG: &str = "retort";
 
+/// Why nothing can be asked of a table: no file of it says which columns it has.
+#[derive(Debug, Clone)]
+pub(crate) struct Damage {
+    /// The first of its files.
+    pub(crate) path: PathBuf,
+    pub(crate) problem: String,
+}
+
+impl Damage {
+    fn error(&self) -> retort_cache::Error {
+        retort_cache::Error::Broken { path: self.path.clone(), problem: self.problem.clone() }
+    }
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error().fmt(f)
+    }
+}
+
+impl From<&Damage> for DataFusionError {
+    fn from(damage: &Damage) -> Self {
+        Self::External(Box::new(damage.error()))
+    }
+}
+
 /// Tables of one schema, in the order of their names; further ones can be registered.
 #[derive(Debug, Default)]
 pub(crate) struct Tables {
     named: RwLock<BTreeMap<String, Arc<dyn TableProvider>>>,
+    /// Those that queries cannot read, which are not listed.
+    damaged: BTreeMap<String, Damage>,
     /// Opens paths in the place of names, where that is allowed.
     files: Option<Arc<Files>>,
 }
@@ -23,6 +53,10 @@ pub(crate) struct Tables {
 impl Tables {
     pub(crate) fn add(&self, name: &str, table: impl TableProvider) {
         self.put(name.to_owned(), Arc::new(table));
+    }
+
+    pub(crate) fn add_damaged(&mut self, name: &str, damage: Damage) {
+        self.damaged.insert(name.to_owned(), damage);
     }
 
     fn put(&self, name: String, table: Arc<dyn TableProvider>) -> Option<Arc<dyn TableProvider>> {
@@ -42,9 +76,10 @@ impl SchemaProvider for Tables {
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
-        match (self.get(name), &self.files) {
-            (None, Some(files)) => files.open(name).await,
-            (found, _) => Ok(found),
+        match (self.get(name), self.damaged.get(name), &self.files) {
+            (None, Some(damage), _) => Err(damage.into()),
+            (None, None, Some(files)) => files.open(name).await,
+            (found, ..) => Ok(found),
         }
     }
 
@@ -53,7 +88,7 @@ impl SchemaProvider for Tables {
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        self.get(name).is_some() || self.files.is_some() && is_path(name)
+        self.get(name).is_some() || self.damaged.contains_key(name) || self.files.is_some() && is_path(name)
     }
 }
 
@@ -99,6 +134,23 @@ impl Schemas {
             Some(schema) => self.tables(schema)?.get(name),
             None => self.shown.first()?.1.get(name),
         }
+    }
+
+    /// The teachers' names, without the fingerprints of namesakes.
+    pub(crate) fn teachers(&self) -> BTreeSet<String> {
+        let name = |(schema, _): &(String, _)| schema.split('@').next().unwrap_or(schema).to_owned();
+        self.shown.iter().skip(1).map(name).collect()
+    }
+
+    /// What is wrong with a table, written as in [`Schemas::queryable`], that nothing can be asked of.
+    pub(crate) fn damage(&self, table: &str) -> Option<&Damage> {
+        if let Some(damage) = self.shown.first()?.1.damaged.get(table) {
+            return Some(damage);
+        }
+        let (schema, name) = table.split_once('.')?;
+        // A column of the table may be named behind it.
+        let name = name.split('.').next().unwrap_or_default();
+        self.tables(schema.trim_matches('"'))?.damaged.get(name)
     }
 
     fn tables(&self, name: &str) -> Option<&Arc<Tables>> {

@@ -22,6 +22,12 @@ pub enum Error {
         /// The folder.
         path: PathBuf,
     },
+    /// There is no such folder.
+    #[error("there is no folder {}", path.display())]
+    NoFolder {
+        /// The folder.
+        path: PathBuf,
+    },
     /// A query names a table that does not exist.
     #[error("there is no table {table}; there are {known}")]
     UnknownTable {
@@ -44,6 +50,12 @@ pub enum Error {
         /// Its first words.
         statement: String,
     },
+    /// A clause that the answer would not heed.
+    #[error("{clause} is refused: the query would be answered as if it were not there")]
+    Ignored {
+        /// The clause.
+        clause: &'static str,
+    },
     /// A statement that reads or writes files outside of the folder, where that is not allowed.
     #[error("{statement} is refused: it {what} outside of what was opened, which takes --allow-external")]
     Outside {
@@ -58,6 +70,14 @@ pub enum Error {
         /// The file.
         target: String,
         /// Why not.
+        problem: String,
+    },
+    /// A file of text that is read as a table does not hold one.
+    #[error("{files} cannot be read: {problem}")]
+    Unreadable {
+        /// The files that the statement reads; it is one of them.
+        files: String,
+        /// What is wrong.
         problem: String,
     },
     /// There is no statement at all.
@@ -163,6 +183,7 @@ impl Error {
             Self::Outside { .. } => {
                 "give the flag (from Rust, Options::allow_external) if the query is yours; to write an answer to a file without it: --format parquet > FILE"
             }
+            Self::Ignored { clause: "TABLESAMPLE" } => "WHERE random() < 0.1 keeps about every tenth row",
             Self::NotAQuery { .. } => "to write an answer to a file: --format parquet > FILE",
             Self::OneResultOnly { .. } => "ask one at a time, or use another format",
             _ => return None,

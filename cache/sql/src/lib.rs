@@ -7,8 +7,8 @@
 //!   images  texts  samples  rejects    the data         metrics      one row a logged value
 //!   shards  teachers                   the manifests    predictions  of every split, with `split`
 //!   cache/clip@1a2b3c4d/                                selection    words that token selection saw
-//!     clip.images  clip.texts          features         confidence   of the teachers, by sample
-//!     clip.tokens  clip.words  clip.patches
+//!     clip.images  clip.texts          features         drawn        samples trained on, or held out
+//!     clip.tokens  clip.words  clip.patches             confidence   of the teachers, by sample
 //! ```
 //!
 //! A folder of a protocol has `runs`, one row a run, condition and split, `predictions`, one row a prediction,
@@ -55,6 +55,7 @@
 //! ```
 
 mod catalog;
+mod check;
 mod columns;
 mod error;
 mod external;
@@ -84,7 +85,7 @@ use retort_schemas::manifest::DATASET_FILE;
 pub use datafusion::execution::context::SessionContext;
 pub use error::{Error, Result};
 pub use functions::QueryEncoder;
-pub use names::{Names, TableNames};
+pub use names::{Names, TableNames, teachers};
 pub use options::{Options, remove_spilled};
 pub use output::Format;
 pub use run::{run, run_blocking};
@@ -96,7 +97,7 @@ pub use thumbnails::Thumbnails;
 /// Only manifests and a few file footers are read; a shard is read when a query polls it.
 ///
 /// # Errors
-/// [`Error::NothingToAsk`] if it is none of them; [`Error::Data`] if a manifest is damaged, or of another version, or a
+/// [`Error::NoFolder`] if there is none, [`Error::NothingToAsk`] if it is none of them; [`Error::Data`] if a manifest is damaged, or of another version, or a
 /// teacher belongs to another data set.
 pub fn open(folder: &Path) -> Result<SessionContext> {
     open_with(folder, &Options::default())
@@ -116,8 +117,10 @@ pub fn open_with(folder: &Path, options: &Options) -> Result<SessionContext> {
         (tables::PROTOCOL_SCHEMA, schemas)
     } else if folder.is_dir() {
         (tables::RUN_SCHEMA, tables::of_run(folder, skips)?.ok_or_else(nothing)?)
-    } else {
+    } else if folder.exists() {
         return Err(nothing());
+    } else {
+        return Err(Error::NoFolder { path: folder.to_owned() });
     };
     let mut config = SessionConfig::new()
         .with_create_default_catalog_and_schema(false)

@@ -8,6 +8,13 @@ use datafusion::execution::context::SessionContext;
 use crate::Result;
 use crate::catalog::{CATALOG, Schemas};
 
+/// The names of the teachers of a context that [`crate::open`] made, without their fingerprints; a run has none.
+pub fn teachers(context: &SessionContext) -> BTreeSet<String> {
+    let catalog = context.catalog(CATALOG);
+    let schemas = catalog.as_ref().and_then(|catalog| catalog.downcast_ref::<Schemas>());
+    schemas.map(Schemas::teachers).unwrap_or_default()
+}
+
 /// Tables, columns and functions, each as it is written in a query.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Names {

@@ -18,6 +18,7 @@ use retort_cache::{Columns, Dataset, TeacherCache, read_plain_table};
 use retort_schemas::SchemaVersion;
 use retort_schemas::manifest::Shard;
 
+use crate::catalog::Damage;
 use crate::columns::{shown_by_name, shown_field};
 use crate::skipped::{Skipped, Skips, is_damage};
 
@@ -133,9 +134,9 @@ fn found(dataset: &Dataset, name: &str) -> retort_cache::Result<Shard> {
 /// The schema in a file's footer.
 ///
 /// # Errors
-/// [`retort_cache::Error::Broken`] if there is no footer.
-pub(crate) fn footer_schema(path: &Path) -> retort_cache::Result<SchemaRef> {
-    let broken = |problem| retort_cache::Error::Broken { path: path.to_owned(), problem };
+/// If there is no footer.
+pub(crate) fn footer_schema(path: &Path) -> std::result::Result<SchemaRef, Damage> {
+    let broken = |problem| Damage { path: path.to_owned(), problem };
     let file = File::open(path).map_err(|error| broken(format!("it cannot be opened: {error}")))?;
     let footer = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new());
     footer.map(|footer| footer.schema().clone()).map_err(|error| broken(error.to_string()))
@@ -271,17 +272,11 @@ impl Table {
         let names: Vec<&str> = stored.map(|column| self.schema.field(*column).name().as_str()).collect();
         match (read(&self.parts[part].source, &names), &self.skips) {
             (Err(error), Some(skips)) if is_damage(&error) => {
-                skips.add(part, self.skipped(part, &error));
+                skips.add(part, Skipped::of(&self.parts[part], &self.name, error.to_string()));
                 Ok(RecordBatch::new_empty(self.stored_schema.clone()))
             }
             (read, _) => read.map_err(|error| DataFusionError::External(Box::new(error))),
         }
-    }
-
-    fn skipped(&self, part: usize, error: &retort_cache::Error) -> Skipped {
-        let Part { shard, split, rows, .. } = &self.parts[part];
-        let shard = shard.clone().or_else(|| split.clone()).unwrap_or_default();
-        Skipped { table: self.name.clone(), shard, rows: *rows, problem: error.to_string() }
     }
 
     /// Some rows of a part as SQL shows them: `stored` is what [`Table::read`] gave, if any of the columns is stored,

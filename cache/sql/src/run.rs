@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::sync::Arc;
 
+use arrow::error::ArrowError;
 use datafusion::common::{DataFusionError, TableReference};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::{SQLOptions, SessionContext};
@@ -13,6 +14,7 @@ use datafusion::sql::sqlparser::ast::Statement as Sql;
 use futures::StreamExt;
 
 use crate::catalog::{CATALOG, Schemas};
+use crate::check::{check, first_words};
 use crate::error::memory_problem;
 use crate::external::{copy, is_path};
 use crate::options::{Opened, batch_rows};
@@ -45,9 +47,12 @@ pub async fn run(context: &SessionContext, sql: &str, format: Format, out: &mut 
     let thumbnails = opened.as_ref().and_then(|opened| opened.options.thumbnails.as_ref());
     let mut answers = 0;
     for statement in statements {
+        let files = files(context, &statement);
+        let named = |error| naming(&files, error);
+        let pointing = |error| named(pointing(error));
         let plan = match statement {
-            Statement::CopyTo(statement) => copied(context, sql, &statement).await?,
-            statement => plan(context, sql, statement).await?,
+            Statement::CopyTo(statement) => copied(context, sql, &statement).await.map_err(named)?,
+            statement => plan(context, sql, statement).await.map_err(named)?,
         };
         let mut batches = stream(context, plan).await.map_err(pointing)?;
         if batches.schema().fields().is_empty() {
@@ -116,44 +121,11 @@ pub fn run_blocking(context: &SessionContext, sql: &str, format: Format, out: &m
     runtime.block_on(run(context, sql, format, out))
 }
 
-/// Whether a statement is answered.
-fn check(context: &SessionContext, statement: &Statement) -> Result<()> {
-    let first = || statement.to_string().split_whitespace().take(3).collect::<Vec<_>>().join(" ");
-    let allowed = Opened::of(context).is_some_and(|opened| opened.options.allow_external);
-    match statement {
-        statement if is_query(statement) => Ok(()),
-        Statement::CopyTo(_) | Statement::CreateExternalTable(_) if allowed => Ok(()),
-        Statement::CopyTo(_) => Err(Error::Outside { statement: first(), what: "writes" }),
-        Statement::CreateExternalTable(_) => Err(Error::Outside { statement: first(), what: "reads" }),
-        _ => Err(Error::NotAQuery { statement: first() }),
-    }
-}
-
-fn is_query(statement: &Statement) -> bool {
-    match statement {
-        Statement::Statement(sql) => is_sql_query(sql),
-        Statement::Explain(explain) => is_query(&explain.statement),
-        Statement::CreateExternalTable(_) | Statement::CopyTo(_) | Statement::Reset(_) => false,
-    }
-}
-
-fn is_sql_query(sql: &Sql) -> bool {
-    match sql {
-        Sql::Explain { statement, .. } => is_sql_query(statement),
-        Sql::Query(_)
-        | Sql::ExplainTable { .. }
-        | Sql::ShowTables { .. }
-        | Sql::ShowColumns { .. }
-        | Sql::ShowFunctions { .. }
-        | Sql::ShowVariable { .. } => true,
-        _ => false,
-    }
-}
-
 async fn plan(context: &SessionContext, sql: &str, statement: Statement) -> Result<LogicalPlan> {
     let state = context.state();
     let tables = state.resolve_table_references(&statement)?;
     let creates = matches!(statement, Statement::CreateExternalTable(_));
+    let first = first_words(&statement);
     let plan = match state.statement_to_plan(statement).await {
         Ok(plan) => plan,
         Err(error) => {
@@ -161,10 +133,35 @@ async fn plan(context: &SessionContext, sql: &str, statement: Statement) -> Resu
             return Err(explain_failure(context, &tables, error).pointing_at(sql, told));
         }
     };
-    // What looks like a query may still hold something else, such as SELECT INTO.
+    // What looks like a query may still hold something else.
     let options = SQLOptions::new().with_allow_ddl(creates).with_allow_dml(false).with_allow_statements(false);
-    options.verify_plan(&plan)?;
+    options.verify_plan(&plan).map_err(|_| Error::NotAQuery { statement: first })?;
     Ok(plan)
+}
+
+/// The files that a statement reads as tables.
+fn files(context: &SessionContext, statement: &Statement) -> Vec<String> {
+    let tables = context.state().resolve_table_references(statement).unwrap_or_default();
+    tables.iter().map(|table| table.table().to_owned()).filter(|table| is_path(table)).collect()
+}
+
+/// Names the files that were read, where what reads them says what is wrong and not where.
+fn naming(files: &[String], error: Error) -> Error {
+    match error {
+        Error::Query(error) if !files.is_empty() && is_of_text(&error) => {
+            Error::Unreadable { files: files.join(" or "), problem: Error::Query(error).to_string() }
+        }
+        Error::Pointed { error, excerpt } => Error::Pointed { error: Box::new(naming(files, *error)), excerpt },
+        error => error,
+    }
+}
+
+/// Whether an error is about what a file of CSV or JSON holds.
+fn is_of_text(error: &DataFusionError) -> bool {
+    match error.find_root() {
+        DataFusionError::ArrowError(error, _) => matches!(**error, ArrowError::CsvError(_) | ArrowError::JsonError(_)),
+        _ => false,
+    }
 }
 
 /// What is to be said of an error about memory.

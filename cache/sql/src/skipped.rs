@@ -7,6 +7,7 @@ use datafusion::execution::context::SessionContext;
 use retort_cache::Error;
 
 use crate::options::Opened;
+use crate::parts::Part;
 
 /// A damaged part of a table, which a query left out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +21,14 @@ pub struct Skipped {
     pub rows: Option<usize>,
     /// What is wrong with it.
     pub problem: String,
+}
+
+impl Skipped {
+    /// A part of a table of this name.
+    pub(crate) fn of(part: &Part, table: &str, problem: String) -> Self {
+        let shard = part.shard.clone().or_else(|| part.split.clone()).unwrap_or_default();
+        Self { table: table.to_owned(), shard, rows: part.rows, problem }
+    }
 }
 
 /// Where scans put what they skipped. Every part is told once, however often it is read.

@@ -13,10 +13,10 @@ use retort_schemas::manifest::{Shard, TableFile};
 use retort_schemas::{Layout, SchemaVersion, features, protocol, runs, tables};
 
 use crate::Result;
-use crate::catalog::{Schemas, Tables};
+use crate::catalog::{Damage, Schemas, Tables};
 use crate::parts::{Part, Source, Virtual, footer_schema};
 use crate::scan::ShardTable;
-use crate::skipped::{Skips, is_damage};
+use crate::skipped::{Skipped, Skips};
 
 /// Schema of a data set's own tables, and the default one.
 pub(crate) const DATASET_SCHEMA: &str = "dataset";
@@ -25,19 +25,23 @@ pub(crate) const RUN_SCHEMA: &str = "run";
 /// The schema of a protocol's own tables.
 pub(crate) const PROTOCOL_SCHEMA: &str = "protocol";
 
+/// Columns and types of a table, from the first footer of its files that can be read, or why none can.
+type Stored = std::result::Result<SchemaRef, Damage>;
+
 /// One table of a teacher.
 struct Features {
     teacher: Arc<TeacherCache>,
     table: &'static str,
-    schema: SchemaRef,
+    schema: Stored,
 }
 
 /// Everything that a data set and its teachers hold.
 pub(crate) fn of_dataset(dataset: Dataset, skips: Option<&Arc<Skips>>) -> Result<Schemas> {
     let dataset = Arc::new(dataset);
-    let own = Tables::default();
-    for (table, schema) in tables::all().into_iter().chain(regions_of(&dataset, skips.is_some())?) {
-        let schema = if table == tables::samples::NAME { samples_schema(&dataset)? } else { schema };
+    let mut own = Tables::default();
+    let always = tables::all().into_iter().map(|(table, schema)| (table, Ok(schema)));
+    for (table, schema) in always.chain(regions_of(&dataset)?) {
+        let schema = if table == tables::samples::NAME { Ok(samples_schema(&dataset)?) } else { schema };
         let virtuals: &[Virtual] = match table {
             tables::samples::NAME => &[Virtual::Shard, Virtual::Row],
             _ => &[Virtual::Split, Virtual::Shard, Virtual::Row],
@@ -48,7 +52,7 @@ pub(crate) fn of_dataset(dataset: Dataset, skips: Option<&Arc<Skips>>) -> Result
             Err(error) => Some(Err(error)),
         });
         let parts = parts.collect::<retort_cache::Result<_>>()?;
-        own.add(table, ShardTable::new(table.to_owned(), &schema, virtuals, parts, skips));
+        own.add_stored(table, table.to_owned(), schema, virtuals, parts, skips);
     }
     let teachers: Vec<Arc<TeacherCache>> = teachers_of(&dataset)?.into_iter().map(Arc::new).collect();
     let mut features = Vec::new();
@@ -65,7 +69,7 @@ pub(crate) fn of_dataset(dataset: Dataset, skips: Option<&Arc<Skips>>) -> Result
 
     let mut schemas = Schemas::new(DATASET_SCHEMA, own);
     for teacher in &teachers {
-        let tables = Tables::default();
+        let mut tables = Tables::default();
         let name = &teacher.manifest().name;
         let namesakes = teachers.iter().filter(|other| other.manifest().name == *name).count();
         let full = teacher.folder_name().to_owned();
@@ -84,11 +88,34 @@ pub(crate) fn of_dataset(dataset: Dataset, skips: Option<&Arc<Skips>>) -> Result
             });
             let parts = parts.collect::<retort_cache::Result<_>>()?;
             let virtuals = [Virtual::Split, Virtual::Shard, Virtual::Row];
-            tables.add(table, ShardTable::new(format!("{shown}.{table}"), schema, &virtuals, parts, skips));
+            tables.add_stored(table, format!("{shown}.{table}"), schema.clone(), &virtuals, parts, skips);
         }
         schemas.add(shown, alias, tables);
     }
     Ok(schemas)
+}
+
+impl Tables {
+    /// Adds a table of files. One of which no file has a footer can be asked nothing, and the others all the same.
+    fn add_stored(
+        &mut self,
+        name: &str,
+        shown: String,
+        schema: Stored,
+        virtuals: &[Virtual],
+        parts: Vec<Part>,
+        skips: Option<&Arc<Skips>>,
+    ) {
+        let damage = match schema {
+            Ok(schema) => return self.add(name, ShardTable::new(shown, &schema, virtuals, parts, skips)),
+            Err(damage) => damage,
+        };
+        for (at, part) in parts.iter().enumerate() {
+            let skipped = Skipped::of(part, &shown, damage.to_string());
+            skips.iter().for_each(|skips| skips.add(at, skipped.clone()));
+        }
+        self.add_damaged(name, damage);
+    }
 }
 
 /// Columns and types of the samples: where any split is a shifted one, with the columns that only such splits have.
@@ -107,32 +134,43 @@ fn samples_schema(dataset: &Dataset) -> Result<SchemaRef> {
 
 /// Columns and types of the table of regions, if any split has one. A split whose objects have no features beside one
 /// whose objects have them is shown with empty lists.
-fn regions_of(dataset: &Dataset, skips: bool) -> Result<Option<(&'static str, SchemaRef)>> {
+fn regions_of(dataset: &Dataset) -> Result<Option<(&'static str, Stored)>> {
     let table = tables::regions::NAME;
-    let mut found: Option<SchemaRef> = None;
+    let mut found: Option<Stored> = None;
     for split in &dataset.manifest().splits {
         // Every shard of a split has it, or none.
         if !split.runs.has(table) {
             continue;
         }
-        let Some(schema) = first_footer(dataset, &split.name, table, skips)? else { continue };
-        if found.as_ref().is_none_or(|known| known.fields().len() < schema.fields().len()) {
-            found = Some(schema);
+        let shards = dataset.split_shards(&split.name)?;
+        let Some(stored) = first_footer(dataset.folder(), table, shards)? else { continue };
+        let fields = |stored: &Stored| stored.as_ref().map_or(0, |schema| schema.fields().len());
+        if found.as_ref().is_none_or(|known| fields(known) < fields(&stored)) {
+            found = Some(stored);
         }
     }
-    Ok(found.map(|schema| (table, schema)))
+    Ok(found.map(|stored| (table, stored)))
 }
 
-/// The schema in the footer of a split's first shard; of the first that has one, where damaged shards are left out.
-fn first_footer(dataset: &Dataset, split: &str, table: &str, skips: bool) -> Result<Option<SchemaRef>> {
-    for shard in dataset.split_shards(split)? {
+/// The schema in the first footer that can be read of those shards that have a table; what is wrong with the first if none
+/// can. Which are damaged is told when a query reads them.
+fn first_footer(
+    folder: &Path,
+    table: &str,
+    shards: impl Iterator<Item = retort_cache::Result<Shard>>,
+) -> Result<Option<Stored>> {
+    let mut damage = None;
+    for shard in shards {
         let shard = shard?;
-        match footer_schema(&dataset.folder().join(table).join(format!("{}.parquet", shard.name))) {
-            Err(error) if skips && is_damage(&error) => {} // Told when a query reads the shard.
-            read => return Ok(Some(read?)),
+        if !shard.tables.contains_key(table) {
+            continue;
+        }
+        match footer_schema(&folder.join(table).join(format!("{}.parquet", shard.name))) {
+            Ok(schema) => return Ok(Some(Ok(schema))),
+            Err(problem) => _ = damage.get_or_insert(problem),
         }
     }
-    Ok(None)
+    Ok(damage.map(Err))
 }
 
 fn part(shard: &Shard, file: &TableFile, source: impl Fn(&Shard) -> Source) -> Part {
@@ -144,26 +182,14 @@ fn part(shard: &Shard, file: &TableFile, source: impl Fn(&Shard) -> Source) -> P
     }
 }
 
-/// Columns and types of a teacher's table, from the first footer that can be read; `None` if it has no such table.
+/// Columns and types of a teacher's table; `None` if it has no such table.
 ///
 /// The width of the vectors is told by the files alone. A footer is believed for types only: every read checks it.
-fn stored_schema(teacher: &TeacherCache, table: &str) -> Result<Option<SchemaRef>> {
-    let mut damage = None;
+fn stored_schema(teacher: &TeacherCache, table: &str) -> Result<Option<Stored>> {
     if !teacher.manifest().has(table) {
         return Ok(None);
     }
-    for shard in teacher.shards() {
-        let shard = shard?;
-        if !shard.tables.contains_key(table) {
-            continue;
-        }
-        let path = teacher.folder().join(table).join(format!("{}.parquet", shard.name));
-        match footer_schema(&path) {
-            Ok(schema) => return Ok(Some(schema)),
-            Err(problem) => _ = damage.get_or_insert(problem),
-        }
-    }
-    damage.map_or(Ok(None), |damage| Err(damage.into()))
+    first_footer(teacher.folder(), table, teacher.shards())
 }
 
 /// What lies in each file, from the manifests alone.
@@ -209,7 +235,7 @@ fn teachers_table(dataset: &Dataset, all: &[Features]) -> Result<MemTable> {
         .collect();
     let expected = |features: &Features| {
         let owner = match features.table {
-            features::images::NAME => tables::images::NAME,
+            features::images::NAME | features::patches::NAME => tables::images::NAME,
             features::words::NAME => return None,
             _ => tables::texts::NAME,
         };
@@ -217,7 +243,7 @@ fn teachers_table(dataset: &Dataset, all: &[Features]) -> Result<MemTable> {
     };
     let ratio = |part: u64, whole: u64| (whole > 0).then(|| part as f64 / whole as f64);
     let width = |features: &Features| {
-        let layout = features.schema.fields().iter().find_map(|field| Layout::of_column(field));
+        let layout = features.schema.as_ref().ok()?.fields().iter().find_map(|field| Layout::of_column(field));
         layout.and_then(|(layout, _)| u32::try_from(layout.width()).ok())
     };
     let words = |word: &dyn Fn(&Features) -> String| -> ArrayRef {

@@ -1,7 +1,8 @@
 //! Texts and images of `nearest` as vectors, by a `retort-torch encode` that is started when it is first needed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error as StdError;
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Result, bail};
@@ -135,6 +136,21 @@ pub(super) enum Problem {
 impl Problem {
     pub(super) const fn new(words: String, hint: Option<String>) -> Self {
         Self::Fault { words, hint }
+    }
+}
+
+/// Every `--teacher` is one of the folder's.
+///
+/// # Errors
+/// [`retort_cache::Error::NoTeacher`] with the names there are.
+pub(super) fn check(teachers: &[NamedTeacher], folder: &Path, known: &BTreeSet<String>) -> Result<()> {
+    match teachers.iter().find(|teacher| !known.contains(&teacher.name)) {
+        None => Ok(()),
+        Some(NamedTeacher { name, .. }) => {
+            let known =
+                if known.is_empty() { "none".to_owned() } else { known.iter().cloned().collect::<Vec<_>>().join(", ") };
+            Err(retort_cache::Error::NoTeacher { path: folder.to_owned(), name: name.clone(), known }.into())
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use std::io::{BufWriter, IsTerminal, Read};
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use retort_sql::{Format, Options, SessionContext, open_with};
 
 use self::answers::Answers;
@@ -33,11 +33,15 @@ pub fn run(options: &Sql) -> Result<ExitCode> {
         }
         (None, None) => read("-".as_ref())?,
     };
+    if format == Format::Parquet && std::io::stdout().is_terminal() {
+        bail!("--format parquet is no text, and stdout is a terminal: write it to a file, with > FILE");
+    }
     let context = open(options, format)?;
     let mut out = BufWriter::new(std::io::stdout());
-    Answers::once()?.write(&context, &query, format, &mut out)?;
+    let answered = Answers::once()?.write(&context, &query, format, &mut out);
+    // What was left out may be why there is no answer.
     skipped::tell(&context);
-    Ok(ExitCode::SUCCESS)
+    answered.map(|()| ExitCode::SUCCESS)
 }
 
 fn open(options: &Sql, format: Format) -> Result<SessionContext> {
@@ -51,14 +55,25 @@ fn open(options: &Sql, format: Format) -> Result<SessionContext> {
     opened.skip_damaged = options.skip_damaged;
     opened.memory_limit = options.memory_limit;
     opened.spill_folder.clone_from(&options.spill_dir);
-    Ok(open_with(&options.folder, &opened)?)
+    let context = open_with(&options.folder, &opened)?;
+    #[cfg(feature = "torch")]
+    encoder::check(&options.teachers, &options.folder, &retort_sql::teachers(&context))?;
+    Ok(context)
 }
 
 fn read(file: &Path) -> Result<String> {
     if file == Path::new("-") {
         let mut text = String::new();
         std::io::stdin().read_to_string(&mut text).context("cannot read stdin")?;
-        return Ok(text);
+        return Ok(without_mark(text));
     }
-    Ok(retort_cache::read_text(file)?)
+    Ok(without_mark(retort_cache::read_text(file)?))
+}
+
+/// Without the mark that some editors put before UTF-8, which is no part of the first query.
+fn without_mark(text: String) -> String {
+    match text.strip_prefix('\u{feff}') {
+        Some(rest) => rest.to_owned(),
+        None => text,
+    }
 }

@@ -14,7 +14,7 @@ use crate::{Error, Format, Result};
 /// Writes an answer where a statement says, and tells its rows. The file is whole or not there.
 ///
 /// # Errors
-/// [`Error::Copy`] if the file lies in `opened`, or its format is none; [`Error::Write`] if it cannot be written.
+/// [`Error::Copy`] if the file lies in `opened`, its format is none, or it cannot be written.
 pub(crate) async fn copy(
     statement: &CopyToStatement,
     mut answer: SendableRecordBatchStream,
@@ -32,18 +32,28 @@ pub(crate) async fn copy(
     if lies_in(target, opened) {
         return Err(refused("it lies in the folder that is asked, whose files are never changed"));
     }
+    let folder = parent_of(target);
+    if !folder.is_dir() {
+        return Err(refused(&format!("there is no folder {}", folder.display())));
+    }
     let unfinished = Unfinished::beside(target)?;
-    let mut file = BufWriter::new(File::create(&unfinished.0).map_err(Error::Write)?);
-    let mut output = Output::open(format, &answer.schema(), None, &mut file)?;
+    // A full disk says nothing of the file.
+    let failed_to = |error: Error| match error {
+        Error::Write(error) => refused(&error.to_string()),
+        error => error,
+    };
+    let written = |error| failed_to(Error::Write(error));
+    let mut file = BufWriter::new(File::create(&unfinished.0).map_err(written)?);
+    let mut output = Output::open(format, &answer.schema(), None, &mut file).map_err(failed_to)?;
     let mut rows = 0;
     while let Some(batch) = answer.next().await {
         let batch = batch.map_err(&failed)?;
         rows += batch.num_rows() as u64;
-        output.write(&batch)?;
+        output.write(&batch).map_err(failed_to)?;
     }
-    output.finish()?;
-    file.flush().and_then(|()| file.get_ref().sync_all()).map_err(Error::Write)?;
-    std::fs::rename(&unfinished.0, target).map_err(Error::Write)?;
+    output.finish().map_err(failed_to)?;
+    file.flush().and_then(|()| file.get_ref().sync_all()).map_err(written)?;
+    std::fs::rename(&unfinished.0, target).map_err(written)?;
     Ok(rows)
 }
 
@@ -59,12 +69,15 @@ fn format_of(statement: &CopyToStatement) -> Option<Format> {
 }
 
 fn lies_in(target: &Path, folder: &Path) -> bool {
-    let parent = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    match (parent.canonicalize(), folder.canonicalize()) {
+    match (parent_of(target).canonicalize(), folder.canonicalize()) {
         (Ok(parent), Ok(folder)) => parent.starts_with(folder),
         // Without its parent there is nothing to write into.
         _ => false,
     }
+}
+
+fn parent_of(target: &Path) -> &Path {
+    target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// A file that is removed unless it was renamed.

@@ -52,6 +52,9 @@ impl Files {
         if !Path::new(name).exists() {
             return plan_err!("there is no file {name}");
         }
+        if Path::new(name).is_dir() {
+            return plan_err!("{name} is a folder: expected a file .parquet, .csv or .json (an object a line)");
+        }
         if name.to_lowercase().ends_with(".parquet") && Path::new(name).is_file() {
             return Ok(Some(parquet_file::open(Path::new(name))?));
         }

@@ -182,6 +182,9 @@ impl<'a> Arguments<'a> {
     }
 
     fn unknown(&self, table: &str) -> DataFusionError {
+        if let Some(damage) = self.schemas().and_then(|schemas| schemas.damage(table)) {
+            return damage.into();
+        }
         let known = self.schemas().map(|schemas| schemas.queryable().join(", ")).unwrap_or_default();
         DataFusionError::External(Box::new(Error::UnknownTable { table: table.to_owned(), known }))
     }

@@ -3,6 +3,7 @@
 mod aggregate;
 mod arguments;
 mod as_stored;
+mod bytes;
 mod duplicates;
 mod found;
 mod join;
@@ -28,6 +29,7 @@ pub(crate) use stored::{Pushed, StoredCall, values};
 /// Makes all of them known to a context whose catalog is [`crate::catalog::Schemas`].
 pub(crate) fn register(context: &SessionContext, encoder: Option<Arc<dyn QueryEncoder>>) {
     scalar::all().for_each(|function| context.register_udf(function));
+    context.register_udf(bytes::octet_length());
     aggregate::all().for_each(|function| context.register_udaf(function));
     let tables: [(&str, Arc<dyn TableFunctionImpl>); 5] = [
         ("nearest", Arc::new(nearest::NearestFunction { encoder })),

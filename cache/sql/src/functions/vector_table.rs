@@ -87,8 +87,11 @@ impl VectorTable {
     /// Reads a part: as stored, checked.
     pub(super) fn read(&self, part: usize) -> Result<VectorPart> {
         // Where damage is skipped, the keys are read too: rows are not to be found that cannot be named.
-        let keys = if self.table.may_skip() { &[KEY][..] } else { &[] };
-        let columns = [&[self.column], keys].concat();
+        self.read_with(part, if self.table.may_skip() { &[KEY] } else { &[] })
+    }
+
+    fn read_with(&self, part: usize, more: &[usize]) -> Result<VectorPart> {
+        let columns = [&[self.column], more].concat();
         let stored = self.table.read(part, &columns)?;
         let rows = Rows::of(&stored, self.table.schema.field(self.column).name());
         let rows = rows.map_err(|error| DataFusionError::External(Box::new(error)))?;
@@ -101,7 +104,29 @@ impl VectorTable {
         part: usize,
         scan: &mut Option<VectorScan>,
         wanted: impl Fn(usize) -> bool,
+        use_vector: impl FnMut(usize, StoredVector<'_>),
+    ) -> Result<()> {
+        self.scan_or(part, scan, wanted, use_vector, || self.read(part))
+    }
+
+    /// As [`VectorTable::scan`], of rows that are not to be named: nothing but the vectors is read.
+    pub(super) fn scan_unnamed(
+        &self,
+        part: usize,
+        wanted: impl Fn(usize) -> bool,
+        use_vector: impl FnMut(usize, StoredVector<'_>),
+    ) -> Result<()> {
+        self.scan_or(part, &mut None, wanted, use_vector, || self.read_with(part, &[]))
+    }
+
+    /// Reads where a part cannot be scanned.
+    fn scan_or(
+        &self,
+        part: usize,
+        scan: &mut Option<VectorScan>,
+        wanted: impl Fn(usize) -> bool,
         mut use_vector: impl FnMut(usize, StoredVector<'_>),
+        read: impl FnOnce() -> Result<VectorPart>,
     ) -> Result<()> {
         let column = self.table.schema.field(self.column).name();
         let external = |error| DataFusionError::External(Box::new(error));
@@ -116,7 +141,7 @@ impl VectorTable {
             };
             return scan.read(teacher, dataset, &shard, (table, column), wanted, use_vector).map_err(external);
         }
-        let VectorPart { rows, .. } = self.read(part)?;
+        let VectorPart { rows, .. } = read()?;
         (0..rows.len()).filter(|row| wanted(*row)).for_each(|row| use_vector(row, rows.vector(row)));
         Ok(())
     }

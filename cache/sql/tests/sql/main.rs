@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking, as tests do")]
 
+mod damage;
 mod external;
 mod filters;
 mod fixture;
@@ -168,6 +169,8 @@ fn mistakes_are_answered_with_what_there_is() {
     assert!(matches!(ask_as(folder.path(), " -- nothing", Format::Csv), Err(Error::NoQuery { .. })));
     let empty = tempfile::tempdir().unwrap();
     assert!(matches!(open(empty.path()), Err(Error::NothingToAsk { .. })));
+    let gone = open(&empty.path().join("gone")).err().unwrap();
+    assert!(gone.to_string().starts_with("there is no folder ") && gone.to_string().ends_with("gone"), "{gone}");
     assert!("xml".parse::<Format>().unwrap_err().to_string().contains("xml"));
 }
 

@@ -47,7 +47,9 @@ fn what_is_gone_is_said_and_the_command_that_is_told_computes_it_again() -> Resu
     for line in [
         "0 of 2 shards whole\n",
         &format!("gone: 1 file of images that the manifest names, cache/{name}/images/train-00001.parquet\n"),
-        &format!("gone: 2 files of tokens that the manifest names, the first cache/{name}/tokens/train-00000.parquet\n"),
+        &format!(
+            "gone: 2 files of tokens that the manifest names, the first cache/{name}/tokens/train-00000.parquet\n"
+        ),
         "missing: images of 1 shard, tokens of 2 shards; this would:\n",
     ] {
         assert!(said.contains(line), "{said} lacks {line:?}");
@@ -84,17 +86,23 @@ fn the_word_for_a_model_that_nobody_knows_is_refused_with_a_hint() -> Result {
     assert_eq!(told[3], format!("clip={}", model.display()));
     fs::remove_dir_all(&model)?;
     let (said, told) = summary(&dataset)?;
-    let gone = format!("in the place of FOLDER goes the model's folder, or its id of the hub: it was {}, which is gone\n", model.display());
-    assert!(said.ends_with(&gone), "{said}");
+    let gone = format!(
+        "in the place of FOLDER goes the model's folder, or its id of the hub: it was {}, which is gone\n",
+        model.display()
+    );
+    assert!(said.contains(&gone), "{said}");
     assert_eq!(told[3], "clip=FOLDER");
     let refused = retort(&strs(&told))?;
     assert_eq!(refused.code, Some(2));
-    for says in ["error: teacher clip: FOLDER stands for a model", "hint: put the folder that the teacher's model lies in"] {
+    for says in
+        ["error: teacher clip: FOLDER stands for a model", "hint: put the folder that the teacher's model lies in"]
+    {
         assert!(refused.stderr.contains(says), "{}", refused.stderr);
     }
     // With the model of the same weights, the command goes on with the same cache.
     let teacher = format!("clip={}", text(&golden("clip")));
-    let told: Vec<&str> = told.iter().map(|word| if word == "clip=FOLDER" { &teacher } else { word.as_str() }).collect();
+    let told: Vec<&str> =
+        told.iter().map(|word| if word == "clip=FOLDER" { &teacher } else { word.as_str() }).collect();
     assert!(succeed(&told)?.contains(": 2 shards computed"));
     assert_eq!(fs::read_dir(dataset.join(CACHE_FOLDER))?.count(), 1);
     Ok(())

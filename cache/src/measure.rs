@@ -80,7 +80,8 @@ pub(crate) fn repeats(batch: &RecordBatch) -> Columns<u64> {
 fn repeated_hashes(batch: &RecordBatch) -> Option<u64> {
     let hashes = batch.column_by_name(tables::images::PHASH)?.as_primitive_opt::<UInt64Type>()?;
     let formats = batch.column_by_name(tables::images::FORMAT)?.as_string_opt::<i32>()?;
-    let compared = hashes.iter().zip(formats).filter_map(|(hash, format)| tables::images::compared_hash(format?, hash?));
+    let compared =
+        hashes.iter().zip(formats).filter_map(|(hash, format)| tables::images::compared_hash(format?, hash?));
     Some(repeated(compared))
 }
 

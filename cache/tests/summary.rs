@@ -263,7 +263,10 @@ fn what_is_missing_has_the_command_that_computes_it() -> Result {
         }
         let source = summary.teachers.iter().find(|other| other.store == floats).ok_or("no source")?;
         let command = format!("retort convert '{place}' --teacher {} --store cos:0.999", source.name);
-        assert_eq!(told, json!([{ "begun": true, "tables": [lack("texts", 1)], "command": command, "note": null }, besides]));
+        assert_eq!(
+            told,
+            json!([{ "begun": true, "tables": [lack("texts", 1)], "command": command, "note": null }, besides])
+        );
         assert_eq!((teacher.shards, teacher.shards_expected), (1, 2));
     }
     Ok(())
@@ -294,7 +297,9 @@ fn the_command_names_the_folder_that_the_model_was_opened_from() -> Result {
     fs::remove_dir(&models[1])?;
     for (command, note) in told()? {
         let note = note.ok_or("no note")?;
-        assert!(command.contains(" --teacher text=FOLDER ") && note.ends_with(&format!("{}, which is gone", models[1])));
+        assert!(
+            command.contains(" --teacher text=FOLDER ") && note.ends_with(&format!("{}, which is gone", models[1]))
+        );
     }
     Ok(())
 }

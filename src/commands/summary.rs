@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use retort_cache::{
-    Dataset, Duplicates, Gone, Missing, MissingTable, NormQuantiles, Summary, TableSummary, TeacherSummary, VectorSummary,
+    Dataset, Duplicates, Gone, Missing, MissingTable, NormQuantiles, Summary, TableSummary, TeacherSummary,
+    VectorSummary,
 };
 use retort_schemas::manifest::Norms;
 

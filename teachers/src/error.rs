@@ -32,7 +32,10 @@ pub enum Error {
         problem: String,
     },
     /// A command was run as it was told, with the word that stands for what nobody knew.
-    #[error("{} stands for a model, and there is no such folder: expected a model's folder or its id of the hub", MODEL_PLACEHOLDER)]
+    #[error(
+        "{} stands for a model, and there is no such folder: expected a model's folder or its id of the hub",
+        MODEL_PLACEHOLDER
+    )]
     Placeholder,
     /// A model folder lacks a file.
     #[error("{} has no {file}", folder.display())]

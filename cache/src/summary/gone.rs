@@ -40,7 +40,8 @@ impl Absent {
         splits: impl Iterator<Item = (&'a str, &'a Runs)>,
     ) -> Result<Self> {
         let splits: Vec<_> = splits.collect();
-        let mut absent = Self { splits: splits.iter().map(|(split, _)| ((*split).to_owned(), BTreeMap::new())).collect() };
+        let mut absent =
+            Self { splits: splits.iter().map(|(split, _)| ((*split).to_owned(), BTreeMap::new())).collect() };
         let tables: BTreeSet<&str> = splits.iter().flat_map(|(_, runs)| tables_of(runs)).collect();
         for table in tables {
             let listed = list(&folder.join(table))?;
@@ -142,7 +143,8 @@ mod tests {
 
     #[test]
     fn names_are_taken_apart_as_shards_are_named() {
-        let names = ["val-2014-00012", "a-123456", "a-012345", "a-12", "a-+0012", "00012", "a-00001.x", "-00003", "a-99999"];
+        let names =
+            ["val-2014-00012", "a-123456", "a-012345", "a-12", "a-+0012", "00012", "a-00001.x", "-00003", "a-99999"];
         for name in names {
             let expected = Shard::number_of(name).map(|number| (Shard::split_of(name), number));
             assert_eq!(split_and_number(name), expected, "{name}");

@@ -163,7 +163,9 @@ fn digits(value: f64) -> String {
     if value == 0.0 || !(0.01..100_000.0).contains(&value) {
         return number(value);
     }
-    let decimals = (2.0 - value.log10().floor()).max(0.0) as usize;
+    // Of the rounded number: 0.9999 is 1.00.
+    let exponent = format!("{value:.2e}").rsplit_once('e').and_then(|(_, exponent)| exponent.parse().ok());
+    let decimals = usize::try_from(2 - exponent.unwrap_or(0_i32)).unwrap_or(0);
     format!("{value:.decimals$}")
 }
 
@@ -229,4 +231,15 @@ fn notes(summary: &Summary) -> String {
         notes.push_str("unknown: some shards were written before this was noted\n");
     }
     notes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_have_three_digits() {
+        let told = [9.8125, 9.996, 0.9999, 0.0123, 0.0, 123.4, 1234.5, 0.001_234, 1e6].map(digits);
+        assert_eq!(told, ["9.81", "10.0", "1.00", "0.0123", "0.000", "123", "1234", "1.23e-3", "1.00e6"]);
+    }
 }

@@ -42,6 +42,11 @@ pub fn bytes(count: u64) -> String {
     format!("{size:.digits$} {}", UNITS[unit])
 }
 
+/// A number with its word.
+pub fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
 /// A share as a percentage with one decimal.
 pub fn percent(share: f64) -> String {
     format!("{:.1} %", share * 100.0)

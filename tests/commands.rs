@@ -95,8 +95,7 @@ fn a_data_set_is_ingested_summed_up_verified_and_asked() -> Result {
     let html = fs::read_to_string(&page)?;
     assert!(
         html.contains("10 samples over 5 images and 6 texts, in 3 shards") && html.contains("data:image/"),
-        "{}",
-        html.len()
+        "{html:.3000}"
     );
 
     let verdict = succeed(&["verify", text(&dataset)])?;

@@ -10,6 +10,8 @@ mod evaluation;
 #[cfg(feature = "torch")]
 mod golden;
 #[cfg(feature = "torch")]
+mod gone;
+#[cfg(feature = "torch")]
 mod hub;
 #[cfg(feature = "torch")]
 mod joining;

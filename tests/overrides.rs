@@ -157,7 +157,10 @@ fn what_was_detected_is_printed_and_recorded() -> Result {
     let output = command(&["summary", text(&dataset)]).output()?;
     let summary = String::from_utf8(output.stdout)?;
     assert!(
-        summary.contains(&format!("--teacher clip=FOLDER {set} --store f16 --patches --tokens --words")),
+        summary.contains(&format!(
+            "--teacher clip={} {set} --store f16 --patches --tokens --words",
+            text(&golden("clip"))
+        )),
         "{summary}"
     );
     // Queries are encoded in the same way, unless another is said.

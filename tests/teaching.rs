@@ -316,7 +316,10 @@ fn ctrl_c_ends_teaching_behind_a_shard_and_the_next_run_continues() -> Result {
 
     let ran = succeed(&strs(&arguments))?;
     for line in ran.lines() {
-        let expected = format!("{} shards computed, {} were there, ", 30 - kept[0], kept[0]);
+        let word = |count, one, many| if count == 1 { one } else { many };
+        let (left, kept) = (30 - kept[0], kept[0]);
+        let [shards, were] = [word(left, "shard", "shards"), word(kept, "was", "were")];
+        let expected = format!("{left} {shards} computed, {kept} {were} there, ");
         assert!(line.contains(&expected), "{line}");
         assert!(line.contains(" items/s, the device waited ") && line.ends_with(" % of the time"), "{line}");
     }

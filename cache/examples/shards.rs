@@ -1,9 +1,9 @@
 //! What a manifest of many shards costs: `cargo run --release -p retort-cache --example shards [-- SHARDS]`.
 //!
-//! Writes the manifests of a data set and of a teacher that has seen all of it, 100,000 shards unless told otherwise, with no
-//! table behind them. Then, in processes of their own: opens the data set; finds a shard in the middle; opens the teacher,
+//! Writes the manifests of a data set and of a teacher that has seen all of it, 100,000 shards unless told otherwise, and the files
+//! of their tables by name, with nothing in them. Then, in processes of their own: opens the data set; finds a shard in the middle; opens the teacher,
 //! which compares it with the data set; goes through all shards; sums all up. Each prints its time and its peak of memory
-//! (VmHWM). `-- write SHARDS FOLDER` writes the manifests and stops: `tests/peers/summary.py` asks `retort summary` of them.
+//! (VmHWM). `-- write SHARDS FOLDER` writes all that and stops: `tests/peers/summary.py` asks `retort summary` of them.
 
 #![expect(clippy::print_stdout, reason = "figures are what it is for")]
 
@@ -29,7 +29,7 @@ fn main() -> Result {
     if let [write, shards, folder] = &words[..]
         && write == "write"
     {
-        return Ok(fuzzing::manifests(Path::new(folder), shards.parse()?, own, features)?);
+        return write_all(Path::new(folder), shards.parse()?);
     }
     if let [work, folder] = &words[..] {
         return measure(work, Path::new(folder));
@@ -37,10 +37,25 @@ fn main() -> Result {
     let shards = words.first().map_or(Ok(SHARDS), |count| count.parse())?;
     let folder = tempfile::tempdir()?;
     let began = Instant::now();
-    fuzzing::manifests(folder.path(), shards, own, features)?;
+    write_all(folder.path(), shards)?;
     println!("{shards} shards: written in {:.1} s", began.elapsed().as_secs_f64());
     for work in WORK {
         Command::new(std::env::current_exe()?).arg(work).arg(folder.path()).status()?;
+    }
+    Ok(())
+}
+
+/// The manifests, and an empty file for every table that they name: a summary lists them and opens none.
+fn write_all(folder: &Path, shards: usize) -> Result {
+    fuzzing::manifests(folder, shards, own, features)?;
+    for (folder, tables) in [(folder.to_owned(), own(0)), (folder.join("cache/clip@00000000"), features(0))] {
+        for table in tables.keys() {
+            let folder = folder.join(table);
+            std::fs::create_dir_all(&folder)?;
+            for number in 0..shards {
+                std::fs::File::create(folder.join(format!("{}.parquet", Shard::name_of("train", number))))?;
+            }
+        }
     }
     Ok(())
 }

@@ -49,16 +49,14 @@ pub fn convert(
     }
     let identity = manifest.identity.clone();
     let writer = TeacherWriter::open(dataset, &manifest.name, manifest.joint, store, identity, manifest.batch)?;
-    let mut writer = writer.from_origin(manifest.origin.clone()).with_settings(manifest.settings.clone());
+    let writer = writer.from_origin(manifest.origin.clone()).from_folder(manifest.folder.clone());
+    let mut writer = writer.with_settings(manifest.settings.clone());
     let mut work = Vec::new();
     for mine in source.shards() {
         let mine = mine?;
-        let mut missing = Vec::new();
-        for table in mine.tables.keys() {
-            if !writer.has(&mine.name, table)? {
-                missing.push(table.clone());
-            }
-        }
+        let there = writer.tables(&mine.name)?;
+        let is_missing = |table: &&String| !there.get(*table).copied().unwrap_or(false);
+        let missing: Vec<String> = mine.tables.keys().filter(is_missing).cloned().collect();
         if !missing.is_empty() {
             work.push((mine.name, missing));
         }

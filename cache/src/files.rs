@@ -84,6 +84,14 @@ pub fn read_text(path: &Path) -> Result<String> {
     fs::read_to_string(path).map_err(Error::io("read", path))
 }
 
+/// Whether a file is there.
+///
+/// # Errors
+/// [`Error::Io`] if nobody can tell, as where a folder may not be looked into.
+pub(crate) fn is_there(path: &Path) -> Result<bool> {
+    path.try_exists().map_err(Error::io("look for", path))
+}
+
 /// Removes a file, if it is there.
 pub(crate) fn remove_file(path: &Path) -> Result<()> {
     match fs::remove_file(path) {

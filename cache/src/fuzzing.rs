@@ -69,6 +69,7 @@ pub fn manifests(folder: &Path, shards: usize, own: Tables, features: Tables) ->
         store: Dtype::F16.into(),
         identity: serde_json::Value::Null,
         origin: None,
+        folder: None,
         settings: BTreeMap::new(),
         batch: BatchPlan::of_rows(1, 1),
         splits: vec![TeacherSplit { name, runs }],

@@ -24,7 +24,7 @@
 //! * [`Dataset::read_rows`] and [`TeacherCache::read_rows`] decode some rows of a table, whatever its columns are.
 //! * A [`Reader`] of a [`Source`] takes rows of any shards ([`Reader::take`]) or shuffles all of them ([`Stream`]);
 //!   [`Ahead`] does any work on shards ahead of its user.
-//! * [`verify()`] checks every byte; [`Summary`] tells what is there from the manifests alone.
+//! * [`verify()`] checks every byte; [`Summary`] tells what is there from the manifests and the names of files.
 //! * [`VectorScan`] hands over the vectors of whole shards row by row; [`WordTeachers`] and [`word_embeddings`] tell what
 //!   teachers say of words.
 //! * [`list_teachers`], [`remove_teacher`], [`copy_teacher`], [`compare_teachers`] and [`quarantine()`] manage whole caches.
@@ -88,8 +88,8 @@ pub use scan::VectorScan;
 pub use source::{RowBytes, Rows, Source};
 pub use stream::{Position, Stream, StreamOptions};
 pub use summary::{
-    Duplicates, Missing, MissingTable, NormQuantiles, ReadSummary, RejectCount, SplitSummary, Summary, TableSummary,
-    TeacherSummary, VectorSummary,
+    Duplicates, Gone, MODEL_PLACEHOLDER, Missing, MissingTable, NormQuantiles, ReadSummary, RejectCount, SplitSummary,
+    Summary, TableSummary, TeacherSummary, VectorSummary,
 };
 pub use teacher::{TeacherCache, TeacherWriter, fingerprint, teachers_of};
 pub use vector::StoredVector;

@@ -76,12 +76,13 @@ pub(crate) fn repeats(batch: &RecordBatch) -> Columns<u64> {
     count.into_iter().map(|count| (name.to_owned(), count)).collect()
 }
 
-/// Images that are there and have the hash of an earlier one of the shard.
+/// Images with the hash of an earlier one of the shard, where [it tells something](tables::images::compared_hash).
 fn repeated_hashes(batch: &RecordBatch) -> Option<u64> {
     let hashes = batch.column_by_name(tables::images::PHASH)?.as_primitive_opt::<UInt64Type>()?;
     let formats = batch.column_by_name(tables::images::FORMAT)?.as_string_opt::<i32>()?;
-    let there = hashes.iter().zip(formats).filter(|(_, format)| *format != Some(tables::images::MISSING));
-    Some(repeated(there.map(|(hash, _)| hash)))
+    let compared =
+        hashes.iter().zip(formats).filter_map(|(hash, format)| tables::images::compared_hash(format?, hash?));
+    Some(repeated(compared))
 }
 
 /// Texts of samples that an earlier place of the shard has, too: they are stored once.

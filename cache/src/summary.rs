@@ -1,26 +1,37 @@
-//! What is in a data set, told by its manifests alone: no table is opened, and no part of a manifest that has its sums.
+//! What is in a data set, told by its manifests and by one listing of each table's folder: no table is opened, and no part of a
+//! manifest that has its sums.
 
 use std::collections::BTreeMap;
 
 use retort_schemas::histogram::Histogram;
-use retort_schemas::manifest::{Norms, VectorColumn};
+use retort_schemas::manifest::{CACHE_FOLDER, Norms, VectorColumn};
 use retort_schemas::sums::VectorSums;
-use retort_schemas::{Code, Store, features, tables};
-use serde::Serialize;
+use retort_schemas::{Code, SchemaVersion, Store, features, tables};
+use serde::{Serialize, Serializer};
 
+use crate::dataset::runs_of;
+use crate::summary::gone::Absent;
 use crate::summary::missing::missing;
 use crate::summary::sums::{Sums, sums_of, whole_shards};
 use crate::write::{PAGE_BYTES, VECTOR_PAGE_BYTES};
 use crate::{Dataset, Result, TeacherCache, teachers_of};
 
+mod gone;
 mod missing;
 mod sums;
 
-pub use missing::{Missing, MissingTable};
+pub use gone::Gone;
+pub use missing::{MODEL_PLACEHOLDER, Missing, MissingTable};
+
+/// Version of [`Summary`] in JSON: a new minor has more keys, a new major others.
+const SUMMARY_VERSION: SchemaVersion = SchemaVersion::new("summary", 1, 0);
 
 /// Counts, sizes and coverage of a data set.
 #[derive(Debug, Clone, Serialize)]
 pub struct Summary {
+    /// Version, `summary/<major>.<minor>`.
+    #[serde(rename = "retort:schema")]
+    pub schema: String,
     /// Splits in the order they were added.
     pub splits: Vec<SplitSummary>,
     /// The data set's own tables.
@@ -66,7 +77,8 @@ impl SplitSummary {
 /// What is there more than once in a shard; over the bounds of shards, only the tables can tell.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Duplicates {
-    /// Images with the perceptual hash of an earlier one of their shard. None if some shards do not say.
+    /// Images with the perceptual hash of an earlier one of their shard, those [without one to compare](tables::images::compared_hash)
+    /// left out. None if some shards do not say.
     pub images: Option<u64>,
     /// Texts of samples that their shard had before, and has once. None if some shards do not say.
     pub texts: Option<u64>,
@@ -86,15 +98,18 @@ pub struct RejectCount {
 pub struct TableSummary {
     /// Its name.
     pub table: String,
-    /// Shards that have it.
+    /// Shards that have it, and its file.
     pub shards: u64,
-    /// Rows.
+    /// Files that the manifest names and that are gone: of further shards.
+    pub gone: Gone,
+    /// Rows, those of files that are gone among them.
     pub rows: u64,
-    /// Bytes on disk.
+    /// Bytes on disk, as the manifest has them.
     pub bytes: u64,
-    /// Nulls a column, where there are any.
+    /// Nulls a column: of every column of the data set's own tables, and of every vector column of a teacher's.
     pub nulls: BTreeMap<String, u64>,
     /// Norms of each vector column.
+    #[serde(serialize_with = "whole_norms")]
     pub norms: BTreeMap<String, Norms>,
     /// Quantiles of the finite norms of each of these columns. None if some shards were written before they were noted.
     pub norm_quantiles: BTreeMap<String, Option<NormQuantiles>>,
@@ -190,7 +205,7 @@ pub struct TeacherSummary {
     pub joint: bool,
     /// How its features are stored.
     pub store: Store,
-    /// Shards with all tables that this teacher has anywhere.
+    /// Shards with all tables that this teacher has anywhere, and all their files.
     pub shards: u64,
     /// Shards of the data set.
     pub shards_expected: u64,
@@ -201,10 +216,11 @@ pub struct TeacherSummary {
 }
 
 impl Summary {
-    /// Sums up the manifests. Of a part of one, its file is read only if the manifest does not tell enough of it.
+    /// Sums up the manifests, and lists the folders of the tables. Of a part of a manifest, its file is read only if the manifest
+    /// does not tell enough of it.
     ///
     /// # Errors
-    /// As opening the manifests.
+    /// As opening the manifests; [`crate::Error::Io`] if a table's folder is there and cannot be listed.
     pub fn of(dataset: &Dataset) -> Result<Self> {
         let manifest = dataset.manifest();
         let mut all = BTreeMap::new();
@@ -226,10 +242,16 @@ impl Summary {
         for at in 0..teachers.len() {
             teachers[at].missing = missing(dataset, &known, &teachers, at);
         }
-        let names = tables::all().map(|(table, _)| table).into_iter().chain([tables::regions::NAME]);
+        let absent = Absent::find(dataset.folder(), dataset.parts(), runs_of(manifest))?;
+        let names = tables::all().into_iter().chain([(tables::regions::NAME, tables::regions::schema(None))]);
+        let own = names.filter_map(|(table, schema)| {
+            let columns = schema.fields().iter().map(|field| field.name().clone());
+            Some(table_summary(table, all.remove(table)?, columns).without(absent.of("", table)))
+        });
         Ok(Self {
+            schema: SUMMARY_VERSION.to_string(),
             splits,
-            tables: names.filter_map(|table| Some(table_summary(table, all.remove(table)?))).collect(),
+            tables: own.collect(),
             answers: manifest.answers.as_ref().map(|answers| answers.answers.len()),
             teachers,
         })
@@ -274,23 +296,31 @@ fn teacher_summary(dataset: &Dataset, teacher: &TeacherCache) -> Result<TeacherS
     for (split, runs) in teacher.runs() {
         sums_of(teacher.parts(), split, runs, &mut mine)?;
     }
+    let absent = Absent::find(teacher.folder(), teacher.parts(), teacher.runs())?;
+    let folder = format!("{CACHE_FOLDER}/{}/", teacher.folder_name());
     let table = |table: &&str| {
-        let summary = table_summary(table, mine.remove(*table)?);
-        Some(TableSummary { read: ReadSummary::of(&summary, manifest.store), ..summary })
+        let sums = mine.remove(*table)?;
+        let columns = sums.columns.norms.keys().cloned().collect::<Vec<_>>();
+        let summary = table_summary(table, sums, columns);
+        let read = ReadSummary::of(&summary, manifest.store);
+        Some(TableSummary { read, ..summary.without(absent.of(&folder, table)) })
     };
     Ok(TeacherSummary {
         name: teacher.folder_name().to_owned(),
         joint: manifest.joint,
         store: manifest.store,
-        shards: whole_shards(teacher)?,
+        shards: whole_shards(teacher, &absent)?,
         shards_expected: dataset.shard_count() as u64,
         tables: features::ALL.iter().filter_map(table).collect(),
         missing: Vec::new(),
     })
 }
 
-fn table_summary(table: &str, sums: Sums) -> TableSummary {
+/// Of a table with these columns, as the manifest has it.
+fn table_summary(table: &str, sums: Sums, columns: impl IntoIterator<Item = String>) -> TableSummary {
+    let mut nulls: BTreeMap<String, u64> = columns.into_iter().map(|column| (column, 0)).collect();
     let columns = sums.columns;
+    nulls.extend(columns.nulls);
     let quantiles = columns.norms.iter().map(|(column, norms)| {
         let spread = columns.norm_counts.get(column);
         (column.clone(), NormQuantiles::of(norms, spread))
@@ -298,14 +328,46 @@ fn table_summary(table: &str, sums: Sums) -> TableSummary {
     TableSummary {
         table: table.to_owned(),
         shards: sums.files,
+        gone: Gone::default(),
         rows: sums.rows,
         bytes: sums.bytes,
-        nulls: columns.nulls,
+        nulls,
         norm_quantiles: quantiles.collect(),
         norms: columns.norms,
         vectors: columns.vectors.into_iter().map(|(column, taken)| (column, taken_by_each(taken))).collect(),
         read: None,
     }
+}
+
+impl TableSummary {
+    /// As it is, but for files that are gone.
+    fn without(self, gone: Gone) -> Self {
+        Self { shards: self.shards.saturating_sub(gone.files), gone, ..self }
+    }
+}
+
+/// Norms of columns with every key: manifests leave out what is 0 of those that came later.
+fn whole_norms<S: Serializer>(norms: &BTreeMap<String, Norms>, serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Whole {
+        vectors: u64,
+        zero: u64,
+        nan: u64,
+        infinite: u64,
+        min: f64,
+        mean: f64,
+        max: f64,
+    }
+    let whole = |Norms { vectors, zero, nan, infinite, min, mean, max }: Norms| Whole {
+        vectors,
+        zero,
+        nan,
+        infinite,
+        min,
+        mean,
+        max,
+    };
+    serializer.collect_map(norms.iter().map(|(column, norms)| (column, whole(*norms))))
 }
 
 fn taken_by_each(VectorSums { count, column }: VectorSums) -> VectorSummary {

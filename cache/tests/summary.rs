@@ -100,8 +100,9 @@ fn rejects_are_told_by_reason_without_their_tables_and_duplicates_by_shard() -> 
         [&["image_missing", "bad_label", "image_missing"][..], &[], &["bad_label"]].into_iter().enumerate()
     {
         let [images, texts, samples] = shard(16 * number as u8)?;
-        // The same hash three times, of which one is of an image that is missing.
-        let images = with_hashes(&images, [7, 7, 7], ["png", "png", "missing"])?;
+        // The same hash three times, of which one is of an image that is missing; in the last shard it is that of no edges.
+        let hash = if number < 2 { 7 } else { 0 };
+        let images = with_hashes(&images, [hash; 3], ["png", "png", "missing"])?;
         let named = [("images", images), ("texts", texts), ("samples", samples), ("rejects", rejects(codes)?)];
         writer.commit(&named)?;
     }
@@ -112,7 +113,7 @@ fn rejects_are_told_by_reason_without_their_tables_and_duplicates_by_shard() -> 
     let expected = json!([{
         "name": "train", "source": "test", "complete": true, "shards": 3, "images": 9, "texts": 12, "samples": 15,
         // Of the five texts of a shard's samples, one is there before.
-        "duplicates": { "images": 3, "texts": 3 },
+        "duplicates": { "images": 2, "texts": 3 },
         "rejected": 4,
         "rejects": [{ "code": "bad_label", "count": 2 }, { "code": "image_missing", "count": 2 }],
     }]);
@@ -143,6 +144,8 @@ fn never_change_these_keys_of_the_json() -> Result {
         &told["splits"][0],
         &told["splits"][0]["duplicates"],
         &told["tables"][0],
+        &told["tables"][0]["gone"],
+        &told["tables"][0]["nulls"],
         teacher,
         table,
         &table["norms"]["embedding"],
@@ -159,20 +162,23 @@ fn never_change_these_keys_of_the_json() -> Result {
         *keys = words.join(" ");
     });
     let expected = [
-        "answers splits tables teachers",
+        "answers retort:schema splits tables teachers",
         "complete duplicates images name rejected rejects samples shards source texts",
         "images texts",
-        "bytes norm_quantiles norms nulls read rows shards table vectors",
+        "bytes gone norm_quantiles norms nulls read rows shards table vectors",
+        "files first",
+        "bytes format height image_id phash source source_height source_width width",
         "joint missing name shards shards_expected store tables",
-        "bytes norm_quantiles norms nulls read rows shards table vectors",
-        "max mean min vectors zero",
+        "bytes gone norm_quantiles norms nulls read rows shards table vectors",
+        "infinite max mean min nan vectors zero",
         "p1 p25 p5 p50 p75 p95 p99 relative_error",
         "bits_per_dimension bytes bytes_per_vector width",
         "random_rows whole_shards",
-        "begun command tables",
+        "begun command note tables",
         "shards table",
     ];
     assert_eq!(found, expected);
+    assert_eq!((&told["retort:schema"], &table["nulls"]), (&json!("summary/1.0"), &json!({ "embedding": 0 })));
     Ok(())
 }
 
@@ -248,6 +254,7 @@ fn what_is_missing_has_the_command_that_computes_it() -> Result {
         let besides = json!({
             "begun": false, "tables": [lack("tokens", 2), lack("words", 2)],
             "command": format!("retort teach '{place}' --teacher text=FOLDER --dtype f32 --store {} --tokens --words", teacher.store),
+            "note": "in the place of FOLDER goes the model's folder, or its id of the hub: this cache was made before that was noted",
         });
         let told = serde_json::to_value(&teacher.missing)?;
         if teacher.store == floats {
@@ -256,8 +263,43 @@ fn what_is_missing_has_the_command_that_computes_it() -> Result {
         }
         let source = summary.teachers.iter().find(|other| other.store == floats).ok_or("no source")?;
         let command = format!("retort convert '{place}' --teacher {} --store cos:0.999", source.name);
-        assert_eq!(told, json!([{ "begun": true, "tables": [lack("texts", 1)], "command": command }, besides]));
+        assert_eq!(
+            told,
+            json!([{ "begun": true, "tables": [lack("texts", 1)], "command": command, "note": null }, besides])
+        );
         assert_eq!((teacher.shards, teacher.shards_expected), (1, 2));
+    }
+    Ok(())
+}
+
+/// The folder that the model was opened from last is said as long as it is there; a conversion keeps it.
+#[test]
+fn the_command_names_the_folder_that_the_model_was_opened_from() -> Result {
+    let folder = tempdir()?;
+    let dataset = write_dataset(&folder.path().join("set"), 2, 0)?;
+    let models = ["old", "my model"].map(|name| folder.path().join(name).display().to_string());
+    models.iter().try_for_each(fs::create_dir)?;
+    let (floats, codes): (Store, Store) = (Dtype::F16.into(), "cos:0.999".parse()?);
+    for (shard, model) in shards(&dataset)?.iter().zip(&models) {
+        let mut writer = open(&dataset, floats)?.from_folder(Some(model.clone()));
+        teach(&mut writer, &dataset, floats, shard)?;
+        // What has nothing to say leaves what is there.
+        writer.from_folder(None).finish()?;
+    }
+    convert(&dataset, "text", codes, false, &Quiet, &Interrupt::default())?;
+    let told = || -> Result<Vec<(String, Option<String>)>> {
+        let teachers = Summary::of(&dataset)?.teachers.into_iter();
+        Ok(teachers.flat_map(|teacher| teacher.missing).map(|missing| (missing.command, missing.note)).collect())
+    };
+    let of_folder = format!(" --teacher 'text={}' ", models[1]);
+    let found = told()?;
+    assert!(found.len() == 2 && found.iter().all(|(command, note)| command.contains(&of_folder) && note.is_none()));
+    fs::remove_dir(&models[1])?;
+    for (command, note) in told()? {
+        let note = note.ok_or("no note")?;
+        assert!(
+            command.contains(" --teacher text=FOLDER ") && note.ends_with(&format!("{}, which is gone", models[1]))
+        );
     }
     Ok(())
 }

@@ -22,7 +22,7 @@ pub const CACHE_FOLDER: &str = "cache";
 /// Version of [`DatasetManifest`] written by this build; version 2, which had no parts, is read.
 pub const DATASET_VERSION: SchemaVersion = SchemaVersion::new("dataset", 3, 1).reading_since(2);
 /// Version of [`TeacherManifest`] written by this build; version 2, which had no parts, is read.
-pub const TEACHER_VERSION: SchemaVersion = SchemaVersion::new("teacher", 3, 2).reading_since(2);
+pub const TEACHER_VERSION: SchemaVersion = SchemaVersion::new("teacher", 3, 3).reading_since(2);
 
 /// `dataset.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -161,8 +161,9 @@ pub struct TableFile {
     /// How often each value of a column of few is there: the reason codes of rejects. Since 3.1.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub values: BTreeMap<String, BTreeMap<String, u64>>,
-    /// Values of a column that are equal to an earlier one of the file, 0 where there are none: the `phash` of images that are
-    /// not missing, and the rows of texts that samples name. Since 3.1.
+    /// Values of a column that are equal to an earlier one of the file, 0 where there are none: the `phash` of images by which
+    /// [they are compared](crate::tables::images::compared_hash), and the rows of texts that samples name. Since 3.1; the first files
+    /// that say so count images of hash 0, too.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub repeats: BTreeMap<String, u64>,
 }
@@ -265,6 +266,10 @@ pub struct TeacherManifest {
     /// The repository that its model was fetched from, if it was; it decides no number. Since 3.1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
+    /// The absolute path of the folder that its model was opened from last, if it was one; it decides no number, and what lies
+    /// there now may be another model, or nothing. Since 3.3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<String>,
     /// What was said over what its folder says (`retort teach --set`), where anything was: the identity tells what came of it,
     /// this how to say it again. Since 3.2.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -354,7 +359,7 @@ mod tests {
     fn never_change_these_constants() {
         assert_eq!(
             [DATASET_VERSION.to_string(), TEACHER_VERSION.to_string(), CHECKSUMS_KEY.to_owned(), WHOLE_KEY.to_owned()],
-            ["dataset/3.1", "teacher/3.2", "retort:checksums", "retort:whole"]
+            ["dataset/3.1", "teacher/3.3", "retort:checksums", "retort:whole"]
         );
         let file = TableFile {
             rows: 1,

@@ -52,6 +52,16 @@ pub mod images {
     /// 64-bit difference hash: near duplicates differ in few bits.
     pub const PHASH: &str = "phash";
 
+    /// The hash by which an image is compared with others, from its [`FORMAT`] and [`PHASH`]; None where it has none to compare.
+    /// This is what images that look alike are, wherever retort counts or lists them.
+    ///
+    /// A bit of the hash says that a pixel is darker than the one on its right, so 0 is the hash of every image that has no edges
+    /// (a red one, a blue one, one of a single pixel), and does not tell that two of them look alike. An image that is missing has
+    /// 0, too, as there is nothing to hash. Equal files need no hash: they have one id, and are one row of a shard.
+    pub fn compared_hash(format: &str, phash: u64) -> Option<u64> {
+        (format != MISSING && phash != 0).then_some(phash)
+    }
+
     /// Columns and types.
     pub fn schema() -> SchemaRef {
         versioned(
@@ -276,6 +286,13 @@ pub fn all() -> [(&'static str, SchemaRef); 4] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn images_without_edges_or_bytes_have_no_hash_to_compare() {
+        let hash = images::compared_hash;
+        assert_eq!([hash("png", 1), hash("png", 0), hash(images::MISSING, 0)], [Some(1), None, None]);
+        assert_eq!(hash(images::MISSING, 1), None);
+    }
 
     /// Written files hold these words for ever. A change here is a new major version, not an edit of this test.
     #[test]

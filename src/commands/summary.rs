@@ -3,12 +3,15 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use retort_cache::{Dataset, Duplicates, Missing, NormQuantiles, Summary, TableSummary, TeacherSummary, VectorSummary};
+use retort_cache::{
+    Dataset, Duplicates, Gone, Missing, MissingTable, NormQuantiles, Summary, TableSummary, TeacherSummary,
+    VectorSummary,
+};
 use retort_schemas::manifest::Norms;
 
 use super::{print, print_json};
 use crate::cli::{Summary as Options, SummaryFormat};
-use crate::tabulate::{bytes, table};
+use crate::tabulate::{bytes, counted, table};
 
 /// Said where shards were written before a number was noted.
 const UNKNOWN: &str = "unknown";
@@ -76,7 +79,8 @@ fn tables(summary: &Summary) -> String {
         .tables
         .iter()
         .map(|table| {
-            let nulls: Vec<String> = table.nulls.iter().map(|(column, count)| format!("{column} {count}")).collect();
+            let nulls = table.nulls.iter().filter(|(_, count)| **count > 0);
+            let nulls: Vec<String> = nulls.map(|(column, count)| format!("{column} {count}")).collect();
             let nulls = if nulls.is_empty() { "none".to_owned() } else { nulls.join(", ") };
             vec![table.table.clone(), table.rows.to_string(), bytes(table.bytes), per_row(table), nulls]
         })
@@ -102,7 +106,12 @@ fn teacher(summary: &TeacherSummary) -> String {
         text.push('\n');
         text.push_str(&table(&header, &rows, &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]));
     }
+    summary.tables.iter().for_each(|table| text.push_str(&gone(table)));
     summary.missing.iter().for_each(|missing| text.push_str(&lacks(missing)));
+    // Of one teacher all say the same.
+    if let Some(note) = summary.missing.iter().find_map(|missing| missing.note.as_ref()) {
+        text.push_str(&format!("{note}\n"));
+    }
     text
 }
 
@@ -128,7 +137,7 @@ fn norm_rows(table: &TableSummary) -> Vec<Vec<String>> {
         let quantiles = table.norm_quantiles.get(column).copied().flatten();
         let quantile = |tell: fn(NormQuantiles) -> f64| match quantiles {
             _ if norms.finite() == 0 => "-".to_owned(),
-            Some(known) => number(tell(known)),
+            Some(known) => digits(tell(known)),
             None => UNKNOWN.to_owned(),
         };
         let finite = |value: f64| if norms.finite() == 0 { "-".to_owned() } else { number(value) };
@@ -149,16 +158,35 @@ fn norm_rows(table: &TableSummary) -> Vec<Vec<String>> {
     table.norms.iter().map(row).collect()
 }
 
+/// Three digits: quantiles are not known to more.
+fn digits(value: f64) -> String {
+    if value == 0.0 || !(0.01..100_000.0).contains(&value) {
+        return number(value);
+    }
+    // Of the rounded number: 0.9999 is 1.00.
+    let exponent = format!("{value:.2e}").rsplit_once('e').and_then(|(_, exponent)| exponent.parse().ok());
+    let decimals = usize::try_from(2 - exponent.unwrap_or(0_i32)).unwrap_or(0);
+    format!("{value:.decimals$}")
+}
+
 /// Three decimals where they say something.
 fn number(value: f64) -> String {
     let is_plain = value == 0.0 || (0.01..100_000.0).contains(&value);
     if is_plain { format!("{value:.3}") } else { format!("{value:.2e}") }
 }
 
+/// What the manifest names and is not there; nothing where all is.
+fn gone(table: &TableSummary) -> String {
+    let (Gone { files, first: Some(first) }, name) = (&table.gone, &table.table) else { return String::new() };
+    let where_ = if *files == 1 { first.clone() } else { format!("the first {first}") };
+    format!("gone: {} of {name} that the manifest names, {where_}\n", counted(*files, "file", "files"))
+}
+
 /// What is missing, and the command on a line of its own.
 fn lacks(missing: &Missing) -> String {
     let tables: Vec<String> = if missing.begun {
-        missing.tables.iter().map(|lack| format!("{} of {} shards", lack.table, lack.shards)).collect()
+        let told = |lack: &MissingTable| format!("{} of {}", lack.table, counted(lack.shards, "shard", "shards"));
+        missing.tables.iter().map(told).collect()
     } else {
         missing.tables.iter().map(|lack| lack.table.to_owned()).collect()
     };
@@ -178,7 +206,13 @@ fn per_row(table: &TableSummary) -> String {
 }
 
 fn notes(summary: &Summary) -> String {
-    let mut notes = String::new();
+    let mut notes: String = summary.tables.iter().map(gone).collect();
+    if !notes.is_empty() {
+        notes.push_str(
+            "what is gone of the data set itself cannot be computed: restore a copy of it, or run its `retort ingest` command again \
+             with --force, then `retort teach`\n",
+        );
+    }
     if let Some(answers) = summary.answers {
         notes.push_str(&format!("answer vocabulary: {answers} classes\n"));
     }
@@ -197,4 +231,15 @@ fn notes(summary: &Summary) -> String {
         notes.push_str("unknown: some shards were written before this was noted\n");
     }
     notes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_have_three_digits() {
+        let told = [9.8125, 9.996, 0.9999, 0.0123, 0.0, 123.4, 1234.5, 0.001_234, 1e6].map(digits);
+        assert_eq!(told, ["9.81", "10.0", "1.00", "0.0123", "0.000", "123", "1234", "1.23e-3", "1.00e6"]);
+    }
 }

@@ -1,5 +1,6 @@
 //! `retort teach`.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
@@ -13,6 +14,7 @@ use tch::Device;
 use retort::cli::{ComputeType, Teach};
 use retort::commands::print;
 use retort::progress::Terminal;
+use retort::tabulate::counted;
 
 use crate::settings::overrides;
 
@@ -62,6 +64,7 @@ pub fn run(options: &Teach, terminal: &Terminal) -> Result<ExitCode> {
             |device: &Device| Teacher::open_with(&model.folder, *device, compute, said.clone()).with_context(opening);
         let mut teacher = open(&device)?;
         teacher.origin = model.origin.clone();
+        teacher.folder = if model.origin.is_none() { absolute(&model.folder) } else { None };
         let mine = options.settings.iter().filter(|setting| setting.teacher == named.name);
         teacher.settings = mine.map(|setting| (setting.key.clone(), setting.value.clone())).collect();
         for line in teacher.detected(work.store) {
@@ -82,17 +85,29 @@ pub fn run(options: &Teach, terminal: &Terminal) -> Result<ExitCode> {
 /// Batches of a new cache where nobody says, on a CPU. On CUDA they are found by trying.
 const AUTOMATIC: BatchPlan = BatchPlan { images: 32, texts: 256, tokens: Some(2048) };
 
-/// What was done, on one line.
+/// A path as it is found from anywhere, if it can be written down.
+fn absolute(path: &Path) -> Option<String> {
+    std::path::absolute(path).ok()?.to_str().map(str::to_owned)
+}
+
+/// What was done, on one line, and a line for what is gone and was not asked for.
 fn summary(report: &Report) -> String {
-    let mut text = format!("{}: {} shards computed", report.folder, report.computed);
+    let mut text = format!("{}: {} computed", report.folder, counted(report.computed as u64, "shard", "shards"));
     if report.kept > 0 {
-        text.push_str(&format!(", {} were there", report.kept));
+        text.push_str(&format!(", {} there", counted(report.kept as u64, "was", "were")));
+    }
+    if report.again > 0 {
+        text.push_str(&format!(", {} gone and computed again", counted(report.again as u64, "file was", "files were")));
     }
     if report.truncated > 0 {
         text.push_str(&format!(", {} texts longer than the model takes were cut", report.truncated));
     }
     if let Some(speed) = report.speed() {
         text.push_str(&format!(", {speed}"));
+    }
+    for (table, files) in &report.gone {
+        let files = counted(*files as u64, &format!("file of {table} is"), &format!("files of {table} are"));
+        text.push_str(&format!("\n{}: {files} gone: run it again with --{table}", report.folder));
     }
     text
 }

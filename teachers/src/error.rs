@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use retort_cache::MODEL_PLACEHOLDER;
+
 use crate::hub;
 use crate::layout::OPEN_CLIP_WEIGHTS;
 
@@ -29,6 +31,12 @@ pub enum Error {
         /// What keeps it from being an id.
         problem: String,
     },
+    /// A command was run as it was told, with the word that stands for what nobody knew.
+    #[error(
+        "{} stands for a model, and there is no such folder: expected a model's folder or its id of the hub",
+        MODEL_PLACEHOLDER
+    )]
+    Placeholder,
     /// A model folder lacks a file.
     #[error("{} has no {file}", folder.display())]
     MissingFile {
@@ -172,6 +180,10 @@ impl Error {
             Self::Model(error) => error.hint(),
             Self::Cache(error) => error.hint(),
             Self::Hub(error) => error.hint(),
+            Self::Placeholder => Some(format!(
+                "put the folder that the teacher's model lies in, or an id such as org/name@revision, in the place of \
+                 {MODEL_PLACEHOLDER}; of the same weights, the cache goes on"
+            )),
             Self::NoModel { .. } => Some(
                 "give a model folder in Hugging Face layout (config.json, model.safetensors, tokenizer.json), or an id such as \
                  sentence-transformers/all-MiniLM-L6-v2 or org/name@revision"

@@ -25,6 +25,8 @@ pub struct Teacher {
     pub identity: Value,
     /// The repository that its model was fetched from; whoever fetched it sets it.
     pub origin: Option<Origin>,
+    /// The absolute path of the folder that its model was opened from, where that is not the hub's cache; whoever opened it sets it.
+    pub folder: Option<String>,
     /// The overrides as the user said them, by key; whoever took them sets it.
     pub settings: BTreeMap<String, String>,
     device: Device,
@@ -75,7 +77,7 @@ impl Teacher {
             "compute": compute,
             "details": details,
         });
-        Ok(Self { image, text, identity, origin: None, settings: BTreeMap::new(), device, kind })
+        Ok(Self { image, text, identity, origin: None, folder: None, settings: BTreeMap::new(), device, kind })
     }
 
     /// Whether it gives what is asked for beside embeddings: modules of TorchScript may lack either, and images that keep

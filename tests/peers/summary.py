@@ -5,8 +5,8 @@
 
 Two questions, each a process from its start to its end:
 
-    simulated   the manifests of a data set of so many images, and of a teacher that has seen all of it, in shards of 1,024 with no
-                table behind them: `retort summary` alone, as there is nothing for others to read
+    simulated   the manifests of a data set of so many images, and of a teacher that has seen all of it, in shards of 1,024, with an
+                empty file for each table of each: `retort summary` alone, as there is nothing for others to read
     real        each data set given: `retort summary`, and DuckDB, which is told to SUMMARIZE every table over all of its Parquet
                 files (minimum, maximum, approximate quantiles and distinct values, nulls of each column)
 
@@ -61,7 +61,7 @@ def tell(name, secs, note=""):
 
 def simulated(options):
     shards = -(-options.rows // SHARD)
-    folder = options.work / f"simulated-{shards}"
+    folder = options.work / f"listed-{shards}"
     if not folder.exists():
         new = options.work / "simulated.new"
         subprocess.run([options.shards, "write", str(shards), new], check=True)
@@ -71,6 +71,7 @@ def simulated(options):
         tell(f"simulated, {shards * SHARD:,} images, {form}", [secs for secs, _ in taken[1:]])
     told = json.loads(taken[-1][1])
     vectors = sum(table["rows"] for table in told["teachers"][0]["tables"])
+    assert not any(table["gone"]["files"] for table in told["tables"] + told["teachers"][0]["tables"]), told
     assert told["splits"][0]["images"] == shards * SHARD and vectors == 2 * shards * SHARD, told
     assert all(table["norm_quantiles"]["embedding"] for table in told["teachers"][0]["tables"]), "not of manifests alone"
 

@@ -10,7 +10,7 @@ use retort_schemas::{features, tables};
 use serde::Serialize;
 
 use crate::dataset::table_path;
-use crate::files::{NewFile, remove_file};
+use crate::files::{NewFile, is_there, remove_file};
 use crate::lock::WriterLock;
 use crate::teacher::version_of;
 use crate::{Columns, Dataset, Error, Interrupt, Progress, Result, TeacherCache, read_table, remove_temporaries};
@@ -127,6 +127,7 @@ fn begin(source: &TeacherCache, folder: &Path) -> Result<TeacherCache> {
     let bare = |manifest: &TeacherManifest| TeacherManifest {
         splits: Vec::new(),
         origin: None,
+        folder: None,
         settings: BTreeMap::new(),
         ..manifest.clone()
     };
@@ -138,7 +139,8 @@ fn begin(source: &TeacherCache, folder: &Path) -> Result<TeacherCache> {
     Err(Error::Differs { path: folder.to_owned(), other: source.folder().to_owned(), problem })
 }
 
-/// The tables of a shard that the target does not have; those that it has must be the same to the byte.
+/// The tables of a shard that the target does not have, or of which the file is gone; those that it has must be the same to the
+/// byte.
 fn lacking<'a>(
     source: &TeacherCache,
     shard: &'a Shard,
@@ -149,7 +151,11 @@ fn lacking<'a>(
     for (table, file) in &shard.tables {
         match known.and_then(|known| known.tables.get(table)) {
             None => lacking.push((table.as_str(), file)),
-            Some(there) if there == file => {}
+            Some(there) if there == file => {
+                if !is_there(&table_path(folder, table, &shard.name))? {
+                    lacking.push((table.as_str(), file));
+                }
+            }
             Some(_) => {
                 let problem = format!("it has other {table} of shard {}", shard.name);
                 return Err(Error::Differs { path: folder.to_owned(), other: source.folder().to_owned(), problem });

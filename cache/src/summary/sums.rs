@@ -7,6 +7,7 @@ use retort_schemas::manifest::{Shard, TableFile};
 use retort_schemas::parts::{Part, PartTable, Runs};
 use retort_schemas::sums::TableSums;
 
+use super::gone::Absent;
 use crate::parts::{Parts, Piece, pieces};
 use crate::{Result, TeacherCache};
 
@@ -63,22 +64,26 @@ fn of<'a>(known: &'a mut BTreeMap<String, Sums>, table: &str) -> &'a mut Sums {
     known.entry(table.to_owned()).or_default()
 }
 
-/// Shards with all tables that this teacher has anywhere. A part is read only if some of its shards lack one of the tables,
-/// and every table is there.
-pub(super) fn whole_shards(teacher: &TeacherCache) -> Result<u64> {
+/// Shards with all tables that this teacher has anywhere, and all their files. A part is read only if some of its shards lack
+/// one of the tables, and every table is there.
+pub(super) fn whole_shards(teacher: &TeacherCache, absent: &Absent) -> Result<u64> {
     let mut wanted = features::ALL.to_vec();
     wanted.retain(|table| teacher.manifest().has(table));
     let is_whole = |shard: &&Shard| wanted.iter().all(|table| shard.tables.contains_key(*table));
-    let count = |shards: &[Shard]| shards.iter().filter(is_whole).count();
     let files = |part: &Part, table: &str| part.tables.get(table).map_or(0, |table| table.files);
     let mut whole = 0;
     for (split, runs) in teacher.runs() {
+        let gone = absent.shards(split);
+        let is_there = |shard: &&Shard| shard.number().is_none_or(|number| gone.binary_search(&number).is_err());
+        let count = |shards: &[Shard]| shards.iter().filter(is_whole).filter(is_there).count();
+        let gone_of = |part: &Part| gone.iter().filter(|number| part.spans(**number)).count();
         for piece in pieces(split, runs) {
             whole += match piece {
                 Piece::Open(shards) => count(shards),
                 Piece::Part(_, part) => match wanted.iter().map(|table| files(part, table)).min() {
                     Some(least) if least > 0 && least < part.shards => count(&teacher.parts().load(split, part)?),
-                    least => least.unwrap_or(0),
+                    Some(least) if least > 0 => least - gone_of(part),
+                    _ => 0,
                 },
             };
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{TeacherCache, fingerprint};
 use crate::dataset::{sorted, table_path};
-use crate::files::remove_tables;
+use crate::files::{is_there, remove_tables};
 use crate::lock::WriterLock;
 use crate::{Dataset, Error, Result, remove_temporaries, write_table};
 use arrow::array::RecordBatch;
@@ -54,6 +54,7 @@ impl TeacherWriter {
                 store,
                 identity: sorted(identity),
                 origin: None,
+                folder: None,
                 settings: BTreeMap::new(),
                 batch: plan,
                 splits: Vec::new(),
@@ -80,6 +81,16 @@ impl TeacherWriter {
     pub fn from_origin(mut self, origin: Option<Origin>) -> Self {
         if origin.is_some() {
             self.cache.manifest.origin = origin;
+        }
+        self
+    }
+
+    /// Says which folder the teacher's model was opened from, with what is committed next, so that `retort summary` can say it
+    /// again. A model of the hub leaves what is said there.
+    #[must_use]
+    pub fn from_folder(mut self, folder: Option<String>) -> Self {
+        if folder.is_some() {
+            self.cache.manifest.folder = folder;
         }
         self
     }
@@ -120,12 +131,24 @@ impl TeacherWriter {
         &self.cache
     }
 
-    /// Whether a table of a shard is there.
+    /// Whether a table of a shard is there: named by the manifest, and not gone.
     ///
     /// # Errors
-    /// As [`TeacherCache::shard`].
+    /// As [`TeacherWriter::tables`].
     pub fn has(&self, shard: &str, table: &str) -> Result<bool> {
-        Ok(self.cache.shard(shard)?.is_some_and(|shard| shard.tables.contains_key(table)))
+        Ok(self.tables(shard)?.get(table).copied().unwrap_or(false))
+    }
+
+    /// The tables of a shard that the manifest names, and of each whether its file is there. One that is gone is as good as one that
+    /// never was: what is committed takes its place, and is the same to the byte. One that is damaged is there, as it may be worth
+    /// keeping: `retort verify --quarantine` sets it aside, and it is in no manifest then.
+    ///
+    /// # Errors
+    /// As [`TeacherCache::shard`]; [`Error::Io`] if nobody can tell whether a file is there.
+    pub fn tables(&self, shard: &str) -> Result<BTreeMap<String, bool>> {
+        let Some(known) = self.cache.shard(shard)? else { return Ok(BTreeMap::new()) };
+        let named = known.tables.into_keys();
+        named.map(|table| Ok((table.clone(), is_there(&table_path(&self.cache.folder, &table, shard))?))).collect()
     }
 
     /// Writes tables of a shard and commits them.

@@ -23,7 +23,7 @@ mod settings;
 
 use std::path::{Path, PathBuf};
 
-use retort_cache::{Interrupt, Progress};
+use retort_cache::{Interrupt, MODEL_PLACEHOLDER, Progress};
 use retort_schemas::manifest::Origin;
 
 use self::client::Client;
@@ -51,11 +51,15 @@ pub struct Found {
 /// cache lacks them.
 ///
 /// # Errors
-/// [`crate::Error::NoModel`] if it is neither a path that exists nor an id; those of [`fetch`].
+/// [`crate::Error::NoModel`] if it is neither a path that exists nor an id; [`crate::Error::Placeholder`] if it is the word that
+/// stands for one where commands are told; those of [`fetch`].
 pub fn find(word: &str, progress: &dyn Progress, interrupt: &Interrupt) -> crate::Result<Found> {
     let path = Path::new(word);
     if path.exists() {
         return Ok(Found { folder: path.to_owned(), origin: None, note: None });
+    }
+    if word == MODEL_PLACEHOLDER {
+        return Err(crate::Error::Placeholder);
     }
     let id: HubId = word.parse().map_err(|problem| crate::Error::NoModel { word: word.to_owned(), problem })?;
     Ok(fetch(&id, &Settings::from_env()?, progress, interrupt)?)

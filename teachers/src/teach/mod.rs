@@ -24,7 +24,7 @@ mod tally;
 mod tests;
 mod write;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
@@ -81,8 +81,12 @@ pub struct Report {
     pub folder: String,
     /// Shards computed now.
     pub computed: usize,
-    /// Shards that were there.
+    /// Shards that were there: all that was asked for of them, with its files.
     pub kept: usize,
+    /// Files that the cache's manifest named and that were gone: computed again now.
+    pub again: usize,
+    /// The same of tables that were not asked for, by table: they are still gone.
+    pub gone: BTreeMap<String, usize>,
     /// Texts computed now that were longer than the model takes, and cut.
     pub truncated: u64,
     /// Batch sizes in use.
@@ -129,7 +133,7 @@ pub fn teach(
         .map(|(job, writer)| Course::of(job.name, job.teacher, options.store, writer.cache().manifest().batch));
     let courses: Vec<Course<'_>> = courses.collect();
     let wanted: Vec<Wants> = courses.iter().map(|course| course.wanted(options)).collect();
-    let works = plan::missing(dataset, &wanted, &writers)?;
+    let (works, gone) = plan::missing(dataset, &wanted, &writers)?;
     let lacks_words = works.iter().any(|work| work.wants.iter().any(|wants| wants.words));
     let words = if lacks_words { plan::words_by_shard(dataset, interrupt)? } else { HashMap::new() };
     let stages: Vec<(String, u64)> = courses
@@ -148,6 +152,8 @@ pub fn teach(
         folder: writer.cache().folder_name().to_owned(),
         computed: written[teacher].shards,
         kept: dataset.shard_count() - run.shards_of(teacher),
+        again: gone[teacher].again,
+        gone: gone[teacher].others.clone(),
         truncated: written[teacher].truncated,
         batch: run.courses[teacher].plan,
         items: run.tally.items(teacher),
@@ -165,7 +171,8 @@ pub fn teach(
 fn open_writer(dataset: &Dataset, job: &Job<'_>, options: &Options) -> Result<TeacherWriter> {
     let (identity, joint) = (job.teacher.identity.clone(), job.teacher.is_joint());
     let writer = TeacherWriter::open(dataset, job.name, joint, options.store, identity, options.batch)?;
-    let writer = writer.from_origin(job.teacher.origin.clone()).with_settings(job.teacher.settings.clone());
+    let writer = writer.from_origin(job.teacher.origin.clone()).from_folder(job.teacher.folder.clone());
+    let writer = writer.with_settings(job.teacher.settings.clone());
     if options.find_batch && job.teacher.device().is_cuda() && writer.is_new() {
         return Ok(writer.with_batches(batches::find_plan(job.teacher, options.patches, options.tokens)?));
     }

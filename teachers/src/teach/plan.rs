@@ -1,7 +1,7 @@
 //! What there is to do: the tables that each teacher lacks of each shard, and what is known of the teachers without their
 //! tensors.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -30,6 +30,18 @@ pub(super) struct Wants {
 impl Wants {
     pub(super) fn any(self) -> bool {
         self.sees() || self.reads() || self.words
+    }
+
+    /// Whether this table is one of them.
+    fn has(self, table: &str) -> bool {
+        match table {
+            features::images::NAME => self.images,
+            features::patches::NAME => self.patches,
+            features::texts::NAME => self.texts,
+            features::tokens::NAME => self.tokens,
+            features::words::NAME => self.words,
+            _ => false,
+        }
     }
 
     /// Whether it takes the shard's images.
@@ -198,15 +210,37 @@ pub(super) fn items(works: &[Work], words: &HashMap<String, Vec<String>>, teache
     works.iter().map(of).sum()
 }
 
-/// Shards with what teachers lack of them, where `wanted` is what each of them is to have.
-pub(super) fn missing(dataset: &Dataset, wanted: &[Wants], writers: &[TeacherWriter]) -> Result<Vec<Work>> {
+/// Files that a teacher's manifest names and that are gone.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Gone {
+    /// Of tables that it is to have.
+    pub(super) again: usize,
+    /// Of others, by table.
+    pub(super) others: BTreeMap<String, usize>,
+}
+
+/// Shards with what teachers lack of them, where `wanted` is what each of them is to have, and what is gone of each teacher. A table
+/// whose file is gone is lacking: the manifest says that it was there, and not that it is.
+pub(super) fn missing(
+    dataset: &Dataset,
+    wanted: &[Wants],
+    writers: &[TeacherWriter],
+) -> Result<(Vec<Work>, Vec<Gone>)> {
     let mut works = Vec::new();
+    let mut gone = vec![Gone::default(); writers.len()];
     for shard in dataset.shards() {
         let shard = shard?;
         let mut wants = Vec::with_capacity(wanted.len());
-        for (wanted, writer) in wanted.iter().zip(writers) {
-            let mine = writer.cache().shard(&shard.name)?;
-            let lacks = |table| !mine.as_ref().is_some_and(|mine| mine.tables.contains_key(table));
+        for ((wanted, writer), gone) in wanted.iter().zip(writers).zip(&mut gone) {
+            let mine = writer.tables(&shard.name)?;
+            for (table, _) in mine.iter().filter(|(_, is_there)| !**is_there) {
+                if wanted.has(table) {
+                    gone.again += 1;
+                } else {
+                    *gone.others.entry(table.clone()).or_default() += 1;
+                }
+            }
+            let lacks = |table| !mine.get(table).copied().unwrap_or(false);
             wants.push(Wants {
                 images: wanted.images && lacks(features::images::NAME),
                 patches: wanted.patches && lacks(features::patches::NAME),
@@ -220,7 +254,7 @@ pub(super) fn missing(dataset: &Dataset, wanted: &[Wants], writers: &[TeacherWri
             works.push(Work { shard: shard.name, wants, rows });
         }
     }
-    Ok(works)
+    Ok((works, gone))
 }
 
 /// The distinct words of a data set, each with the shard that it first appears in, in order of appearance.

@@ -134,7 +134,7 @@ fn given(batches: [usize; 2]) -> Result<Vec<String>> {
     let wants = Wants { images: true, ..Wants::default() };
     let writers = ["one", "two"]
         .map(|name| TeacherWriter::open(&dataset, name, false, Store::F16, serde_json::json!(name), plans[0]).unwrap());
-    let works = plan::missing(&dataset, &[wants; 2], &writers)?;
+    let (works, _) = plan::missing(&dataset, &[wants; 2], &writers)?;
     let (tally, interrupt) = (Tally::begin(&Quiet, 2, 1), Interrupt::default());
     let run = Run::new(&dataset, courses, works, HashMap::new(), tally, &interrupt);
     let ((loaded, rows), (ready, batches)) = (sync_channel(1), sync_channel(9));
@@ -196,7 +196,7 @@ fn computed(commits: bool) -> Result<(usize, usize)> {
     let plan = BatchPlan::of_rows(1, 1);
     let wants = Wants { images: true, ..Wants::default() };
     let writer = TeacherWriter::open(&dataset, "any", false, Store::F16, serde_json::json!("any"), plan)?;
-    let works = plan::missing(&dataset, &[wants], &[writer])?;
+    let (works, _) = plan::missing(&dataset, &[wants], &[writer])?;
     let (third, begun) = sync_channel(1);
     let watch = Watch { batches: AtomicUsize::new(0), third };
     let (tally, interrupt) = (Tally::begin(&watch, 1, 1), Interrupt::default());

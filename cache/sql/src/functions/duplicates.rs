@@ -14,7 +14,7 @@ use datafusion::execution::memory_pool::MemoryReservation;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use retort_schemas::ID_BYTES;
-use retort_schemas::tables::images::{FORMAT, IMAGE_ID, MISSING, PHASH};
+use retort_schemas::tables::images::{FORMAT, IMAGE_ID, PHASH, compared_hash};
 
 use super::arguments::Arguments;
 use super::found::{Found, Run, Search, blocking, fold};
@@ -63,17 +63,17 @@ struct Image {
 }
 
 impl NearDuplicates {
-    /// The images of a part. One that is missing has no hash, and is no duplicate of another.
+    /// The images of a part that have [a hash to compare](compared_hash): the others are no duplicates of any.
     fn read(&self, part: usize, into: &mut Vec<Image>) -> Result<()> {
         let stored = self.table.read(part, &self.columns)?;
         let external = |error: retort_cache::Error| DataFusionError::External(Box::new(error));
         let formats: &StringArray = retort_cache::column(&stored, FORMAT).map_err(external)?;
         let hashes = retort_cache::column::<UInt64Array>(&stored, PHASH).map_err(external)?;
         let ids = retort_cache::take_ids(&stored).map_err(external)?;
-        let there = (0..stored.num_rows()).filter(|row| formats.value(*row) != MISSING);
-        into.extend(there.filter_map(|row| {
+        into.extend((0..stored.num_rows()).filter_map(|row| {
+            let hash = compared_hash(formats.value(row), hashes.value(row))?;
             let id = ids.value(row).try_into().ok()?;
-            Some(Image { place: Place::new(part, row), id, hash: hashes.value(row) })
+            Some(Image { place: Place::new(part, row), id, hash })
         }));
         Ok(())
     }

@@ -94,8 +94,9 @@ fn a_data_set_is_ingested_summed_up_verified_and_asked() -> Result {
     );
     let html = fs::read_to_string(&page)?;
     assert!(
-        html.contains("10 samples over 5 images and 6 texts, in 3 shards") && html.contains("data:image/"),
-        "{html:.3000}"
+        html.contains("10 samples over 5 images and 2 texts, in 3 shards") && html.contains("data:image/"),
+        "{}",
+        html.split("<h1>").nth(1).unwrap_or_default()
     );
 
     let verdict = succeed(&["verify", text(&dataset)])?;

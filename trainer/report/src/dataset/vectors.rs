@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use retort_cache::{Columns, Dataset, Result, TeacherCache, take_ids, vectors};
-use retort_schemas::features::EMBEDDING;
+use retort_schemas::features::{self, EMBEDDING};
+use retort_schemas::tables::{images, texts};
 
 use super::pictures::by_shard;
 use super::sampled::{Sampled, Spot};
@@ -38,6 +39,7 @@ impl Embedded {
     /// # Errors
     /// As [`TeacherCache::read_rows`].
     pub(crate) fn read(dataset: &Dataset, sampled: &Sampled, teacher: &TeacherCache, table: &str) -> Result<Self> {
+        let id = if table == features::images::NAME { images::IMAGE_ID } else { texts::TEXT_ID };
         let mut counts = BTreeMap::new();
         for of in &sampled.shards {
             let mine = teacher.shard(&of.shard.name)?;
@@ -47,7 +49,7 @@ impl Embedded {
         let spots = sampled.rows(ROWS, |of| counts.get(&of.shard.name).copied().unwrap_or(0));
         for (shard, rows) in by_shard(spots) {
             let of = &sampled.shards[shard].shard;
-            let batch = teacher.read_rows(dataset, of, table, Columns::Named(&[EMBEDDING]), &rows)?;
+            let batch = teacher.read_rows(dataset, of, table, Columns::Named(&[id, EMBEDDING]), &rows)?;
             let ids: Vec<Vec<u8>> = take_ids(&batch)?.iter().flatten().map(<[u8]>::to_vec).collect();
             let vectors = vectors::Rows::of(&batch, EMBEDDING)?;
             let spots = rows.into_iter().map(|row| Spot { shard, row });

@@ -83,10 +83,10 @@ fn teachers(
     // Also one whose section fails may have words: where these cannot be read either, their section says so.
     let (mut opened, mut images) = (Vec::new(), 0);
     for (at, summary) in summary.teachers.iter().enumerate() {
-        let title = format!("Teacher {}", summary.name);
-        images += or_told(page, &title, |page| {
+        teachers::begin(page, sampled, summary, at > 0);
+        images += or_told(page, None, |page| {
             let teacher = TeacherCache::open(dataset, &summary.name)?;
-            let images = teachers::write(page, dataset, (sampled, colours), (&teacher, summary), at > 0);
+            let images = teachers::write(page, dataset, (sampled, colours), (&teacher, summary));
             opened.push(teacher);
             images
         });
@@ -94,16 +94,22 @@ fn teachers(
     if opened.is_empty() {
         return images;
     }
-    images + or_told(page, "Words", |page| words::write(page, dataset, sampled, &opened))
+    images + or_told(page, Some("Words"), |page| words::write(page, dataset, sampled, &opened))
 }
 
-/// Writes a section of this title, or what keeps it from being written.
-fn or_told(page: &mut Writer, title: &str, write: impl FnOnce(&mut Writer) -> Result<usize>) -> usize {
+/// Writes a section of this title, or the rest of one that is begun, or what keeps it from being written.
+fn or_told(page: &mut Writer, title: Option<&str>, write: impl FnOnce(&mut Writer) -> Result<usize>) -> usize {
     let mark = page.mark();
     write(page).unwrap_or_else(|error| {
         page.back_to(&mark);
-        page.section(title, "");
-        page.miss(format!("{}.", told(&error)));
+        let what = match title {
+            Some(title) => {
+                page.section(title, "");
+                "This section is"
+            }
+            None => "Its plots are",
+        };
+        page.miss(format!("{what} left out: {}.", told(&error)));
         0
     })
 }
@@ -117,7 +123,7 @@ fn told(error: &Error) -> String {
         cause = deeper.source();
     }
     match error.hint() {
-        Some(hint) => format!("This section is left out: {words}. What to do: {hint}"),
-        None => format!("This section is left out: {words}"),
+        Some(hint) => format!("{words}. What to do: {hint}"),
+        None => words,
     }
 }

@@ -19,17 +19,8 @@ const BINS: usize = 25;
 /// What norms differ by at most that are told to be equal, as a share of the greatest: twice what they are said to be off by.
 const EQUAL: f64 = 2e-3;
 
-/// Writes the section of a teacher, folded or not, and returns how many images are on it.
-///
-/// # Errors
-/// As [`TeacherCache::read_rows`].
-pub(crate) fn write(
-    page: &mut Writer,
-    dataset: &Dataset,
-    (sampled, colours): (&Sampled, &Colours<'_>),
-    (teacher, summary): (&TeacherCache, &TeacherSummary),
-    folds: bool,
-) -> Result<usize> {
+/// Begins the section of a teacher with what the manifests tell of it.
+pub(crate) fn begin(page: &mut Writer, sampled: &Sampled, summary: &TeacherSummary, folds: bool) {
     let space = if summary.joint { "Images and texts lie in one space. " } else { "" };
     let words = format!(
         "{space}Plots are of embeddings evenly spread over {}; projections and neighbours are of embeddings scaled to length 1.",
@@ -38,6 +29,18 @@ pub(crate) fn write(
     let begin = if folds { Writer::folded } else { Writer::section };
     begin(page, &format!("Teacher {}", summary.name), &words);
     coverage(page, summary);
+}
+
+/// Writes the rest of the section: plots of its embeddings, and neighbours; returns how many images are on it.
+///
+/// # Errors
+/// As [`TeacherCache::read_rows`].
+pub(crate) fn write(
+    page: &mut Writer,
+    dataset: &Dataset,
+    (sampled, colours): (&Sampled, &Colours<'_>),
+    (teacher, summary): (&TeacherCache, &TeacherSummary),
+) -> Result<usize> {
     let (mut panels, mut all_norms, mut near, mut shown) = (String::new(), String::new(), String::new(), 0);
     for (table, items) in [(images::NAME, "images"), (texts::NAME, "texts")] {
         if !teacher.manifest().has(table) {

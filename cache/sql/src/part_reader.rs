@@ -116,10 +116,7 @@ impl Passing {
 
 /// Reads some rows of a part: the pages that have them, or all where these would be most.
 fn read_some(table: &Table, part: usize, columns: &[usize], rows: &[usize]) -> Result<RecordBatch> {
-    /// Where more than one row in so many is wanted, next to all pages hold one.
-    const FEW: usize = 8;
-    let all = table.parts[part].rows.unwrap_or(0);
-    if rows.len() * FEW <= all {
+    if table.are_few(part, rows.len()) {
         return table.read_rows(part, columns, rows);
     }
     let read = table.read(part, columns)?;

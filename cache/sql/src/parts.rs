@@ -257,6 +257,13 @@ impl Table {
         self.checked(part, columns, Source::read)
     }
 
+    /// Whether so many rows of a part are best read by themselves.
+    pub(crate) fn are_few(&self, part: usize, rows: usize) -> bool {
+        /// Where more than one row in so many is wanted, next to all pages hold one.
+        const FEW: usize = 8;
+        rows * FEW <= self.parts[part].rows.unwrap_or(0)
+    }
+
     /// As [`Table::read`], some rows only, in their order.
     pub(crate) fn read_rows(&self, part: usize, columns: &[usize], rows: &[usize]) -> Result<RecordBatch> {
         self.checked(part, columns, |source, names| source.read_rows(names, rows))

@@ -234,7 +234,7 @@ pub(crate) fn values(
                 }
             }
         };
-        vectors.scan_unnamed(part, |row| wanted.is_none_or(|wanted| wanted.value(row)), add)?;
+        vectors.scan_unnamed(part, wanted, add)?;
         pushed?;
     }
     values.iter_mut().try_for_each(Values::cut)?;

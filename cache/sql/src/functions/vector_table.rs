@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{BooleanArray, RecordBatch};
 use arrow::datatypes::DataType;
 use datafusion::common::{DataFusionError, Result, exec_err, plan_err};
 use futures::{StreamExt, stream};
@@ -93,9 +93,12 @@ impl VectorTable {
     fn read_with(&self, part: usize, more: &[usize]) -> Result<VectorPart> {
         let columns = [&[self.column], more].concat();
         let stored = self.table.read(part, &columns)?;
-        let rows = Rows::of(&stored, self.table.schema.field(self.column).name());
-        let rows = rows.map_err(|error| DataFusionError::External(Box::new(error)))?;
-        Ok(VectorPart { rows, stored })
+        Ok(VectorPart { rows: self.rows_of(&stored)?, stored })
+    }
+
+    fn rows_of(&self, stored: &RecordBatch) -> Result<Rows> {
+        let rows = Rows::of(stored, self.table.schema.field(self.column).name());
+        rows.map_err(|error| DataFusionError::External(Box::new(error)))
     }
 
     /// Hands the vectors of a part over, in order: each row that is `wanted`, and its vector as stored.
@@ -109,13 +112,21 @@ impl VectorTable {
         self.scan_or(part, scan, wanted, use_vector, || self.read(part))
     }
 
-    /// As [`VectorTable::scan`], of rows that are not to be named: nothing but the vectors is read.
+    /// As [`VectorTable::scan`], of rows that are not to be named: nothing but the vectors is read, and of few rows only the
+    /// pages that have them. All are wanted where nothing else is said.
     pub(super) fn scan_unnamed(
         &self,
         part: usize,
-        wanted: impl Fn(usize) -> bool,
-        use_vector: impl FnMut(usize, StoredVector<'_>),
+        wanted: Option<&BooleanArray>,
+        mut use_vector: impl FnMut(usize, StoredVector<'_>),
     ) -> Result<()> {
+        if let Some(wanted) = wanted.filter(|wanted| self.table.are_few(part, wanted.true_count())) {
+            let rows: Vec<usize> = wanted.values().set_indices().collect();
+            let vectors = self.rows_of(&self.table.read_rows(part, &[self.column], &rows)?)?;
+            rows.iter().zip(0..vectors.len()).for_each(|(row, at)| use_vector(*row, vectors.vector(at)));
+            return Ok(());
+        }
+        let wanted = |row: usize| wanted.is_none_or(|wanted| wanted.value(row));
         self.scan_or(part, &mut None, wanted, use_vector, || self.read_with(part, &[]))
     }
 

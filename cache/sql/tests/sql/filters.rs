@@ -2,10 +2,15 @@
 
 use std::path::Path;
 
-use retort_cache::{Dataset, teachers_of};
+use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
+use retort_cache::{Dataset, DatasetWriter, SplitPlan, TeacherWriter, teachers_of, vectors};
+use retort_schemas::Store;
+use retort_schemas::features::{self, EMBEDDING};
+use retort_schemas::manifest::BatchPlan;
 use serde_json::json;
 
-use crate::fixture::{add_searched, ask, ask_in_any_partitions, dataset_of, flip, refusal, small_run};
+use crate::fixture::{add_searched, ask, ask_in_any_partitions, dataset_of, flip, refusal, shard, small_run};
 
 /// Eight shards of three rows, of which the last two are of a split `val`, seen by the teacher `t`.
 fn dataset(folder: &Path, store: &str) -> Dataset {
@@ -70,6 +75,64 @@ fn of_a_shard_where_no_row_passes_nothing_else_is_read() {
         assert_eq!(ask(folder.path(), &sql(&id(0))).as_array().unwrap().len(), 1);
         let refused = refusal(folder.path(), &sql(&id(1)));
         assert!(refused.contains("images/train-00001.parquet is damaged"), "{refused}");
+    }
+}
+
+/// One shard of 90 images, seen by the teacher `t` in vectors of which a page holds a few.
+fn long_shard(folder: &Path) -> Dataset {
+    const WIDTH: usize = 2048;
+    let plan = SplitPlan { name: "train".to_owned(), source: "vqa".to_owned(), options: json!({}), answers: None };
+    let mut writer = DatasetWriter::begin(folder, plan).unwrap();
+    let thirty: Vec<_> = (0..30).map(|number| shard("train", number)).collect();
+    let long = (0..thirty[0].len()).map(|table| {
+        let (name, first) = &thirty[0][table];
+        let batches: Vec<_> = thirty.iter().map(|tables| &tables[table].1).collect();
+        (*name, concat_batches(&first.schema(), batches).unwrap())
+    });
+    let long: Vec<_> = long.collect();
+    writer.commit(&long).unwrap();
+    writer.finish().unwrap();
+    let dataset = Dataset::open(folder).unwrap();
+    let store: Store = "f16".parse().unwrap();
+    let mut teacher = TeacherWriter::open(&dataset, "t", true, store, json!({}), BatchPlan::of_rows(1, 1)).unwrap();
+    let features = |of: usize, rows: usize| {
+        let floats: Vec<f32> = (0..rows * WIDTH).map(|at| (at / WIDTH) as f32 - 20.0).collect();
+        let stored = vectors::store(store, EMBEDDING, WIDTH, &floats).unwrap();
+        let ids = std::iter::once(long[of].1.column(0).clone());
+        (stored.fields, ids.chain(stored.columns).collect::<Vec<_>>())
+    };
+    let ((images, of_images), (texts, of_texts)) = (features(0, 90), features(1, 60));
+    let images = RecordBatch::try_new(features::images::with(images), of_images).unwrap();
+    let texts = RecordBatch::try_new(features::texts::with(texts), of_texts).unwrap();
+    teacher.commit("train-00000", &[(features::images::NAME, images), (features::texts::NAME, texts)]).unwrap();
+    dataset
+}
+
+#[test]
+fn of_few_rows_only_their_pages_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let dataset = long_shard(folder.path());
+    let teacher = teachers_of(&dataset).unwrap().remove(0);
+    let file = &teacher.shard("train-00000").unwrap().unwrap().tables["images"];
+    for columns in [
+        "row, embedding[1] AS x",
+        "row, norm(embedding) AS x",
+        "sum(dot(embedding, embedding)) AS x",
+        "row, source, bytes",
+    ] {
+        let from = if columns.contains("source") { "images" } else { "t.images" };
+        for condition in ["row IN (41, 3, 88)", "row % 20 = 7", "row = 90", "row > 2"] {
+            let sql = |condition: &str| format!("SELECT {columns} FROM {from} WHERE {condition} ORDER BY 1");
+            let plain = sql(&format!("({condition}) OR random() < 0"));
+            assert_eq!(ask_in_any_partitions(folder.path(), &sql(condition)), ask(folder.path(), &plain), "{columns}");
+        }
+    }
+    // The last page of them.
+    flip(&teacher.folder().join("images/train-00000.parquet"), file, EMBEDDING);
+    for columns in ["embedding[1]", "norm(embedding)", "vec_mean(embedding)[1]"] {
+        let sql = |row: usize| format!("SELECT {columns} AS x FROM t.images WHERE row = {row}");
+        assert_eq!(ask(folder.path(), &sql(41)).as_array().unwrap().len(), 1);
+        assert!(refusal(folder.path(), &sql(89)).contains("images/train-00000.parquet is damaged"), "{columns}");
     }
 }
 

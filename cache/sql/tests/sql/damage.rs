@@ -3,14 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, new_empty_array};
-use retort_cache::{Dataset, DatasetWriter, SplitPlan, TeacherWriter, teachers_of, vectors};
+use arrow::array::{ArrayRef, RecordBatch};
+use retort_cache::{Dataset, TeacherWriter, teachers_of, vectors};
+use retort_schemas::features;
 use retort_schemas::manifest::BatchPlan;
-use retort_schemas::{features, tables};
 use retort_sql::{Error, Format, Options, open_with, run_blocking, take_skipped};
 use serde_json::json;
 
-use crate::fixture::{VECTOR, ask, dataset_of, flip, ids, item, lists, shard, small_dataset, small_run};
+use crate::fixture::{VECTOR, ask, dataset_of, dataset_with_regions, flip, ids, lists, small_dataset, small_run};
 
 /// The answer in CSV, with what was left out if that is allowed: table, shard and rows.
 type Told = (Result<String, Error>, Vec<(String, String, Option<usize>)>);
@@ -111,16 +111,7 @@ fn a_table_without_any_footer_leaves_the_others_to_be_asked() {
 #[test]
 fn a_first_file_of_regions_that_is_gone_fails_queries_of_regions_alone() {
     let folder = tempfile::tempdir().unwrap();
-    let plan = SplitPlan { name: "train".to_owned(), source: "vqa".to_owned(), options: json!({}), answers: None };
-    let mut writer = DatasetWriter::begin(folder.path(), plan).unwrap();
-    for number in 0..2 {
-        let schema = tables::regions::schema(None);
-        let boxes = new_empty_array(&item(&schema, tables::regions::BOXES));
-        let columns = vec![ids(1, number, 3), lists(&schema, tables::regions::BOXES, &[0; 3], boxes)];
-        let regions = RecordBatch::try_new(schema, columns).unwrap();
-        writer.commit(&[shard("train", number), vec![(tables::regions::NAME, regions)]].concat()).unwrap();
-    }
-    writer.finish().unwrap();
+    dataset_with_regions(folder.path());
     std::fs::remove_file(folder.path().join("regions/train-00000.parquet")).unwrap();
     assert_eq!(answer(folder.path(), false, "SELECT count(*) AS n FROM images"), "n\n6\n");
     let last = "SELECT count(boxes) AS n FROM regions WHERE shard = 'train-00001'";

@@ -189,6 +189,20 @@ pub(crate) fn dataset_of(folder: &Path, train: u8, val: u8) -> Dataset {
     Dataset::open(folder).unwrap()
 }
 
+/// Two shards of a split `train`, with images that have no objects.
+pub(crate) fn dataset_with_regions(folder: &Path) {
+    let plan = SplitPlan { name: "train".to_owned(), source: "vqa".to_owned(), options: json!({}), answers: None };
+    let mut writer = DatasetWriter::begin(folder, plan).unwrap();
+    for number in 0..2 {
+        let schema = tables::regions::schema(None);
+        let boxes = new_empty_array(&item(&schema, tables::regions::BOXES));
+        let columns = vec![ids(1, number, 3), lists(&schema, tables::regions::BOXES, &[0; 3], boxes)];
+        let regions = RecordBatch::try_new(schema, columns).unwrap();
+        writer.commit(&[shard("train", number), vec![(tables::regions::NAME, regions)]].concat()).unwrap();
+    }
+    writer.finish().unwrap();
+}
+
 pub(crate) fn ask_as(folder: &Path, sql: &str, format: Format) -> Result<Vec<u8>, Error> {
     let mut out = Vec::new();
     run_blocking(&open(folder)?, sql, format, &mut out)?;

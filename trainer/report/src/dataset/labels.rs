@@ -7,33 +7,26 @@ use retort_cache::{Columns, Dataset, Result, column};
 use retort_schemas::tables::texts;
 
 use super::sampled::{Sampled, Spot};
+use super::shares;
 use crate::page::Writer;
-use crate::plot::{Bar, bars, histogram};
-use crate::text::{count, counted, cut, percent};
+use crate::plot::histogram;
+use crate::text::{count, counted};
 
-/// Labels shown: the commonest.
-const LABELS: usize = 30;
-/// Characters of a label beside its bar; as many as fit are shown.
-const LONGEST: usize = 60;
 /// Bars of a histogram of lengths, at most.
 const BINS: u64 = 30;
-/// Colour of the labels that have no bar of their own.
-const OTHERS: usize = 7;
 
-/// Labels with their samples, the commonest first; of equals, in order of name.
-fn commonest(sampled: &Sampled) -> Vec<(&str, u64)> {
+/// Labels with their samples.
+fn counted_labels(sampled: &Sampled) -> Vec<(&str, u64)> {
     let mut counts = vec![0; sampled.labels.len()];
     for label in sampled.shards.iter().flat_map(|shard| shard.labels.iter().flatten()) {
         counts[*label] += 1;
     }
-    let mut all: Vec<(&str, u64)> = sampled.labels.iter().map(String::as_str).zip(counts).collect();
-    all.sort_by_key(|(name, samples)| (std::cmp::Reverse(*samples), *name));
-    all
+    sampled.labels.iter().map(String::as_str).zip(counts).collect()
 }
 
 /// Writes the distribution of labels.
 pub(crate) fn write(page: &mut Writer, sampled: &Sampled) {
-    let mut all = commonest(sampled);
+    let all = counted_labels(sampled);
     let samples: u64 = sampled.shards.iter().map(|shard| shard.labels.len() as u64).sum();
     let labelled: u64 = all.iter().map(|(_, samples)| samples).sum();
     if labelled == 0 {
@@ -46,20 +39,7 @@ pub(crate) fn write(page: &mut Writer, sampled: &Sampled) {
         let lack = counted(samples - labelled, "sample has", "samples have");
         page.miss(format!("{lack} no label, of {}.", count(samples)));
     }
-    let most = all.first().map_or(0, |label| label.1).max(1) as f64;
-    let rest = all.split_off(all.len().min(LABELS));
-    let bar = |colour, name: String, samples: u64| Bar {
-        colour,
-        name,
-        note: format!("{} \u{b7} {}", count(samples), percent(samples as f64 / labelled as f64)),
-        value: samples as f64,
-    };
-    let mut rows: Vec<Bar> = all.iter().map(|(name, samples)| bar(0, cut(name, LONGEST), *samples)).collect();
-    if !rest.is_empty() {
-        let others = counted(rest.len() as u64, "other label", "other labels");
-        rows.push(bar(OTHERS, others, rest.iter().map(|(_, samples)| samples).sum()));
-    }
-    page.html += &format!("<div class=\"card\">{}</div>", bars("Samples by label", &rows, most));
+    page.html += &shares::card("Samples by label", all, ["other label", "other labels"]);
 }
 
 /// Writes the distribution of the lengths of texts.
@@ -193,7 +173,7 @@ mod tests {
         };
         let shards = vec![shard(&[Some(0), None, Some(1)]), shard(&[Some(1), Some(2)])];
         let sampled = Sampled::of(["yes", "<no>", "a"].map(str::to_owned).into(), shards);
-        assert_eq!(commonest(&sampled), [("<no>", 2), ("a", 1), ("yes", 1)]);
+        assert_eq!(BTreeMap::from_iter(counted_labels(&sampled)), BTreeMap::from([("<no>", 2), ("a", 1), ("yes", 1)]));
         let mut page = Writer::default();
         write(&mut page, &sampled);
         assert!(page.html.contains("&lt;no&gt;") && page.html.contains("2 \u{b7} 50.0\u{202f}%"), "{}", page.html);

@@ -20,6 +20,7 @@ mod regions;
 mod sampled;
 mod samples;
 mod shared;
+mod shares;
 mod tables;
 mod teachers;
 mod vectors;

@@ -8,17 +8,15 @@ use retort_schemas::tables::regions;
 
 use super::pictures::by_shard;
 use super::sampled::{Sampled, Spot};
+use super::shares;
 use crate::page::Writer;
 use crate::pictures::Frame;
-use crate::plot::{Bar, bars};
-use crate::text::{count, counted, cut, escape, percent};
+use crate::text::{counted, cut, escape};
 
 /// Boxes drawn over an image, at most: the first.
 const DRAWN: usize = 12;
 /// Colours of classes in one image; further classes share the last.
 const COLOURS: usize = 8;
-/// Classes shown: the commonest.
-const CLASSES: usize = 30;
 /// Characters of a class.
 const LONGEST: usize = 24;
 /// What stands for a box without a class.
@@ -127,22 +125,8 @@ pub(crate) fn write(page: &mut Writer, dataset: &Dataset, sampled: &Sampled) -> 
             sampled.words()
         ),
     );
-    let mut classes: Vec<(String, u64)> = classes.into_iter().collect();
-    classes.sort_by_key(|(class, boxes)| (std::cmp::Reverse(*boxes), class.clone()));
-    let rest = classes.split_off(classes.len().min(CLASSES));
-    let most = classes.first().map_or(0, |class| class.1) as f64;
-    let bar = |colour, name: String, boxes: u64| Bar {
-        colour,
-        name,
-        note: format!("{} \u{b7} {}", count(boxes), percent(boxes as f64 / all as f64)),
-        value: boxes as f64,
-    };
-    let mut rows: Vec<Bar> = classes.iter().map(|(class, boxes)| bar(0, cut(class, LONGEST), *boxes)).collect();
-    if !rest.is_empty() {
-        let others = counted(rest.len() as u64, "other class", "other classes");
-        rows.push(bar(COLOURS - 1, others, rest.iter().map(|(_, boxes)| boxes).sum()));
-    }
-    page.html += &format!("<div class=\"card\">{}</div>", bars("Boxes by class", &rows, most));
+    let classes = classes.iter().map(|(class, boxes)| (class.as_str(), *boxes)).collect();
+    page.html += &shares::card("Boxes by class", classes, ["other class", "other classes"]);
     Ok(())
 }
 

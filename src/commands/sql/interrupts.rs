@@ -9,7 +9,7 @@ use futures::channel::oneshot::{self, Receiver, Sender};
 use retort_sql::Error::Interrupted;
 use retort_sql::{SessionContext, remove_spilled};
 use tokio::runtime::Builder;
-use tokio::signal::ctrl_c;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::failure::{self, Light};
 
@@ -61,16 +61,15 @@ impl Interrupts {
         }
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.context("cannot listen for Ctrl-C")?;
+        let mut presses = {
+            // From here on, before anything is answered.
+            let _entered = runtime.enter();
+            signal(SignalKind::interrupt()).context("cannot listen for Ctrl-C")?
+        };
         let interrupts = self.clone();
         LISTENING.call_once(|| {
-            // Asked for before anything is answered.
-            let mut pressed = Box::pin({
-                let _entered = runtime.enter();
-                ctrl_c()
-            });
             thread::spawn(move || {
-                while runtime.block_on(&mut pressed).is_ok() {
-                    pressed.set(ctrl_c());
+                while runtime.block_on(presses.recv()).is_some() {
                     interrupts.press();
                 }
             });

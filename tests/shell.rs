@@ -86,22 +86,7 @@ fn ctrl_c_ends_an_answer_that_is_read() -> Result {
     let folder = tempdir()?;
     let dataset = folder.path().join("set");
     VqaFiles::write(&folder.path().join("vqa"), 2)?.ingest(&dataset, "train")?;
-    let mut sql = Command::new(env!("CARGO_BIN_EXE_retort"))
-        .args(["sql", text(&dataset), "--format", "csv"])
-        .args(["-c", "SELECT value FROM generate_series(1, 1000000000000)"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()?;
-    let mut answer = BufReader::new(sql.stdout.take().ok_or("no stdout")?);
-    let mut line = String::new();
-    answer.read_line(&mut line)?;
-    assert_eq!(line, "value\n");
-    assert!(Command::new("kill").args(["-INT", &sql.id().to_string()]).status()?.success());
-    std::io::copy(&mut answer, &mut std::io::sink())?;
-    let ended = sql.wait_with_output()?;
-    assert_eq!(String::from_utf8(ended.stderr)?, "error: stopped before all was answered\n");
-    assert_eq!(ended.status.code(), Some(130));
-    Ok(())
+    stopped_behind(&dataset, "SELECT value FROM generate_series(1, 1000000000000)", "value\n")
 }
 
 /// A query that is busy on all threads and never reads anything again: who would hear Ctrl-C on these hears it never.
@@ -115,23 +100,25 @@ fn ctrl_c_ends_a_query_that_never_waits() -> Result {
         format!("SELECT count(*) FROM {}, {} WHERE a.x * b.x % 7 = 9", series("a"), series("b")),
         format!("SELECT count(*) FROM {}, {}, {} WHERE a.x + b.x = c.x", series("a"), series("b"), series("c")),
     ];
-    for query in busy {
-        let queries = format!("SELECT 1 AS one; {query}");
-        let mut sql = Command::new(env!("CARGO_BIN_EXE_retort"))
-            .args(["sql", text(&dataset), "--format", "csv", "-c", &queries])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()?;
-        let mut answer = BufReader::new(sql.stdout.take().ok_or("no stdout")?);
-        let mut line = String::new();
-        answer.read_line(&mut line)?;
-        assert_eq!(line, "one\n");
-        assert!(Command::new("kill").args(["-INT", &sql.id().to_string()]).status()?.success());
-        std::io::copy(&mut answer, &mut std::io::sink())?;
-        let ended = sql.wait_with_output()?;
-        assert_eq!(String::from_utf8(ended.stderr)?, "error: stopped before all was answered\n", "{query}");
-        assert_eq!(ended.status.code(), Some(130));
-    }
+    busy.iter().try_for_each(|query| stopped_behind(&dataset, &format!("SELECT 1 AS one; {query}"), "one\n"))
+}
+
+/// Asks, sends SIGINT once this first line of the answer is there, and expects the end that Ctrl-C makes.
+fn stopped_behind(dataset: &Path, queries: &str, first: &str) -> Result {
+    let mut sql = Command::new(env!("CARGO_BIN_EXE_retort"))
+        .args(["sql", text(dataset), "--format", "csv", "-c", queries])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let mut answer = BufReader::new(sql.stdout.take().ok_or("no stdout")?);
+    let mut line = String::new();
+    answer.read_line(&mut line)?;
+    assert_eq!(line, first);
+    assert!(Command::new("kill").args(["-INT", &sql.id().to_string()]).status()?.success());
+    std::io::copy(&mut answer, &mut std::io::sink())?;
+    let ended = sql.wait_with_output()?;
+    assert_eq!(String::from_utf8(ended.stderr)?, "error: stopped before all was answered\n", "{queries}");
+    assert_eq!(ended.status.code(), Some(130));
     Ok(())
 }
 

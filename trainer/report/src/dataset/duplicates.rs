@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use arrow::array::{Array, FixedSizeBinaryArray, UInt64Array};
+use arrow::array::{Array, FixedSizeBinaryArray, StringArray, UInt64Array};
 use retort_cache::{Columns, Dataset, Result, column};
 use retort_schemas::tables::images;
 
@@ -46,8 +46,7 @@ pub(crate) fn write(page: &mut Writer, dataset: &Dataset, sampled: &Sampled, sha
         ),
     );
     shared.write(page);
-    let all = read(dataset, sampled)?;
-    let (flat, hashed): (Vec<Hashed>, Vec<Hashed>) = all.into_iter().partition(|image| image.hash == 0);
+    let (hashed, flat) = read(dataset, sampled)?;
     let found = find(&hashed);
     let compared = counted(hashed.len() as u64, "distinct image was", "distinct images were");
     let pairs = match found.pairs {
@@ -55,12 +54,10 @@ pub(crate) fn write(page: &mut Writer, dataset: &Dataset, sampled: &Sampled, sha
         pairs => counted(pairs, "pair was", "pairs were"),
     };
     let mut words = format!("{compared} compared: {pairs} found.");
-    if !flat.is_empty() {
-        let left = counted(flat.len() as u64, "image has", "images have");
-        words += &format!(
-            " {left} no edges for a hash to tell, and {} left out.",
-            if flat.len() == 1 { "is" } else { "are" }
-        );
+    if flat > 0 {
+        let left = counted(flat, "image has", "images have");
+        words +=
+            &format!(" {left} no edges for a hash to tell, and {} left out.", if flat == 1 { "is" } else { "are" });
     }
     if found.shown.len() as u64 != found.pairs {
         words += &format!(" The {} nearest that share no image are shown.", count(found.shown.len() as u64));
@@ -82,24 +79,27 @@ pub(crate) fn write(page: &mut Writer, dataset: &Dataset, sampled: &Sampled, sha
     Ok(found.shown.len() * 2)
 }
 
-/// Hashes of a sample of the images that are there, each image once.
-fn read(dataset: &Dataset, sampled: &Sampled) -> Result<Vec<Hashed>> {
-    let (mut all, mut seen) = (Vec::new(), HashSet::new());
+/// Hashes of a sample of the images that are there, each image once; and how many have [none to compare](images::compared_hash).
+fn read(dataset: &Dataset, sampled: &Sampled) -> Result<(Vec<Hashed>, u64)> {
+    let (mut hashed, mut flat, mut seen) = (Vec::new(), 0, HashSet::new());
     let spots = sampled.rows(COMPARED, |of| of.shard.rows(images::NAME) as usize);
-    let wanted = [images::IMAGE_ID, images::WIDTH, images::PHASH];
+    let wanted = [images::IMAGE_ID, images::FORMAT, images::PHASH];
     for (shard, rows) in by_shard(spots) {
         let batch = dataset.read_rows(&sampled.shards[shard].shard, images::NAME, Columns::Named(&wanted), &rows)?;
         let ids: &FixedSizeBinaryArray = column(&batch, images::IMAGE_ID)?;
-        let widths: &arrow::array::UInt32Array = column(&batch, images::WIDTH)?;
+        let formats: &StringArray = column(&batch, images::FORMAT)?;
         let hashes: &UInt64Array = column(&batch, images::PHASH)?;
-        // An image that was missing has no size.
-        for at in (0..ids.len()).filter(|at| widths.value(*at) > 0) {
-            if seen.insert(ids.value(at).to_vec()) {
-                all.push(Hashed { spot: Spot { shard, row: rows[at] }, hash: hashes.value(at) });
+        for at in (0..ids.len()).filter(|at| formats.value(*at) != images::MISSING) {
+            if !seen.insert(ids.value(at).to_vec()) {
+                continue;
+            }
+            match images::compared_hash(formats.value(at), hashes.value(at)) {
+                Some(hash) => hashed.push(Hashed { spot: Spot { shard, row: rows[at] }, hash }),
+                None => flat += 1,
             }
         }
     }
-    Ok(all)
+    Ok((hashed, flat))
 }
 
 /// Counts all pairs and picks the nearest ones, of equals those of the earlier images.

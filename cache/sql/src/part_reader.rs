@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
-use arrow::compute::take_record_batch;
+use arrow::compute::{filter_record_batch, take_record_batch};
 use arrow::datatypes::SchemaRef;
 use datafusion::common::runtime::SpawnedTask;
 use datafusion::common::{DataFusionError, Result};
@@ -51,7 +51,8 @@ impl PartReader {
 
     fn read_blocking(self, part: usize) -> Result<ReadPart> {
         let Self { table, columns, .. } = &self;
-        let Passing { wanted, numbers, read } = self.passing(part)?;
+        let Passing { wanted, read } = self.passing(part)?;
+        let numbers = wanted.as_ref().map(|wanted| wanted.values().set_indices().collect::<Vec<_>>());
         let values = match &numbers {
             Some(numbers) if numbers.is_empty() => vec![Vec::new(); columns.calls.len()],
             _ => values(&columns.calls, table, part, wanted.as_ref(), self.rows)?,
@@ -75,7 +76,7 @@ impl PartReader {
 
     /// Decides the filter for the rows of a part.
     fn passing(&self, part: usize) -> Result<Passing> {
-        let Some(filter) = &self.filter else { return Ok(Passing { wanted: None, numbers: None, read: None }) };
+        let Some(filter) = &self.filter else { return Ok(Passing { wanted: None, read: None }) };
         let wanted = &self.columns.stored;
         let narrow = |column: &usize| is_narrow(self.table.schema.field(*column).data_type());
         // Then one reading is enough.
@@ -85,7 +86,7 @@ impl PartReader {
             if !self.table.all_virtual(&columns) {
                 let read = self.table.read(part, &columns)?;
                 let passing = Passing::of(&filter.passing_of(part, &read)?);
-                let taken = passing.numbers.as_ref().map(|numbers| take_record_batch(&read, &places(numbers)));
+                let taken = passing.wanted.as_ref().map(|wanted| filter_record_batch(&read, wanted));
                 return Ok(Passing { read: Some(taken.transpose()?.unwrap_or(read)), ..passing });
             }
         }
@@ -95,10 +96,8 @@ impl PartReader {
 
 /// What a filter lets pass of a part.
 struct Passing {
-    /// Of all rows, unless all pass.
+    /// Of all rows, unless all pass; without nulls.
     wanted: Option<BooleanArray>,
-    /// The rows that pass, unless all do.
-    numbers: Option<Vec<usize>>,
     /// The columns that are wanted, of these rows, where they had to be read.
     read: Option<RecordBatch>,
 }
@@ -106,11 +105,8 @@ struct Passing {
 impl Passing {
     fn of(passing: &BooleanArray) -> Self {
         let passing = is_true(passing);
-        if passing.true_count() == passing.len() && !passing.is_empty() {
-            return Self { wanted: None, numbers: None, read: None };
-        }
-        let numbers = passing.values().set_indices().collect();
-        Self { wanted: Some(passing), numbers: Some(numbers), read: None }
+        let all = passing.true_count() == passing.len() && !passing.is_empty();
+        Self { wanted: (!all).then_some(passing), read: None }
     }
 }
 
